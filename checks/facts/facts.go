@@ -1,0 +1,233 @@
+// Package facts is what loopdoctor saw, as plain data: it can be written to a
+// file, read on another machine and judged there. It refuses to look: it
+// imports nothing that could open a socket, read a file or ask for the time.
+package facts
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Schema is the version of the recorded form. A reader accepts this and older
+// ones and refuses newer ones.
+const Schema = 1
+
+// Recording is what --record writes: the facts of each target of one run.
+type Recording struct {
+	Schema  int      `json:"facts_schema"`
+	Version string   `json:"version"` // of the loopdoctor that looked
+	Facts   []*Facts `json:"facts"`
+}
+
+// Group names a part of Facts that is looked at as a whole. A group is either
+// there, or Absent says why not.
+type Group string
+
+// The groups, in the order in which a connection meets them.
+const (
+	GroupNames      Group = "names"      // what localhost resolves to
+	GroupInterfaces Group = "interfaces" // lo, its addresses, those of the other interfaces
+	GroupRoutes     Group = "routes"     // the route of this very flow, and the rules
+	GroupDials      Group = "dials"      // what connect() met
+	GroupLedger     Group = "ledger"     // where the kernel's counters lost the packet
+	GroupPackets    Group = "packets"    // what crossed lo
+	GroupSockets    Group = "sockets"    // every socket on the port
+	GroupOwners     Group = "owners"     // the processes behind those sockets
+	GroupBinds      Group = "binds"      // what bind() met
+	GroupLimits     Group = "limits"     // port ranges and other settings
+	GroupNamespaces Group = "namespaces" // listeners in other network namespaces
+	GroupProxies    Group = "proxies"    // proxy variables of the client
+	GroupListeners  Group = "listeners"  // every listener of this machine (run without a target)
+)
+
+// Groups lists every group.
+func Groups() []Group {
+	return []Group{GroupNames, GroupInterfaces, GroupRoutes, GroupDials, GroupLedger, GroupPackets, GroupSockets,
+		GroupOwners, GroupBinds, GroupLimits, GroupNamespaces, GroupProxies, GroupListeners}
+}
+
+// Why tells the two kinds of absence apart: "unknown" never decays to "no".
+type Why string
+
+// The two reasons for a group not to be there.
+const (
+	CouldNot     Why = "could not"       // the look was tried and did not succeed
+	DidNotNeedTo Why = "did not need to" // nothing called for it
+	NotOnThisOS  Why = "not on this system"
+	NotWanted    Why = "not wanted" // a flag forbids it
+)
+
+// Absence says why a group is not there.
+type Absence struct {
+	Why    Why    `json:"why"`
+	Reason string `json:"reason"`           // two to five words
+	Remedy string `json:"remedy,omitempty"` // what would make it possible: "run with sudo"
+}
+
+// Facts is everything seen about one target, and about the machine as far as
+// it matters to it.
+type Facts struct {
+	Time      time.Time         `json:"time"`       // when the look began
+	ElapsedMS float64           `json:"elapsed_ms"` // how long it took
+	Target    Target            `json:"target"`
+	Host      Host              `json:"host"`
+	Absent    map[Group]Absence `json:"absent,omitempty"`
+
+	Names      *Names      `json:"names,omitempty"`
+	Interfaces *Interfaces `json:"interfaces,omitempty"`
+	Routes     *Routes     `json:"routes,omitempty"`
+	Dials      []Dial      `json:"dials,omitempty"`
+	Ledger     []Ledger    `json:"ledger,omitempty"`
+	Packets    *Packets    `json:"packets,omitempty"`
+	Sockets    *Sockets    `json:"sockets,omitempty"`
+	Owners     *Owners     `json:"owners,omitempty"`
+	Binds      []Bind      `json:"binds,omitempty"`
+	Limits     *Limits     `json:"limits,omitempty"`
+	Namespaces *Namespaces `json:"namespaces,omitempty"`
+	Proxies    *Proxies    `json:"proxies,omitempty"`
+	Listeners  *Sockets    `json:"listeners,omitempty"`
+}
+
+// Has tells whether a group was seen.
+func (f *Facts) Has(g Group) bool {
+	switch g {
+	case GroupNames:
+		return f.Names != nil
+	case GroupInterfaces:
+		return f.Interfaces != nil
+	case GroupRoutes:
+		return f.Routes != nil
+	case GroupDials:
+		return f.Dials != nil
+	case GroupLedger:
+		return f.Ledger != nil
+	case GroupPackets:
+		return f.Packets != nil
+	case GroupSockets:
+		return f.Sockets != nil
+	case GroupOwners:
+		return f.Owners != nil
+	case GroupBinds:
+		return f.Binds != nil
+	case GroupLimits:
+		return f.Limits != nil
+	case GroupNamespaces:
+		return f.Namespaces != nil
+	case GroupProxies:
+		return f.Proxies != nil
+	case GroupListeners:
+		return f.Listeners != nil
+	}
+	return false
+}
+
+// Only returns a copy in which no group but the named ones is there. Target,
+// Host and Absent stay.
+func (f *Facts) Only(groups ...Group) *Facts {
+	c := &Facts{Time: f.Time, ElapsedMS: f.ElapsedMS, Target: f.Target, Host: f.Host, Absent: f.Absent}
+	for _, g := range groups {
+		switch g {
+		case GroupNames:
+			c.Names = f.Names
+		case GroupInterfaces:
+			c.Interfaces = f.Interfaces
+		case GroupRoutes:
+			c.Routes = f.Routes
+		case GroupDials:
+			c.Dials = f.Dials
+		case GroupLedger:
+			c.Ledger = f.Ledger
+		case GroupPackets:
+			c.Packets = f.Packets
+		case GroupSockets:
+			c.Sockets = f.Sockets
+		case GroupOwners:
+			c.Owners = f.Owners
+		case GroupBinds:
+			c.Binds = f.Binds
+		case GroupLimits:
+			c.Limits = f.Limits
+		case GroupNamespaces:
+			c.Namespaces = f.Namespaces
+		case GroupProxies:
+			c.Proxies = f.Proxies
+		case GroupListeners:
+			c.Listeners = f.Listeners
+		}
+	}
+	return c
+}
+
+// Without returns a copy that lacks the named groups.
+func (f *Facts) Without(groups ...Group) *Facts {
+	drop := map[Group]bool{}
+	for _, g := range groups {
+		drop[g] = true
+	}
+	var keep []Group
+	for _, g := range Groups() {
+		if !drop[g] {
+			keep = append(keep, g)
+		}
+	}
+	return f.Only(keep...)
+}
+
+// Host says where and as whom loopdoctor looked.
+type Host struct {
+	OS         string     `json:"os"`     // runtime.GOOS
+	Kernel     string     `json:"kernel"` // release, "6.18.44"
+	Arch       string     `json:"arch"`
+	Vantage    string     `json:"vantage"`               // "host", "container docker 3f2a…", "network namespace 4026532204"
+	As         []Identity `json:"as"`                    // the clients whose view was taken, the first is the main one
+	LookedWith []string   `json:"looked_with,omitempty"` // the looks that privilege allowed: "net_admin", "net_raw", "ptrace"
+	Boot       time.Time  `json:"boot,omitzero"`
+	Cwd        string     `json:"cwd,omitempty"` // where loopdoctor was started: a project directory, perhaps
+}
+
+// Identity is a client as the kernel sees it.
+type Identity struct {
+	UID  uint32 `json:"uid"`
+	User string `json:"user,omitempty"` // empty when the uid has no name
+}
+
+// Intent is what the person wants of the address.
+type Intent string
+
+// The two intents.
+const (
+	Connect Intent = "connect" // why can nobody reach it?
+	ToBind  Intent = "bind"    // why can my server not take it?
+)
+
+// Target is what the person asked about.
+type Target struct {
+	Raw       string    `json:"raw"`     // as it was typed
+	Network   string    `json:"network"` // "tcp" or "udp"
+	Host      string    `json:"host"`    // "localhost" for a bare port; as typed otherwise
+	Port      uint16    `json:"port"`    // 0 only for the run without a target
+	Intent    Intent    `json:"intent"`
+	URL       string    `json:"url,omitempty"` // when one was given, without its password
+	Named     bool      `json:"named"`         // the person wrote a host: of a bare port no single address is asked for
+	Literal   bool      `json:"literal"`       // the host is an IP address
+	Wildcard  bool      `json:"wildcard,omitempty"`
+	Addresses []Address `json:"addresses"`
+}
+
+// Address is one address of the target.
+type Address struct {
+	Addr     netip.Addr `json:"address"`
+	Source   string     `json:"source"`   // where it comes from: "named", "hosts file line 2", "loopback"
+	Expected bool       `json:"expected"` // the person named it, or a socket here serves it, or nothing else could
+}
+
+// Expected lists the addresses that have to work.
+func (t Target) Expected() []netip.Addr {
+	var as []netip.Addr
+	for _, a := range t.Addresses {
+		if a.Expected {
+			as = append(as, a.Addr)
+		}
+	}
+	return as
+}

@@ -1,0 +1,238 @@
+package facts
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Names is what the name of the target resolves to, and by which rule.
+type Names struct {
+	Name      string       `json:"name"`            // the name that was looked up, without a final dot
+	Hosts     HostsFile    `json:"hosts"`           // the lines of the hosts file that concern the name
+	Switch    NameSwitch   `json:"switch"`          // the "hosts:" line of nsswitch.conf
+	Servers   []NameServer `json:"servers"`         // from resolv.conf; only loopback ones were asked
+	Addresses []NamedAddr  `json:"addresses"`       // what getaddrinfo gives a program, in its order
+	Error     string       `json:"error,omitempty"` // why it gives nothing: "not found", "not known here"
+}
+
+// HostsFile is what /etc/hosts says about the name.
+type HostsFile struct {
+	Path    string      `json:"path"`
+	Lines   []HostsLine `json:"lines"`
+	Mode    uint32      `json:"mode,omitempty"`  // permission bits
+	Error   string      `json:"error,omitempty"` // "missing", "permission denied"
+	Changed time.Time   `json:"changed,omitzero"`
+}
+
+// HostsLine is one line that carries the name.
+type HostsLine struct {
+	Line int        `json:"line"` // 1 is the first
+	Addr netip.Addr `json:"address"`
+	Text string     `json:"text"` // the line, trimmed
+}
+
+// NameSwitch is the order of sources in nsswitch.conf(5).
+type NameSwitch struct {
+	Path    string    `json:"path"`
+	Line    int       `json:"line,omitempty"` // 0: the file has no such line
+	Text    string    `json:"text,omitempty"`
+	Sources []string  `json:"sources"`         // "files", "dns", "myhostname", …; what glibc uses when the line is missing
+	Error   string    `json:"error,omitempty"` // the file could not be read
+	Changed time.Time `json:"changed,omitzero"`
+}
+
+// NameServer is one server of resolv.conf.
+type NameServer struct {
+	Addr    netip.AddrPort `json:"address"`
+	Asked   bool           `json:"asked"`
+	Answers []netip.Addr   `json:"answers,omitempty"`
+	Rcode   string         `json:"rcode,omitempty"` // "NOERROR", "NXDOMAIN"
+	Error   string         `json:"error,omitempty"`
+}
+
+// NamedAddr is one address that the name resolves to.
+type NamedAddr struct {
+	Addr   netip.Addr `json:"address"`
+	Source string     `json:"source"` // "hosts file line 2", "name server 127.0.0.53", "myhostname"
+}
+
+// Interfaces is the state of the links.
+type Interfaces struct {
+	Loopback *Interface  `json:"loopback"` // nil: there is none
+	Others   []Interface `json:"others,omitempty"`
+	IPv6     IPv6State   `json:"ipv6"`
+}
+
+// Interface is one link.
+type Interface struct {
+	Name      string         `json:"name"`
+	Index     int            `json:"index"`
+	Up        bool           `json:"up"` // IFF_UP
+	MTU       int            `json:"mtu"`
+	Qdisc     string         `json:"qdisc,omitempty"`
+	XDP       bool           `json:"xdp,omitempty"` // a program is attached
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// Holds tells whether the address is assigned to the interface.
+func (i *Interface) Holds(a netip.Addr) bool {
+	for _, p := range i.Addresses {
+		if p.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// IPv6State says whether the kernel speaks IPv6, and on lo.
+type IPv6State struct {
+	Present  bool `json:"present"`  // /proc/net/if_inet6 exists
+	Disabled bool `json:"disabled"` // net.ipv6.conf.lo.disable_ipv6
+}
+
+// Routes is how the kernel would send this very flow.
+type Routes struct {
+	Lookups []Route `json:"lookups"` // one for each address
+	Rules   []Rule  `json:"rules"`   // of both families, in their order
+}
+
+// Route is the kernel's answer to RTM_GETROUTE with protocol and destination port.
+type Route struct {
+	To     netip.Addr `json:"to"`
+	Type   string     `json:"type,omitempty"` // "local", "unicast", "blackhole" … (RTN_*)
+	Device string     `json:"device,omitempty"`
+	Source netip.Addr `json:"source,omitzero"`
+	Errno  string     `json:"errno,omitempty"` // the lookup itself gave this: "EINVAL" for a blackhole
+	Table  []TableRow `json:"table,omitempty"` // what table local holds for it when the lookup is not local
+}
+
+// TableRow is one row of table local that covers the address.
+type TableRow struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Type   string       `json:"type"` // "local", "blackhole", "unreachable", "prohibit"
+	Device string       `json:"device,omitempty"`
+}
+
+// Rule is one routing policy rule (fib_rules).
+type Rule struct {
+	IPv6     bool         `json:"ipv6,omitempty"`
+	Priority uint32       `json:"priority"`
+	Action   string       `json:"action"` // "lookup", "blackhole", "unreachable", "prohibit"
+	Table    uint32       `json:"table,omitempty"`
+	Selector string       `json:"selector"`          // as ip-rule(8) takes it: "to 127.0.0.0/8 ipproto tcp dport 62893"
+	Matches  []netip.Addr `json:"matches,omitempty"` // addresses of the target that its selector covers
+	Text     string       `json:"text"`              // as "ip rule" prints it
+}
+
+// Dial is one connect().
+type Dial struct {
+	Addr      netip.Addr     `json:"address"`
+	As        uint32         `json:"as"` // the uid that connected
+	From      netip.AddrPort `json:"from,omitzero"`
+	Outcome   Outcome        `json:"outcome"`
+	Errno     string         `json:"errno,omitempty"` // "ECONNREFUSED"
+	ICMP      string         `json:"icmp,omitempty"`  // from the error queue: "3/3" (type/code)
+	ElapsedMS float64        `json:"elapsed_ms"`
+	Server    *ServerSide    `json:"server,omitempty"`
+	Late      bool           `json:"late,omitempty"`   // it connected only after loopdoctor had begun to look deeper
+	Closed    string         `json:"closed,omitempty"` // what came after the handshake, unasked: "end of file", "reset"
+}
+
+// Outcome is how a connect() ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Connected   Outcome = "connected"
+	Deferred    Outcome = "deferred" // TCP_DEFER_ACCEPT: the server waits for the first byte; it works
+	Refused     Outcome = "refused"
+	Timeout     Outcome = "timeout"     // nothing came back while loopdoctor waited
+	Unreachable Outcome = "unreachable" // the kernel had no way to send it
+	Denied      Outcome = "denied"      // EPERM, EACCES
+	Failed      Outcome = "failed"      // another errno
+	Skipped     Outcome = "skipped"     // --no-connect, or UDP
+)
+
+// Works tells whether the kernel completed the handshake.
+func (o Outcome) Works() bool { return o == Connected || o == Deferred }
+
+// ServerSide is the server's socket of our own connection.
+type ServerSide struct {
+	Local    netip.AddrPort `json:"local"`    // another port than the target's: something redirected us
+	Accepted bool           `json:"accepted"` // the application holds it (its inode is not 0)
+	State    string         `json:"state"`
+	Inode    uint64         `json:"inode,omitempty"`
+	WaitedMS float64        `json:"waited_ms"` // how long loopdoctor watched for the accept
+}
+
+// Ledger is the change of the kernel's counters around SYNs sent to one
+// address. The names are those of /proc/net/snmp, snmp6 and netstat, and lo.tx,
+// lo.txdrop, lo.rx. For IPv6 the Ip6 prefix is dropped, so both families read
+// alike.
+type Ledger struct {
+	Addr     netip.Addr       `json:"address"`
+	SYNs     int              `json:"syns"`               // how many SYNs were sent between the two looks
+	Delta    map[string]int64 `json:"delta"`              // counters that moved
+	Missing  []string         `json:"missing,omitempty"`  // counters this kernel does not have: "OutTransmits"
+	HalfOpen int              `json:"half_open"`          // server side sockets in SYN_RECV towards our sources
+	Outcomes map[string]int   `json:"outcomes,omitempty"` // errno or outcome of those SYNs, counted
+}
+
+// Packets is what was captured on lo while loopdoctor connected.
+type Packets struct {
+	Conversations []Conversation `json:"conversations"`
+	Dropped       uint32         `json:"dropped,omitempty"` // frames the kernel could not hand over
+}
+
+// Conversation is what two endpoints said to each other.
+type Conversation struct {
+	Network string         `json:"network"` // "tcp", "udp"
+	Client  netip.AddrPort `json:"client"`
+	Server  netip.AddrPort `json:"server"`
+	Packets []Packet       `json:"packets"`
+}
+
+// Packet is one packet on lo; both copies that the kernel hands to a capture
+// (on the way out and on the way in) are one.
+type Packet struct {
+	At         time.Duration `json:"at"`              // since the first packet of the capture
+	FromClient bool          `json:"from_client"`     // direction
+	Flags      string        `json:"flags,omitempty"` // TCP flags in tcpdump's letters: "S", "S.", "R.", "F."
+	Length     int           `json:"length"`          // payload bytes
+	ICMP       string        `json:"icmp,omitempty"`  // "3/3": an ICMP error that quotes this conversation
+	Out        bool          `json:"out"`             // seen leaving
+	In         bool          `json:"in"`              // seen arriving: missing means lost between the two
+}
+
+// Bind is one bind() that was closed again at once, without listen().
+type Bind struct {
+	Addr      netip.Addr `json:"address"` // 0.0.0.0 and :: are the wildcards
+	As        uint32     `json:"as"`
+	ReuseAddr bool       `json:"reuseaddr"`       // with SO_REUSEADDR
+	Errno     string     `json:"errno,omitempty"` // empty: the port can be taken
+}
+
+// Limits is the settings that decide who may use which port.
+type Limits struct {
+	UnprivilegedPortStart int      `json:"unprivileged_port_start"` // net.ipv4.ip_unprivileged_port_start
+	EphemeralLow          int      `json:"ephemeral_low"`           // net.ipv4.ip_local_port_range
+	EphemeralHigh         int      `json:"ephemeral_high"`
+	Reserved              string   `json:"reserved,omitempty"`     // net.ipv4.ip_local_reserved_ports
+	MayBindLow            []uint32 `json:"may_bind_low,omitempty"` // uids of Host.As with CAP_NET_BIND_SERVICE
+}
+
+// Ephemeral tells whether the kernel may give the port to a client.
+func (l *Limits) Ephemeral(port uint16) bool {
+	return int(port) >= l.EphemeralLow && int(port) <= l.EphemeralHigh
+}
+
+// Proxies is the proxy variables of the client.
+type Proxies struct {
+	Variables []Variable `json:"variables"`
+}
+
+// Variable is one environment variable, its secrets masked.
+type Variable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}

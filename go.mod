@@ -1,0 +1,3 @@
+module github.com/loopdoctor/loopdoctor
+
+go 1.26
