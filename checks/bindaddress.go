@@ -1,0 +1,190 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// Listener and client disagree: something listens on the port, but not at the
+// address or in the family that the client uses.
+
+var (
+	v4Loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	v6Loopback = netip.IPv6Loopback()
+)
+
+var v6OnlyServerV4Client = &Check{
+	Name:     "v6-only-server-v4-client",
+	Doc:      "the server listens on ::1 only, and the client uses 127.0.0.1",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		return familyMismatch(f, v6Loopback, func(a netip.Addr) bool { return a.Is4() }, "IPv6", "IPv4",
+			fmt.Sprintf("Make the server listen on 127.0.0.1 too (Vite, Nuxt, Angular: --host 127.0.0.1; Node: listen(%d, '127.0.0.1')), or let the client use http://[::1]:%d.", f.Target.Port, f.Target.Port))
+	},
+}
+
+var v4OnlyServerV6Client = &Check{
+	Name:     "v4-only-server-v6-client",
+	Doc:      "the server listens on IPv4 only, and the client uses ::1",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		if !f.Target.Literal { // of a name the order of its addresses is the matter: v6-first-v4-only-server
+			return nil
+		}
+		return familyMismatch(f, v4Loopback, func(a netip.Addr) bool { return a.Is6() }, "IPv4", "IPv6",
+			fmt.Sprintf("Make the server listen on ::1 too, or let the client use 127.0.0.1:%d.", f.Target.Port))
+	},
+}
+
+// familyMismatch: every listener that serves the other family's loopback
+// address misses an address of this one.
+func familyMismatch(f *facts.Facts, other netip.Addr, mine func(netip.Addr) bool, has, wants, do string) []Finding {
+	there := serving(f, other)
+	if len(there) == 0 || slices.ContainsFunc(there, func(s facts.Socket) bool { return s.Local.Addr().IsUnspecified() && s.Local.Addr().Is6() }) {
+		return nil // [::] that serves IPv6 only is v6only-wildcard
+	}
+	var missed []netip.Addr
+	remark := true
+	for _, a := range f.Target.Addresses {
+		if mine(a.Addr) && a.Addr.IsLoopback() && len(serving(f, a.Addr)) == 0 {
+			missed, remark = append(missed, a.Addr), remark && !a.Expected
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	s := there[0]
+	return []Finding{{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+		Summary: fmt.Sprintf("%s listens for %s only (%s): a client that uses %s (%s) is refused.", holder(f, s), has, s.Local, wants, ats(f, missed)),
+		Fixes:   []Fix{{Do: do}}}}
+}
+
+// v6FirstV4OnlyServer is about the name localhost, so it is a remark as long as
+// some address works: only clients that do not try the next address suffer.
+var v6FirstV4OnlyServer = &Check{
+	Name:   "v6-first-v4-only-server",
+	Doc:    "localhost resolves to ::1 first, and the server listens on IPv4 only",
+	Stage:  StageListen,
+	Intent: facts.Connect,
+	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNames},
+	Uses:   []facts.Group{facts.GroupOwners},
+	// It brings a refusal about only for such a client.
+	Explains: []*Check{refused},
+	Run: func(f *facts.Facts) []Finding {
+		ns := f.Names.Addresses
+		there := serving(f, v4Loopback)
+		if f.Target.Literal || len(ns) == 0 || ns[0].Addr != v6Loopback || len(there) == 0 || len(serving(f, v6Loopback)) > 0 {
+			return nil
+		}
+		s := there[0]
+		return []Finding{{Affects: []netip.Addr{v6Loopback}, Certainty: Proven, Remark: true, Since: since(f, s),
+			Summary:  fmt.Sprintf("%s resolves to ::1 first, and %s listens on IPv4 only (%s): a client that takes the first address and does not fall back is refused (Node 17 to 19, BusyBox wget).", f.Names.Name, holder(f, s), s.Local),
+			Evidence: []Evidence{{ns[0].Source, f.Names.Name + " is ::1"}, socketEvidence(f, s)},
+			Fixes:    []Fix{{Do: fmt.Sprintf("Let such a client use 127.0.0.1:%d, or make the server listen on ::1 too.", f.Target.Port)}}}}
+	},
+}
+
+var v6OnlyWildcard = &Check{
+	Name:     "v6only-wildcard",
+	Doc:      "the server listens on [::] with IPV6_V6ONLY, so IPv4 clients are refused",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		for _, s := range listeners(f) {
+			l := s.Local.Addr()
+			if !(l.Is6() && l.IsUnspecified() && s.V6Only) {
+				continue
+			}
+			var missed []netip.Addr
+			remark := true
+			for _, a := range f.Target.Addresses {
+				if a.Addr.Is4() && len(serving(f, a.Addr)) == 0 {
+					missed, remark = append(missed, a.Addr), remark && !a.Expected
+				}
+			}
+			if len(missed) == 0 {
+				return nil
+			}
+			return []Finding{{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+				Summary: fmt.Sprintf("%s listens on [::]:%d with IPV6_V6ONLY: it serves IPv6 alone, and %s is refused.", holder(f, s), f.Target.Port, ats(f, missed)),
+				Fixes: []Fix{{Do: fmt.Sprintf("Give the server a listener for IPv4 as well (nginx: listen 127.0.0.1:%d; next to listen [::]:%d;), or let it clear IPV6_V6ONLY (nginx: ipv6only=off).", f.Target.Port, f.Target.Port),
+					Risk: "a wildcard listener can be reached from other machines"}}}}
+		}
+		return nil
+	},
+}
+
+var lanIPOnlyBind = &Check{
+	Name:     "lan-ip-only-bind",
+	Doc:      "the server listens on another address of this machine only",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		none := unserved(f)
+		ls := slices.DeleteFunc(listeners(f), func(s facts.Socket) bool {
+			l := s.Local.Addr()
+			return s.Device != "" || l.IsUnspecified() || l == v6Loopback || l.Unmap() == v4Loopback && !l.Is4In6()
+		})
+		if len(none) == 0 || len(ls) == 0 || len(serving(f, v4Loopback))+len(serving(f, v6Loopback)) > 0 && !onlyOddLoopback(f, none) {
+			return nil
+		}
+		s := ls[0]
+		return []Finding{{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), s.Local, ats(f, none)),
+			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}}}
+	},
+}
+
+// onlyOddLoopback: the person asked for 127.0.1.1 or the like.
+func onlyOddLoopback(f *facts.Facts, none []netip.Addr) bool {
+	return !slices.Contains(none, v4Loopback) && !slices.Contains(none, v6Loopback)
+}
+
+var listenerPinnedToDevice = &Check{
+	Name:     "listener-pinned-to-device",
+	Doc:      "the listening socket is tied to another interface than lo",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		none := unserved(f)
+		for _, s := range listeners(f) {
+			var on []netip.Addr
+			for _, a := range none {
+				if s.Covers(a) && !s.Serves(a) {
+					on = append(on, a)
+				}
+			}
+			if len(on) > 0 {
+				return []Finding{{Affects: on, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+					Summary: fmt.Sprintf("%s listens on %s, but its socket is tied to the interface %s (SO_BINDTODEVICE): connections over lo do not reach it.", holder(f, s), s.Local, s.Device),
+					Fixes:   []Fix{{Do: fmt.Sprintf("Remove the device from the server's configuration (systemd: BindToDevice=%s), or give it a second listener on 127.0.0.1:%d.", s.Device, f.Target.Port)}}}}
+			}
+		}
+		return nil
+	},
+}

@@ -1,0 +1,216 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// Where the kernel lost the packet, told by its counters and by what crossed
+// lo. Which rule did it is not told here.
+
+const findRule = "sudo nft list ruleset; sudo iptables-save -c; sudo ip6tables-save -c"
+
+var lostOnOutput = lostCheck("lost-on-output", "the connection is lost on its way out, before it reaches lo", StageOutput,
+	"on its way out", "a packet filter at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup",
+	func(g gaps) int64 { return g.output }, "were handed to the IP layer and never left it")
+
+var lostOnWire = lostCheck("lost-on-wire", "the connection is lost between leaving and arriving, on lo itself", StageWire,
+	"on the interface lo itself", "the interface is down, or a traffic control, netdev or XDP program on lo drops it",
+	func(g gaps) int64 { return g.wire }, "left the IP layer and never arrived")
+
+var lostOnInput = lostCheck("lost-on-input", "the connection is lost on its way in, before TCP sees it", StageInput,
+	"on its way in", "a packet filter at PREROUTING or INPUT",
+	func(g gaps) int64 { return g.input }, "arrived and were never handed to TCP")
+
+// lostCheck makes one of the three checks that read a gap between counters.
+func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps) int64, counted string) *Check {
+	return &Check{
+		Name: name, Doc: doc, Stage: stage, Intent: facts.Connect,
+		Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
+		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+		Explains: []*Check{noReply},
+		Run: func(f *facts.Facts) []Finding {
+			var fs []Finding
+			for _, d := range f.Dials {
+				st, ok := lostAt(f, d)
+				if d.Outcome != facts.Timeout || !ok || st != stage {
+					continue
+				}
+				l := ledgerOf(f, d.Addr)
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: findRule,
+					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s.", at(f, d.Addr), where, what),
+					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d SYNs, %d %s", l.SYNs, gap(gapsOf(l)), counted)}}, seen(f, d)...),
+					Fixes:    []Fix{{Do: "Find the rule that drops it (" + findRule + "), and accept loopback ahead of it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}}})
+			}
+			return mergeAddresses(fs)
+		},
+	}
+}
+
+var replyLost = &Check{
+	Name:     "reply-lost",
+	Doc:      "the connection arrives, but the answer to it is lost on its way back",
+	Stage:    StageReply,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
+	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Explains: []*Check{noReply},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			st, ok := lostAt(f, d)
+			if d.Outcome != facts.Timeout || !ok || st != StageReply {
+				continue
+			}
+			l := ledgerOf(f, d.Addr)
+			where := cond(enough(gapsOf(l).output, l.SYNs), "on its way out (OUTPUT, with the source port of the server)", "on its way back in (INPUT, with the source port of the server)")
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: findRule,
+				Summary: fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
+				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%d SYNs reached TCP; of the answers %d were lost", l.SYNs, max(gapsOf(l).output, gapsOf(l).input))}},
+					seen(f, d)...),
+				Fixes: []Fix{{Do: "Find the rule that drops packets from the server's port (" + findRule + "), and accept loopback ahead of it in both directions."}}}
+			if l.HalfOpen > 0 {
+				x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("%d connections of ours in SYN_RECV", l.HalfOpen)})
+			}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var filterRejectsLoopback = &Check{
+	Name:     "filter-rejects-loopback",
+	Doc:      "a packet filter rejects the connection",
+	Stage:    StageInput,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
+	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Explains: []*Check{refused},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			st, ok := lostAt(f, d)
+			if d.Outcome != facts.Refused || !ok {
+				continue
+			}
+			l := ledgerOf(f, d.Addr)
+			with, proof := "a forged reset", "the kernel sent no reset of its own (TcpOutRsts +0)"
+			if d.ICMP != "" {
+				with, proof = "an ICMP error", "ICMP type/code "+d.ICMP+" came back: the kernel never sends that for a closed TCP port"
+			}
+			x := Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Settle: findRule,
+				Summary:  fmt.Sprintf("A packet filter rejects the connection to %s on its way %s, with %s (%s).", at(f, d.Addr), cond(st == StageOutput, "out", "in"), with, d.Errno),
+				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%s; of %d SYN %d reached TCP", proof, l.SYNs, max(0, int64(l.SYNs)-max(gapsOf(l).input, gapsOf(l).output)))}}, seen(f, d)...),
+				Fixes:    []Fix{{Do: "Find the rule that rejects it (" + findRule + "), and accept loopback ahead of it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}}}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var answeredElsewhere = &Check{
+	Name:     "answered-elsewhere",
+	Doc:      "something redirects the connection, so another socket answers it",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners},
+	Explains: []*Check{refused, answeredByAnother},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			if redirected(f, d) {
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: "sudo nft list ruleset; sudo conntrack -L -p tcp",
+					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d.", at(f, d.Addr), d.Server.Local.Port()),
+					Evidence: []Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}},
+					Fixes:    []Fix{{Do: "Find the redirect (sudo nft list ruleset; sudo iptables -t nat -S OUTPUT) and leave loopback out of it."}}})
+				continue
+			}
+			ls := serving(f, d.Addr)
+			if d.Outcome != facts.Refused || len(ls) == 0 {
+				continue
+			}
+			l := ledgerOf(f, d.Addr)
+			if l == nil || d.ICMP != "" || forged(l, d) {
+				continue
+			}
+			// A reset that crossed lo and that TCP itself sent, although a socket
+			// listens there: our SYN must have met another port.
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Settle: "sudo nft list ruleset; sudo conntrack -L -p tcp",
+				Summary: fmt.Sprintf("%s listens on %s, yet TCP refuses the connection: something redirects it to a port where nothing listens.", holder(f, ls[0]), ls[0].Local),
+				Evidence: []Evidence{socketEvidence(f, ls[0]),
+					{"counters", fmt.Sprintf("the reset is a real one (TcpOutRsts +%d), lo +%d packets", l.Delta["OutRsts"], l.Delta["lo.tx"])}},
+				Fixes: []Fix{{Do: "Find the redirect (sudo nft list ruleset; sudo iptables -t nat -S OUTPUT) and leave loopback out of it."}}}
+			if l.Delta["lo.tx"] == 0 {
+				x.Summary = fmt.Sprintf("%s listens on %s, yet the connection is refused by something that is not on lo: it is sent on to another network namespace or machine.", holder(f, ls[0]), ls[0].Local)
+			}
+			for _, c := range conversations(f, d) {
+				if c.Server.Port() != f.Target.Port {
+					x.Certainty = Proven
+					x.Evidence = append(x.Evidence, Evidence{"packets", ladder(c)})
+				}
+			}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+// sure: one SYN may be lost in the noise of other traffic, a burst is not.
+func sure(l *facts.Ledger) Certainty {
+	if l.SYNs > 1 {
+		return Proven
+	}
+	return Inferred
+}
+
+// seen is what else there is to say about a dial that failed on the way: the
+// packets, and the listener that would have answered.
+func seen(f *facts.Facts, d facts.Dial) []Evidence {
+	var es []Evidence
+	for _, c := range conversations(f, d) {
+		es = append(es, Evidence{"packets", ladder(c)})
+		break
+	}
+	for _, s := range serving(f, d.Addr) {
+		es = append(es, socketEvidence(f, s))
+		break
+	}
+	return es
+}
+
+// conversations returns what our own probe of the address said on lo.
+func conversations(f *facts.Facts, d facts.Dial) []facts.Conversation {
+	if f.Packets == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(f.Packets.Conversations), func(c facts.Conversation) bool {
+		return c.Client.Addr() != d.Addr && c.Server.Addr() != d.Addr || len(c.Packets) == 0
+	})
+}
+
+// ladder tells a conversation in one line.
+func ladder(c facts.Conversation) string {
+	s := fmt.Sprintf("%s to %s:", c.Client, c.Server)
+	replied := false
+	for i, p := range c.Packets {
+		if i == 6 {
+			s += " …"
+			break
+		}
+		what := cond(p.ICMP != "", "ICMP "+p.ICMP, p.Flags)
+		if p.FromClient {
+			s += " " + what + cond(p.Out && !p.In, " (left, never arrived)", "")
+		} else {
+			s += " ←" + what
+			replied = true
+		}
+	}
+	if !replied {
+		s += ", no reply"
+	}
+	return s
+}

@@ -1,0 +1,214 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// Nothing answers there: no program listens where the client connects.
+
+var noListener = &Check{
+	Name:     "no-listener",
+	Doc:      "no process listens on the port",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Explains: []*Check{refused},
+	Run: func(f *facts.Facts) []Finding {
+		if f.Target.Network != "tcp" {
+			return noUDPListener(f)
+		}
+		none := unserved(f)
+		if len(none) == 0 {
+			return nil
+		}
+		x := Finding{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("Nothing listens on %s.", ats(f, none)),
+			Evidence: []Evidence{{f.Sockets.From, fmt.Sprintf("no TCP socket in state listen serves %s", ats(f, none))}},
+			Fixes:    []Fix{{Do: fmt.Sprintf("Start the server, or look for the port it really listens on: ss -tlnp. Nothing else stands in the way of port %d.", f.Target.Port)}}}
+		for _, s := range listeners(f) {
+			x.Evidence = append(x.Evidence, socketEvidence(f, s))
+		}
+		return []Finding{x}
+	},
+}
+
+func noUDPListener(f *facts.Facts) []Finding {
+	var none []netip.Addr
+	for _, a := range f.Target.Expected() {
+		if !slices.ContainsFunc(f.Sockets.Sockets, func(s facts.Socket) bool { return s.Network == "udp" && s.Local.Port() == f.Target.Port && s.Serves(a) }) {
+			none = append(none, a)
+		}
+	}
+	if len(none) == 0 {
+		return nil
+	}
+	return []Finding{{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("No program has the UDP port %s.", ats(f, none)),
+		Evidence: []Evidence{{f.Sockets.From, "no UDP socket is bound there"}}, Fixes: []Fix{{Do: "Start the server."}}}}
+}
+
+var boundNotListening = &Check{
+	Name:     "bound-not-listening",
+	Doc:      "a process has taken the port with bind() but never called listen()",
+	Stage:    StageListen,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupBinds},
+	Explains: []*Check{refused, cannotBind},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, s := range pick(f, func(s facts.Socket) bool { return s.State == facts.Bound }) {
+			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			for _, a := range f.Target.Expected() {
+				if f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) || f.Target.Intent != facts.ToBind && s.Serves(a) && len(serving(f, a)) == 0 {
+					x.Affects = append(x.Affects, a)
+				}
+			}
+			if len(x.Affects) == 0 {
+				continue
+			}
+			x.Summary = fmt.Sprintf("%s has taken %s with bind() but does not listen: clients are refused, and no other server can have the port.", holder(f, s), s.Local)
+			x.Fixes = stopHolders(f, s, "Stop %s, then start the server again.")
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var udpNotTCP = &Check{
+	Name:     "udp-not-tcp",
+	Doc:      "the port is open for UDP, and the client speaks TCP",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		if f.Target.Network != "tcp" || len(pick(f, func(s facts.Socket) bool { return s.State == facts.Listen || s.State == facts.Bound })) > 0 {
+			return nil
+		}
+		for _, s := range f.Sockets.Sockets {
+			// A connected UDP socket is a client that the kernel gave this port.
+			if s.Network != "udp" || s.Local.Port() != f.Target.Port || s.State != facts.Bound {
+				continue
+			}
+			var on []netip.Addr
+			for _, a := range f.Target.Expected() {
+				if s.Serves(a) {
+					on = append(on, a)
+				}
+			}
+			if len(on) > 0 {
+				return []Finding{{Affects: unserved(f), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+					Summary: fmt.Sprintf("Port %d is open for UDP (%s), and nothing listens there for TCP.", f.Target.Port, holder(f, s)),
+					Fixes:   []Fix{{Do: "Use a client that speaks UDP, or switch on the TCP listener of the server."}}}}
+			}
+		}
+		return nil
+	},
+}
+
+// otherNetworkNamespace is only inferred: that something listens in another
+// namespace does not prove that it is what the person means.
+var otherNetworkNamespace = &Check{
+	Name:     "other-network-namespace",
+	Doc:      "the server listens on the port, but in another network namespace",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupNamespaces},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		none := unserved(f)
+		if len(none) == 0 || len(listeners(f)) > 0 || f.Target.Network != "tcp" || len(f.Namespaces.Found) == 0 {
+			return nil
+		}
+		kin := slices.DeleteFunc(slices.Clone(f.Namespaces.Found), func(n facts.Namespace) bool { return !related(f, n) })
+		if len(kin) == 0 && len(f.Namespaces.Found) == 1 {
+			kin = f.Namespaces.Found
+		}
+		if len(kin) == 0 {
+			return nil
+		}
+		n := kin[0]
+		x := Finding{Affects: none, Certainty: Inferred}
+		name := cond(n.Name != "", "network namespace "+n.Name, fmt.Sprintf("network namespace %d", n.ID))
+		owner, enter := "a process", ""
+		if len(n.Processes) > 0 {
+			p := n.Processes[0]
+			owner, x.Since = who(p), p.Started
+			enter = fmt.Sprintf("sudo nsenter --target %d --net ss -tlnp 'sport = :%d'", p.PID, f.Target.Port)
+			x.Fixes = []Fix{{Do: fmt.Sprintf("Run the client where the server is (sudo nsenter --target %d --net COMMAND), or start the server in this namespace.", p.PID)}}
+		}
+		verb := cond(n.Proven, "listens", "seems to listen")
+		x.Summary = fmt.Sprintf("Nothing listens on port %d here, but %s %s on it in another network namespace: its localhost is not this one.", f.Target.Port, owner, verb)
+		x.Settle = enter
+		for _, s := range n.Listeners {
+			x.Evidence = append(x.Evidence, Evidence{name, fmt.Sprintf("tcp listen %s", s.Local)})
+		}
+		return []Finding{x}
+	},
+}
+
+// related tells whether a process of the namespace belongs to the client's user
+// or to the project in which loopdoctor was started.
+func related(f *facts.Facts, n facts.Namespace) bool {
+	return slices.ContainsFunc(n.Processes, func(p facts.Process) bool {
+		own := slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == p.UID && i.UID != 0 })
+		return own || p.Cwd != "" && p.Cwd != "/" && p.Cwd == f.Host.Cwd
+	})
+}
+
+// selfConnect: with the port inside the range of temporary ports the kernel may
+// give a client its own destination as source; TCP's simultaneous open
+// (RFC 9293 section 3.5) then connects the socket to itself.
+var selfConnect = &Check{
+	Name:     "self-connect",
+	Doc:      "a client that retries has connected to itself and holds the port",
+	Stage:    StageListen,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLimits, facts.GroupBinds},
+	Explains: []*Check{refused, cannotBind},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, s := range pick(f, func(s facts.Socket) bool { return s.State == facts.Established && s.Local == s.Remote }) {
+			if len(listeners(f)) > 0 {
+				continue
+			}
+			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			for _, a := range f.Target.Expected() {
+				if a == s.Local.Addr() || f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) {
+					x.Affects = append(x.Affects, a)
+				}
+			}
+			if len(x.Affects) == 0 {
+				continue
+			}
+			x.Summary = fmt.Sprintf("%s is connected to itself on %s: nothing listens there, and the server cannot take the port.", holder(f, s), s.Local)
+			x.Fixes = append(stopHolders(f, s, "Stop %s, then start the server."), reservePort(f)...)
+			if l := f.Limits; l != nil {
+				x.Evidence = append(x.Evidence, Evidence{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", l.EphemeralLow, l.EphemeralHigh, f.Target.Port)})
+			}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+// stopHolders is one fix for each process that holds the socket; do takes its name.
+func stopHolders(f *facts.Facts, s facts.Socket, do string) []Fix {
+	var fixes []Fix
+	for _, p := range f.Owners.Of(s) {
+		if !p.Me {
+			fixes = append(fixes, signal(f, p, "TERM", fmt.Sprintf(do, who(p))))
+		}
+	}
+	if len(fixes) == 0 {
+		fixes = []Fix{{Do: fmt.Sprintf("Find the process and stop it: sudo ss -tanp 'sport = :%d' (sudo lsof -nP -i :%d for a socket that only called bind()).", f.Target.Port, f.Target.Port)}}
+	}
+	return fixes
+}

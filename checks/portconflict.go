@@ -1,0 +1,255 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// The port cannot be taken: bind() fails.
+
+var portHeldByOtherApp = &Check{
+	Name:     "port-held-by-other-app",
+	Doc:      "another program listens on the port already",
+	Stage:    StageBind,
+	Intent:   facts.ToBind,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupOwners},
+	Explains: []*Check{cannotBind},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, s := range listeners(f) {
+			on := bindsLostTo(f, s)
+			if len(on) == 0 {
+				continue
+			}
+			fs = append(fs, Finding{Affects: on, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+				Summary: fmt.Sprintf("%s listens on %s already.", holder(f, s), s.Local),
+				Fixes:   append(stopHolders(f, s, "Stop %s."), Fix{Do: "Or give your server another port."})})
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+// staleOwnDevServer: same user and same directory as the person who asks. That
+// the process holds the port is proven; that it is a forgotten run is the
+// nearest reading of it.
+var staleOwnDevServer = &Check{
+	Name:     "stale-own-dev-server",
+	Doc:      "an earlier run of the same project still holds the port",
+	Stage:    StageBind,
+	Intent:   facts.ToBind,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupBinds},
+	Explains: []*Check{cannotBind},
+	Refines:  portHeldByOtherApp,
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, s := range listeners(f) {
+			on := bindsLostTo(f, s)
+			ps := f.Owners.Of(s)
+			if len(on) == 0 || len(ps) == 0 || !ownProject(f, ps[0]) {
+				continue
+			}
+			p := ps[0]
+			orphan := ""
+			if p.PPID == 1 {
+				orphan = ", and the shell that started it is gone"
+			}
+			fs = append(fs, Finding{Affects: on, Certainty: Proven, Since: p.Started,
+				Summary:  fmt.Sprintf("An earlier run of your own still holds %s: %s, started in %s%s.", s.Local, who(p), p.Cwd, orphan),
+				Evidence: []Evidence{socketEvidence(f, s), {"process", fmt.Sprintf("%d: %s, working directory %s", p.PID, words(p), p.Cwd)}},
+				Fixes:    stopHolders(f, s, "Stop the earlier run, %s.")})
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+func ownProject(f *facts.Facts, p facts.Process) bool {
+	mine := slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == p.UID })
+	return mine && p.Container == "" && p.Cwd != "" && p.Cwd != "/" && p.Cwd == f.Host.Cwd
+}
+
+var ephemeralClientHoldsPort = &Check{
+	Name:     "ephemeral-client-holds-port",
+	Doc:      "an outgoing connection was given the port as its own",
+	Stage:    StageBind,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupLimits, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupOwners},
+	Explains: []*Check{cannotBind},
+	Run: func(f *facts.Facts) []Finding {
+		if len(listeners(f)) > 0 || !f.Limits.Ephemeral(f.Target.Port) {
+			return nil
+		}
+		var fs []Finding
+		for _, s := range pick(f, func(s facts.Socket) bool {
+			return (s.State == facts.Established || s.State == facts.SynSent || s.State == facts.CloseWait) && s.Local != s.Remote && s.Remote.Port() != 0
+		}) {
+			on := bindsLostTo(f, s)
+			if len(on) == 0 {
+				continue
+			}
+			x := Finding{Affects: on, Certainty: Inferred, Since: since(f, s),
+				Summary: fmt.Sprintf("%s has an outgoing connection from %s to %s: the kernel gave it port %d as a temporary one.", holder(f, s), s.Local, s.Remote, f.Target.Port),
+				Evidence: []Evidence{socketEvidence(f, s),
+					{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh, f.Target.Port)}},
+				Fixes: append(stopHolders(f, s, "Close the connection by stopping %s."), reservePort(f)...)}
+			// A connection that a dead listener left behind has a temporary port
+			// at its far end.
+			if !f.Limits.Ephemeral(s.Remote.Port()) {
+				x.Certainty = Proven
+			}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+// reservePort keeps the kernel from handing the port out again. The list is
+// one value, so what is reserved already is kept.
+func reservePort(f *facts.Facts) []Fix {
+	l := f.Limits
+	if l == nil || !l.Ephemeral(f.Target.Port) {
+		return nil
+	}
+	ports := fmt.Sprint(f.Target.Port)
+	if l.Reserved != "" {
+		ports = l.Reserved + "," + ports
+	}
+	return []Fix{{Do: "Keep the kernel from giving this port to clients again.", Elevated: true, Lasts: UntilReboot,
+		Steps: [][]string{{"sysctl", "-w", "net.ipv4.ip_local_reserved_ports=" + ports}},
+		Undo:  [][]string{{"sysctl", "-w", "net.ipv4.ip_local_reserved_ports=" + l.Reserved}},
+		Risk:  "connections that have the port already keep it"}}
+}
+
+var timeWaitBlocksBind = &Check{
+	Name:     "time-wait-blocks-bind",
+	Doc:      "connections of the last run are in TIME_WAIT, and the server does not set SO_REUSEADDR",
+	Stage:    StageBind,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
+	Explains: []*Check{cannotBind},
+	Run: func(f *facts.Facts) []Finding {
+		tw := pick(f, func(s facts.Socket) bool { return s.State == facts.TimeWait })
+		if len(tw) == 0 || len(pick(f, func(s facts.Socket) bool { return s.State == facts.Listen || s.State == facts.Bound })) > 0 {
+			return nil
+		}
+		var plain, always []netip.Addr
+		var last int64
+		for _, s := range tw {
+			last = max(last, s.TimerMS)
+			for _, b := range f.Binds {
+				if b.Errno == "EADDRINUSE" && conflicts(s, b.Addr) {
+					if b.ReuseAddr {
+						always = append(always, b.Addr)
+					} else {
+						plain = append(plain, b.Addr)
+					}
+				}
+			}
+		}
+		if len(plain) == 0 && len(always) == 0 {
+			return nil
+		}
+		x := Finding{Affects: plain, Certainty: Proven, Remark: len(always) == 0,
+			Summary: fmt.Sprintf("%d connections of the last run are in TIME_WAIT for another %d s: a server that does not set SO_REUSEADDR cannot take port %d until then.", len(tw), (last+999)/1000, f.Target.Port)}
+		if len(always) > 0 {
+			x.Affects = always
+			x.Summary = fmt.Sprintf("%d connections of the last run are in TIME_WAIT for another %d s, and that server ran without SO_REUSEADDR: nobody can take port %d until then.", len(tw), (last+999)/1000, f.Target.Port)
+		}
+		for _, s := range tw[:min(len(tw), 3)] {
+			x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("tcp time-wait %s to %s, %.0f s left", s.Local, s.Remote, float64(s.TimerMS)/1000)})
+		}
+		x.Fixes = []Fix{
+			{Do: "Remove the connections of the last run from the kernel's table.", Elevated: true, Lasts: Persistent,
+				Steps: [][]string{{"ss", "-K", "-t", "-n", "state", "time-wait", fmt.Sprintf("sport = :%d", f.Target.Port)}},
+				Risk:  "a packet of an old connection that is still on its way could reach a new one; on loopback there is none"},
+			{Do: fmt.Sprintf("Or wait %d s, and set SO_REUSEADDR before bind() in the server (Python: allow_reuse_address = True).", (last+999)/1000)},
+		}
+		return []Finding{x}
+	},
+}
+
+var privilegedPort = &Check{
+	Name:     "privileged-port",
+	Doc:      "the port is below ip_unprivileged_port_start, and the user may not take it",
+	Stage:    StageBind,
+	Intent:   facts.ToBind,
+	Needs:    []facts.Group{facts.GroupLimits, facts.GroupBinds},
+	Explains: []*Check{cannotBind},
+	Run: func(f *facts.Facts) []Finding {
+		start := f.Limits.UnprivilegedPortStart
+		if int(f.Target.Port) >= start {
+			return nil
+		}
+		x := Finding{Certainty: Proven, Evidence: []Evidence{{"net.ipv4.ip_unprivileged_port_start", fmt.Sprint(start)}}}
+		uid := uint32(0)
+		for _, b := range f.Binds {
+			if b.Errno == "EACCES" && !slices.Contains(f.Limits.MayBindLow, b.As) {
+				x.Affects, uid = append(x.Affects, b.Addr), b.As
+			}
+		}
+		if len(x.Affects) == 0 {
+			return nil
+		}
+		x.Summary = fmt.Sprintf("Port %d is below %d, and uid %d has no CAP_NET_BIND_SERVICE.", f.Target.Port, start, uid)
+		x.Fixes = []Fix{
+			{Do: fmt.Sprintf("Give your server a port from %d on.", start)},
+			{Do: fmt.Sprintf("Let every user take ports from %d on.", f.Target.Port), Elevated: true, Lasts: UntilReboot,
+				Steps: [][]string{{"sysctl", "-w", fmt.Sprintf("net.ipv4.ip_unprivileged_port_start=%d", f.Target.Port)}},
+				Undo:  [][]string{{"sysctl", "-w", fmt.Sprintf("net.ipv4.ip_unprivileged_port_start=%d", start)}},
+				Risk:  fmt.Sprintf("any program of any user can then take ports %d to %d before the service that should have them", f.Target.Port, start-1)},
+			{Do: "Give the program the capability (sudo setcap cap_net_bind_service=+ep PROGRAM; not for scripts), or its unit AmbientCapabilities=CAP_NET_BIND_SERVICE."},
+		}
+		return []Finding{x}
+	},
+}
+
+// conflicts tells whether a socket can keep another from binding the address:
+// a wildcard stands in the way of every address of its family, and [::] of both
+// unless IPV6_V6ONLY is set.
+func conflicts(s facts.Socket, a netip.Addr) bool {
+	if s.Covers(a) {
+		return true
+	}
+	l := s.Local.Addr().Unmap()
+	switch {
+	case a.Is4() && a.IsUnspecified():
+		return l.Is4()
+	case a.Is6() && a.IsUnspecified(): // tried without IPV6_V6ONLY, as servers do
+		return true
+	}
+	return false
+}
+
+// bindFails tells whether the address could not be taken even with SO_REUSEADDR.
+func bindFails(f *facts.Facts, a netip.Addr) bool {
+	return slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Addr == a && b.ReuseAddr && b.Errno == "EADDRINUSE" })
+}
+
+// bindsLostTo returns the addresses that could not be taken and with which the
+// socket conflicts.
+func bindsLostTo(f *facts.Facts, s facts.Socket) []netip.Addr {
+	var as []netip.Addr
+	for _, b := range f.Binds {
+		if b.Errno == "EADDRINUSE" && b.ReuseAddr && conflicts(s, b.Addr) && !slices.Contains(as, b.Addr) {
+			as = append(as, b.Addr)
+		}
+	}
+	return as
+}
+
+// words is a command line, short.
+func words(p facts.Process) string {
+	s := ""
+	for i, a := range p.Args {
+		if i > 0 {
+			s += " "
+		}
+		s += a
+	}
+	if len(s) > 120 {
+		s = s[:120] + "…"
+	}
+	return cond(s != "", s, p.Name)
+}

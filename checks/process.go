@@ -1,0 +1,155 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// The port is open, but nobody answers.
+
+var nobodyAccepts = &Check{
+	Name:     "nobody-accepts",
+	Doc:      "a program listens but does not accept connections",
+	Stage:    StageAccept,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Explains: []*Check{notAccepted},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			if !unanswered(d) {
+				continue
+			}
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
+				Evidence: []Evidence{{"connection", fmt.Sprintf("%s to %s is established and still in the accept queue after %.0f ms", d.From, at(f, d.Addr), d.Server.WaitedMS)}}}
+			name := "The program"
+			if ls := serving(f, d.Addr); len(ls) > 0 {
+				x.Evidence = append(x.Evidence, socketEvidence(f, ls[0]))
+				name = holder(f, ls[0])
+				if ps := f.Owners.Of(ls[0]); len(ps) > 0 {
+					x.Evidence = append(x.Evidence, Evidence{"process", fmt.Sprintf("pid %d in state %s", ps[0].PID, ps[0].State)})
+				}
+			}
+			x.Summary = fmt.Sprintf("%s listens on %s, but does not accept connections: it is busy with another one, stuck, or never calls accept().", name, at(f, d.Addr))
+			x.Fixes = []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var acceptQueueFull = &Check{
+	Name:     "accept-queue-full",
+	Doc:      "the accept queue of the listener is full, so the kernel drops new connections",
+	Stage:    StageAccept,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials},
+	Explains: []*Check{noReply, notAccepted},
+	Refines:  nobodyAccepts,
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, a := range f.Target.Expected() {
+			for _, s := range serving(f, a) {
+				if !s.Queue.Full() {
+					continue
+				}
+				x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+					Summary: fmt.Sprintf("The accept queue of %s is full (%d waiting, limit %d): %s does not take its connections, and the kernel drops new ones.", s.Local, s.Queue.Length, s.Queue.Limit, holder(f, s)),
+					Fixes: []Fix{{Do: "Restart the program that listens, or find out what keeps it from accepting (its log, a stack dump).", Interrupts: "the connections that wait in the queue"},
+						{Do: "If it is merely overloaded: a larger backlog in listen(), and net.core.somaxconn at least as large."}}}
+				if l := ledgerOf(f, a); l != nil && l.Delta["ListenOverflows"] > 0 {
+					x.Certainty = Proven
+					x.Evidence = append(x.Evidence, Evidence{"counters", fmt.Sprintf("TcpExtListenOverflows +%d for %d SYN", l.Delta["ListenOverflows"], l.SYNs)})
+				}
+				fs = append(fs, x)
+			}
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var processStoppedOrDebugged = &Check{
+	Name:     "process-stopped-or-debugged",
+	Doc:      "the process that listens is stopped, frozen or halted in a debugger",
+	Stage:    StageAccept,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Explains: []*Check{notAccepted, acceptQueueFull},
+	Refines:  nobodyAccepts,
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, a := range f.Target.Expected() {
+			for _, s := range serving(f, a) {
+				ps := f.Owners.Of(s)
+				if len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool { return halted(p) == "" }) {
+					continue
+				}
+				fs = append(fs, haltedFinding(f, a, s, ps))
+			}
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Process) Finding {
+	p := ps[0]
+	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven,
+		Evidence: []Evidence{{"process", fmt.Sprintf("pid %d (%s): state %s%s", p.PID, p.Name, p.State, cond(p.Frozen, ", its cgroup is frozen", ""))}, socketEvidence(f, s)}}
+	switch halted(p) {
+	case "halted by a debugger":
+		x.Summary = fmt.Sprintf("%s listens on %s, but is halted by the debugger %s (pid %d).", who(p), s.Local, p.TracedBy, p.Tracer)
+		x.Fixes = []Fix{{Do: "Continue the program in the debugger, or detach it."}}
+	case "frozen":
+		x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup is frozen%s.", who(p), s.Local, cond(p.Container != "", ": the container is paused", ""))
+		x.Fixes = []Fix{{Do: cond(p.Container != "", "Unpause the container.", "Thaw the cgroup: write 0 to its cgroup.freeze.")}}
+	default:
+		x.Summary = fmt.Sprintf("%s listens on %s, but is stopped (Ctrl-Z, SIGSTOP).", who(p), s.Local)
+		fix := Fix{Do: "Let it go on (fg in its terminal does the same).", Lasts: UntilReboot, Guard: &Process{p.PID, p.Started}}
+		for _, p := range ps {
+			fix.Steps = append(fix.Steps, []string{"kill", "-CONT", fmt.Sprint(p.PID)})
+			fix.Undo = append(fix.Undo, []string{"kill", "-STOP", fmt.Sprint(p.PID)})
+			fix.Elevated = fix.Elevated || signal(f, p, "CONT", "").Elevated
+		}
+		x.Fixes = []Fix{fix}
+	}
+	if l := len(serving(f, a)); l > 1 {
+		x.Summary += fmt.Sprintf(" It is one of %d listeners that share the address, so only a part of the connections hangs.", l)
+	}
+	return x
+}
+
+var forwarderAcceptsBackendDead = &Check{
+	Name:     "forwarder-accepts-backend-dead",
+	Doc:      "a forwarder accepts the connection, but the far end does not answer it",
+	Stage:    StageAnswer,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
+	Explains: []*Check{closedAtOnce},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			if d.Closed == "" {
+				continue
+			}
+			for _, s := range serving(f, d.Addr) {
+				ps := f.Owners.Of(s)
+				i := slices.IndexFunc(ps, isForwarder)
+				if i < 0 {
+					continue
+				}
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Since: ps[i].Started,
+					Summary: fmt.Sprintf("%s accepts on %s for somebody else and closes at once (%s): the far end that it forwards to is not there.", who(ps[i]), s.Local, d.Closed),
+					Evidence: []Evidence{{"connection", fmt.Sprintf("%s: %s after the handshake, without a byte", at(f, d.Addr), d.Closed)},
+						{"process", fmt.Sprintf("%d: %s", ps[i].PID, words(ps[i]))}},
+					Fixes:  []Fix{{Do: "Start the service at the far end, on the address and port that the forwarder's command line names."}},
+					Settle: "look at the far end: " + words(ps[i])})
+			}
+		}
+		return mergeAddresses(fs)
+	},
+}

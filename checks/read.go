@@ -1,0 +1,278 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// What the checks ask of the facts, in one place, so that two checks never
+// answer one question differently.
+
+// serving returns the listeners that a connection to the address can reach.
+func serving(f *facts.Facts, a netip.Addr) []facts.Socket {
+	return pick(f, func(s facts.Socket) bool { return s.State == facts.Listen && s.Serves(a) })
+}
+
+// listeners returns every listener on the port.
+func listeners(f *facts.Facts) []facts.Socket {
+	return pick(f, func(s facts.Socket) bool { return s.State == facts.Listen })
+}
+
+// pick returns the TCP sockets whose own port is the target's and that fit.
+func pick(f *facts.Facts, fits func(facts.Socket) bool) []facts.Socket {
+	if f.Sockets == nil {
+		return nil
+	}
+	var out []facts.Socket
+	for _, s := range f.Sockets.Sockets {
+		if s.Network == "tcp" && s.Local.Port() == f.Target.Port && fits(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// unserved returns the expected addresses at which nothing listens.
+func unserved(f *facts.Facts) []netip.Addr {
+	return slices.DeleteFunc(f.Target.Expected(), func(a netip.Addr) bool { return len(serving(f, a)) > 0 })
+}
+
+// unanswered tells whether a completed connection was left in the accept queue.
+// TCP_DEFER_ACCEPT leaves a socket half-open on purpose: that one works.
+func unanswered(d facts.Dial) bool {
+	return d.Outcome == facts.Connected && d.Server != nil && !d.Server.Accepted
+}
+
+// redirected tells whether the server side of our connection has another port
+// than the one we dialled.
+func redirected(f *facts.Facts, d facts.Dial) bool {
+	return d.Server != nil && d.Server.Local.IsValid() && d.Server.Local.Port() != f.Target.Port
+}
+
+// stuckTwin returns one of several listeners on the address that no running
+// process can accept from, while another one is fine.
+func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
+	ls := serving(f, a)
+	if len(ls) < 2 {
+		return nil
+	}
+	for i := range ls {
+		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, func(p facts.Process) bool { return halted(p) == "" }) {
+			return &ls[i]
+		}
+	}
+	return nil
+}
+
+// halted says why a process cannot run, in two or three words; empty if it can.
+func halted(p facts.Process) string {
+	switch {
+	case p.State == "t" || p.Tracer != 0 && p.State == "T":
+		return "halted by a debugger"
+	case p.State == "T":
+		return "stopped"
+	case p.Frozen:
+		return "frozen"
+	}
+	return ""
+}
+
+// forwarders are programs that accept a connection for somebody else: what they
+// do after the accept says something about the far end only.
+var forwarders = []string{"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "conmon", "dockerd", "ssh", "kubectl", "socat",
+	"wslrelay.exe", "com.docker.backend", "limactl", "gvproxy", "code", "haproxy", "systemd-socket-proxyd"}
+
+func isForwarder(p facts.Process) bool {
+	return slices.Contains(forwarders, p.Name) || slices.Contains(forwarders, path.Base(p.Exe))
+}
+
+// ledgerOf returns the ledger of the address with the most SYNs: gaps of a
+// burst survive noise that a single SYN does not.
+func ledgerOf(f *facts.Facts, a netip.Addr) *facts.Ledger {
+	var best *facts.Ledger
+	for i := range f.Ledger {
+		if l := &f.Ledger[i]; l.Addr == a && (best == nil || l.SYNs > best.SYNs) {
+			best = l
+		}
+	}
+	return best
+}
+
+// gaps are the differences between neighbouring counters of the path: what
+// went in at one end and did not come out at the other. They survive foreign
+// traffic, which counts at both ends.
+type gaps struct{ output, wire, input int64 }
+
+func gapsOf(l *facts.Ledger) gaps {
+	sent, ok := l.Delta["OutTransmits"], !slices.Contains(l.Missing, "OutTransmits")
+	if !ok {
+		sent = l.Delta["lo.tx"] // kernels before 6.7
+	}
+	return gaps{
+		output: l.Delta["OutRequests"] - sent,
+		wire:   sent - l.Delta["InReceives"],
+		input:  l.Delta["InReceives"] - l.Delta["InDelivers"] - l.Delta["ForwDatagrams"],
+	}
+}
+
+// enough tells whether a gap is that of our SYNs: three quarters of a burst,
+// since a rate limit lets some pass and foreign traffic moves a gap by one.
+func enough(gap int64, syns int) bool { return gap > 0 && gap*4 >= int64(syns)*3 }
+
+// lostAt says at which stage the ledger lost the SYNs of a dial that got no
+// answer, or a forged one.
+func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
+	l := ledgerOf(f, d.Addr)
+	if l == nil {
+		return StageNone, false
+	}
+	g := gapsOf(l)
+	switch d.Outcome {
+	case facts.Timeout:
+		answered := enough(l.Delta["InSegs"], l.SYNs) // TCP saw the SYN, so what was lost is its answer
+		switch {
+		case (enough(g.output, l.SYNs) || enough(g.input, l.SYNs)) && answered:
+			return StageReply, true
+		case enough(g.output, l.SYNs):
+			return StageOutput, true
+		case enough(g.wire, l.SYNs):
+			return StageWire, true
+		case enough(g.input, l.SYNs):
+			return StageInput, true
+		}
+	case facts.Refused:
+		if forged(l, d) {
+			if enough(g.input, l.SYNs) {
+				return StageInput, true
+			}
+			return StageOutput, true
+		}
+	}
+	return StageNone, false
+}
+
+// forged tells whether a refusal came from something other than TCP: the
+// kernel answered with no reset of its own, or with an ICMP error, which it
+// never sends for a TCP port that nobody listens on.
+func forged(l *facts.Ledger, d facts.Dial) bool {
+	if d.ICMP != "" {
+		return true
+	}
+	return l.Delta["OutRsts"] == 0 && l.Delta["lo.tx"] > 0 && l.Delta["OutRequests"] > 0
+}
+
+// at prints an address of the target with its port.
+func at(f *facts.Facts, a netip.Addr) string { return netip.AddrPortFrom(a, f.Target.Port).String() }
+
+// ats prints several.
+func ats(f *facts.Facts, as []netip.Addr) string {
+	var out []string
+	for _, a := range as {
+		out = append(out, at(f, a))
+	}
+	return list(out)
+}
+
+// who names a process the way a person would look for it.
+func who(p facts.Process) string {
+	s := fmt.Sprintf("%s (pid %d", p.Name, p.PID)
+	switch {
+	case p.Container != "":
+		s += ", " + p.Container
+	case p.Unit != "":
+		s += ", " + p.Unit
+	}
+	return s + ")"
+}
+
+// holder names what holds a socket, as far as it is known.
+func holder(f *facts.Facts, s facts.Socket) string {
+	ps := f.Owners.Of(s)
+	switch {
+	case len(ps) == 0:
+		return fmt.Sprintf("a process of uid %d", s.UID)
+	case len(ps) == 1:
+		return who(ps[0])
+	}
+	return fmt.Sprintf("%s and %d more", who(ps[0]), len(ps)-1)
+}
+
+// socketEvidence quotes a socket as ss(8) would.
+func socketEvidence(f *facts.Facts, s facts.Socket) Evidence {
+	t := fmt.Sprintf("%s %s %s", s.Network, s.State, s.Local)
+	if s.Device != "" {
+		t += "%" + s.Device
+	}
+	if s.Remote.IsValid() && s.Remote.Port() != 0 {
+		t += " to " + s.Remote.String()
+	}
+	if s.V6Only {
+		t += ", v6only"
+	}
+	if s.Queue != nil {
+		t += fmt.Sprintf(", accept queue %d of %d", s.Queue.Length, s.Queue.Limit)
+	}
+	return Evidence{"socket", t + ": " + holder(f, s)}
+}
+
+// since is when the oldest holder of a socket was started.
+func since(f *facts.Facts, s facts.Socket) time.Time {
+	if ps := f.Owners.Of(s); len(ps) > 0 {
+		return ps[0].Started
+	}
+	return time.Time{}
+}
+
+// signal is the fix that sends a signal to a process, guarded against a
+// reused PID.
+func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
+	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}}, Lasts: UntilReboot,
+		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0, Guard: &Process{p.PID, p.Started}}
+	if name == "TERM" {
+		fix.Interrupts = "whatever " + who(p) + " is doing"
+		fix.Risk = startedBy(p)
+	}
+	return fix
+}
+
+// startedBy says whose process it is and since when, before somebody stops it.
+func startedBy(p facts.Process) string {
+	s := "it belongs to " + cond(p.User != "", p.User, fmt.Sprintf("uid %d", p.UID))
+	if !p.Started.IsZero() {
+		s += " and runs since " + p.Started.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	if p.Cwd != "" {
+		s += ", in " + p.Cwd
+	}
+	return s
+}
+
+// isLocalhost: RFC 6761 section 6.3.
+func isLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+// list joins words the way a sentence does.
+func list(words []string) string {
+	switch len(words) {
+	case 0:
+		return ""
+	case 1:
+		return words[0]
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+func cond(c bool, yes, no string) string {
+	if c {
+		return yes
+	}
+	return no
+}

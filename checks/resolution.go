@@ -1,0 +1,175 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// What localhost resolves to.
+
+var hostsLocalhostMissing = &Check{
+	Name:     "hosts-localhost-missing",
+	Doc:      "the hosts file has no usable line for localhost",
+	Stage:    StageResolve,
+	Needs:    []facts.Group{facts.GroupNames},
+	Explains: []*Check{nameNotResolved},
+	Run: func(f *facts.Facts) []Finding {
+		n := f.Names
+		if !isLocalhost(n.Name) || len(n.Hosts.Lines) > 0 || len(n.Addresses) > 0 || !slices.Contains(n.Switch.Sources, "files") {
+			return nil
+		}
+		x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
+			Summary:  fmt.Sprintf("%s has no line for %s, and nothing else on this machine answers for the name.", n.Hosts.Path, n.Name),
+			Evidence: []Evidence{{n.Hosts.Path, "no line with " + n.Name}, {n.Switch.Path, "hosts: " + strings.Join(n.Switch.Sources, " ")}},
+			Fixes:    []Fix{addHostsLines(f)}}
+		if n.Hosts.Error != "" {
+			x.Summary = fmt.Sprintf("%s cannot be read (%s), so %s does not resolve.", n.Hosts.Path, n.Hosts.Error, n.Name)
+			x.Evidence[0].Text = n.Hosts.Error
+			if n.Hosts.Mode != 0 && n.Hosts.Mode&0o004 == 0 {
+				x.Evidence[0].Text += fmt.Sprintf(", mode %04o", n.Hosts.Mode)
+				x.Fixes = []Fix{{Do: "Let everybody read the hosts file.", Elevated: true, Lasts: Persistent,
+					Steps: [][]string{{"chmod", "644", n.Hosts.Path}}, Undo: [][]string{{"chmod", fmt.Sprintf("%04o", n.Hosts.Mode), n.Hosts.Path}}}}
+			}
+		}
+		return []Finding{x}
+	},
+}
+
+var hostsLocalhostWrong = &Check{
+	Name:     "hosts-localhost-wrong",
+	Doc:      "the hosts file gives localhost another address than loopback",
+	Stage:    StageResolve,
+	Needs:    []facts.Group{facts.GroupNames},
+	Uses:     []facts.Group{facts.GroupSockets},
+	Explains: []*Check{nameLeadsElsewhere, noListener, lanIPOnlyBind, refused, unreachable, noReply},
+	Run: func(f *facts.Facts) []Finding {
+		n := f.Names
+		if !isLocalhost(n.Name) {
+			return nil
+		}
+		for _, l := range n.Hosts.Lines {
+			if l.Addr == v4Loopback || l.Addr == v6Loopback {
+				continue
+			}
+			// 127.0.1.1 does no harm when the server can be reached there.
+			if l.Addr.IsLoopback() && f.Sockets != nil && len(serving(f, l.Addr)) > 0 {
+				continue
+			}
+			if !slices.ContainsFunc(n.Addresses, func(a facts.NamedAddr) bool { return a.Addr == l.Addr }) {
+				continue
+			}
+			x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
+				Summary:  fmt.Sprintf("Line %d of %s gives %s the address %s: programs that ask the system go there, while curl and browsers still use 127.0.0.1.", l.Line, n.Hosts.Path, n.Name, l.Addr),
+				Evidence: []Evidence{{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text}},
+				Fixes:    []Fix{rewriteLine(n.Hosts.Path, l.Line, "127.0.0.1 "+n.Name, fmt.Sprintf("Let line %d say 127.0.0.1.", l.Line))}}
+			if f.Target.Named && !f.Target.Literal {
+				x.Affects = []netip.Addr{l.Addr}
+			} else {
+				x.Remark = true
+			}
+			return []Finding{x}
+		}
+		return nil
+	},
+}
+
+var nsswitchWithoutFiles = &Check{
+	Name:     "nsswitch-without-files",
+	Doc:      "nsswitch.conf does not let the C library read the hosts file",
+	Stage:    StageResolve,
+	Needs:    []facts.Group{facts.GroupNames},
+	Explains: []*Check{nameNotResolved},
+	Run: func(f *facts.Facts) []Finding {
+		n := f.Names
+		if !isLocalhost(n.Name) || n.Switch.Line == 0 || slices.Contains(n.Switch.Sources, "files") || len(n.Addresses) > 0 {
+			return nil
+		}
+		return []Finding{{Certainty: Proven, Since: n.Switch.Changed,
+			Summary:  fmt.Sprintf("Line %d of %s does not name files: the hosts file is never read, and %s does not resolve.", n.Switch.Line, n.Switch.Path, n.Name),
+			Evidence: nameEvidence(f), Fixes: []Fix{addFiles(n)}}}
+	},
+}
+
+var dnsAnswersLocalhost = &Check{
+	Name:     "dns-answers-localhost",
+	Doc:      "localhost is asked at a name server, which answers with another address",
+	Stage:    StageResolve,
+	Needs:    []facts.Group{facts.GroupNames},
+	Explains: []*Check{nameLeadsElsewhere},
+	Run: func(f *facts.Facts) []Finding {
+		n := f.Names
+		if !isLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() || !strings.HasPrefix(n.Addresses[0].Source, "name server") {
+			return nil
+		}
+		a := n.Addresses[0]
+		x := Finding{Certainty: Proven, Remark: !f.Target.Named, Since: n.Switch.Changed, Evidence: nameEvidence(f),
+			Summary: fmt.Sprintf("%s says that %s is %s: the question should never have left this machine (RFC 6761 section 6.3).", a.Source, n.Name, a.Addr)}
+		if !slices.Contains(n.Switch.Sources, "files") && n.Switch.Line > 0 {
+			x.Fixes = []Fix{addFiles(n)}
+		} else {
+			x.Fixes = []Fix{addHostsLines(f)}
+		}
+		return []Finding{x}
+	},
+}
+
+func nameEvidence(f *facts.Facts) []Evidence {
+	n := f.Names
+	es := []Evidence{{fmt.Sprintf("%s:%d", n.Switch.Path, n.Switch.Line), n.Switch.Text}}
+	for _, s := range n.Servers {
+		switch {
+		case s.Error != "":
+			es = append(es, Evidence{"name server " + s.Addr.Addr().String(), s.Error})
+		case s.Asked:
+			es = append(es, Evidence{"name server " + s.Addr.Addr().String(), strings.TrimSpace(fmt.Sprintf("%s %s", s.Rcode, addrs(s.Answers)))})
+		default:
+			es = append(es, Evidence{"name server " + s.Addr.Addr().String(), "not asked: it is not on this machine"})
+		}
+	}
+	for _, l := range n.Hosts.Lines {
+		es = append(es, Evidence{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text + " (never read)"})
+	}
+	return es
+}
+
+func addrs(as []netip.Addr) string {
+	var out []string
+	for _, a := range as {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+const backup = ".before-loopdoctor"
+
+// addHostsLines appends the two lines of RFC 6761. The copy makes the undo
+// exact; a missing file has nothing to copy.
+func addHostsLines(f *facts.Facts) Fix {
+	path := f.Names.Hosts.Path
+	fix := Fix{Do: "Add localhost to the hosts file.", Elevated: true, Lasts: Persistent,
+		Steps: [][]string{{"cp", "-p", path, path + backup}},
+		Undo:  [][]string{{"cp", path + backup, path}, {"rm", path + backup}},
+		Files: []File{{Path: path, Append: "127.0.0.1 localhost\n::1 localhost\n"}}}
+	if f.Names.Hosts.Error == "missing" {
+		fix.Steps, fix.Undo = nil, [][]string{{"rm", path}}
+	}
+	return fix
+}
+
+func addFiles(n *facts.Names) Fix {
+	line := "hosts: files " + strings.TrimSpace(strings.TrimPrefix(n.Switch.Text, "hosts:"))
+	return rewriteLine(n.Switch.Path, n.Switch.Line, line, "Let the C library read the hosts file first.")
+}
+
+// rewriteLine replaces one line. sed's w writes into the file that is there, so
+// it works on a bind-mounted /etc/hosts too, where sed -i cannot rename.
+func rewriteLine(path string, line int, text, do string) Fix {
+	text = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `&`, `\&`, "\n", " ").Replace(text)
+	return Fix{Do: do, Elevated: true, Lasts: Persistent,
+		Steps: [][]string{{"cp", "-p", path, path + backup}, {"sed", "-n", "-e", fmt.Sprintf("%ds/.*/%s/", line, text), "-e", "w " + path, path + backup}},
+		Undo:  [][]string{{"cp", path + backup, path}, {"rm", path + backup}}}
+}

@@ -1,0 +1,233 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+func init() {
+	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, answeredByAnother, notAccepted, closedAtOnce, cannotBind}
+}
+
+var nameNotResolved = &Check{
+	Name:  "name-not-resolved",
+	Doc:   "the name of the target has no address here",
+	Stage: StageResolve,
+	Needs: []facts.Group{facts.GroupNames},
+	Run: func(f *facts.Facts) []Finding {
+		n := f.Names
+		if !f.Target.Named || f.Target.Literal || len(n.Addresses) > 0 {
+			return nil
+		}
+		return []Finding{{Certainty: Proven, Summary: fmt.Sprintf("The name %s has no address here: a program that asks the system for it gets %q.", n.Name, "Name or service not known"),
+			Evidence: []Evidence{{"resolver", n.Name + ": " + n.Error}}, Settle: "getent ahosts " + n.Name}}
+	},
+}
+
+var nameLeadsElsewhere = &Check{
+	Name:  "name-leads-elsewhere",
+	Doc:   "localhost resolves to an address that is not loopback",
+	Stage: StageResolve,
+	Needs: []facts.Group{facts.GroupNames},
+	Run: func(f *facts.Facts) []Finding {
+		n := f.Names
+		if !f.Target.Named || f.Target.Literal || !isLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() {
+			return nil
+		}
+		first := n.Addresses[0]
+		return []Finding{{Certainty: Proven, Summary: fmt.Sprintf("%s resolves to %s, which is not a loopback address.", n.Name, first.Addr),
+			Evidence: []Evidence{{first.Source, fmt.Sprintf("%s is %s", n.Name, first.Addr)}}, Settle: "getent ahosts " + n.Name}}
+	},
+}
+
+var unreachable = &Check{
+	Name:  "unreachable",
+	Doc:   "the kernel finds no way to the address",
+	Stage: StageRoute,
+	Needs: []facts.Group{facts.GroupDials},
+	Run: func(f *facts.Facts) []Finding {
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Unreachable || d.Outcome == facts.Failed }, StageNone,
+			"The kernel has no way to %s: connect() fails with %s.", "ip route get %s")
+	},
+}
+
+var denied = &Check{
+	Name:  "denied",
+	Doc:   "the kernel forbids the connection before it sends anything",
+	Stage: StageRoute,
+	Needs: []facts.Group{facts.GroupDials},
+	Run: func(f *facts.Facts) []Finding {
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Denied }, StageNone,
+			"The kernel forbids the connection to %s: connect() fails with %s.", "ip route get %s")
+	},
+}
+
+var noReply = &Check{
+	Name:  "no-reply",
+	Doc:   "the connection attempt gets no answer of any kind",
+	Stage: StageAccept, // unless the counters say that the SYN died earlier
+	Needs: []facts.Group{facts.GroupDials},
+	Uses:  []facts.Group{facts.GroupLedger},
+	Run: func(f *facts.Facts) []Finding {
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout && !d.Late }, StageNone,
+			"A connection to %s gets no answer at all.", "sudo tcpdump -ni lo host %s and port "+fmt.Sprint(f.Target.Port))
+	},
+}
+
+var refused = &Check{
+	Name:  "refused",
+	Doc:   "the connection is refused",
+	Stage: StageListen, // unless the refusal was forged on the way
+	Needs: []facts.Group{facts.GroupDials},
+	Uses:  []facts.Group{facts.GroupLedger},
+	Run: func(f *facts.Facts) []Finding {
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Refused }, StageNone,
+			"%s refuses the connection (%s).", "sudo ss -tlnp 'sport = :"+fmt.Sprint(f.Target.Port)+"'")
+	},
+}
+
+// answeredByAnother is felt only where a listener is known to be meant and known
+// not to be a container engine's: those hold the port on purpose while the
+// kernel sends the connections elsewhere.
+var answeredByAnother = &Check{
+	Name:  "answered-by-another",
+	Doc:   "another program than the one that listens there answers",
+	Stage: StageListen,
+	Needs: []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			if !redirected(f, d) {
+				continue
+			}
+			l := serving(f, d.Addr)
+			if len(l) == 0 {
+				continue
+			}
+			owners := f.Owners.Of(l[0])
+			if len(owners) == 0 || slices.ContainsFunc(owners, func(p facts.Process) bool { return isForwarder(p) || p.Container != "" }) {
+				continue
+			}
+			fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
+				Summary: fmt.Sprintf("%s listens on %s, but connections to it arrive at port %d.", who(owners[0]), l[0].Local, d.Server.Local.Port())})
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var notAccepted = &Check{
+	Name:  "not-accepted",
+	Doc:   "the kernel completes the connection, but no program takes it",
+	Stage: StageAccept,
+	Needs: []facts.Group{facts.GroupDials},
+	Uses:  []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			if unanswered(d) && slices.Contains(f.Target.Expected(), d.Addr) {
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: fmt.Sprintf("ss -tln 'sport = :%d'", f.Target.Port),
+					Summary: fmt.Sprintf("The kernel completes the connection to %s, but no program has accepted it within %.0f ms.", at(f, d.Addr), d.Server.WaitedMS)})
+				continue
+			}
+			// Of several listeners on one address the kernel picks one by hash:
+			// our probe may have met the good one.
+			if l := stuckTwin(f, d.Addr); l != nil && d.Outcome.Works() {
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
+					Summary: fmt.Sprintf("One of the %d listeners on %s accepts nothing: a part of the connections hangs.", len(serving(f, d.Addr)), at(f, d.Addr))})
+			}
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var closedAtOnce = &Check{
+	Name:  "closed-at-once",
+	Doc:   "the connection is accepted and closed again without a byte",
+	Stage: StageAnswer,
+	Needs: []facts.Group{facts.GroupDials},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, d := range f.Dials {
+			if d.Closed != "" && slices.Contains(f.Target.Expected(), d.Addr) {
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
+					Summary: fmt.Sprintf("%s accepts the connection and closes it at once (%s), unasked.", at(f, d.Addr), d.Closed)})
+			}
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+var cannotBind = &Check{
+	Name:   "cannot-bind",
+	Doc:    "a server cannot take the port",
+	Stage:  StageBind,
+	Intent: facts.ToBind,
+	Needs:  []facts.Group{facts.GroupBinds},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, b := range f.Binds {
+			if b.Errno == "" || !b.ReuseAddr || !slices.Contains(f.Target.Expected(), b.Addr) {
+				continue // without SO_REUSEADDR a TIME_WAIT would be a false alarm: servers set it
+			}
+			fs = append(fs, Finding{Affects: []netip.Addr{b.Addr}, Certainty: Proven,
+				Summary: fmt.Sprintf("A server run by uid %d cannot take %s: bind() fails with %s.", b.As, at(f, b.Addr), b.Errno),
+				Settle:  fmt.Sprintf("sudo ss -tanp 'sport = :%d'", f.Target.Port)})
+		}
+		return mergeAddresses(fs)
+	},
+}
+
+// dialSymptom makes one finding of all expected addresses whose dial fits. The
+// texts take the address and port, then the errno; settle takes the address.
+func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, stage Stage, text, settle string) []Finding {
+	var fs []Finding
+	for _, d := range f.Dials {
+		if !fits(d) || !slices.Contains(f.Target.Expected(), d.Addr) {
+			continue
+		}
+		args := []any{at(f, d.Addr)}
+		if strings.Count(text, "%s") > 1 {
+			args = append(args, d.Errno)
+		}
+		summary := fmt.Sprintf(text, args...)
+		if len(f.Host.As) > 1 {
+			summary += fmt.Sprintf(" (as uid %d)", d.As)
+		}
+		if strings.Contains(settle, "%s") {
+			settle = fmt.Sprintf(settle, d.Addr)
+		}
+		st := stage
+		if s, ok := lostAt(f, d); ok {
+			st = s
+		}
+		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: settle,
+			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as uid %d: %s after %.1f ms", at(f, d.Addr), d.As, cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
+	}
+	return mergeAddresses(fs)
+}
+
+// mergeAddresses makes one finding of those that differ by nothing but their
+// address and the words about it.
+func mergeAddresses(fs []Finding) []Finding {
+	var out []Finding
+next:
+	for _, x := range fs {
+		for i := range out {
+			if out[i].Stage == x.Stage && out[i].Certainty == x.Certainty && out[i].Remark == x.Remark {
+				for _, a := range x.Affects {
+					if !slices.Contains(out[i].Affects, a) {
+						out[i].Affects = append(out[i].Affects, a)
+					}
+				}
+				out[i].Evidence = append(out[i].Evidence, x.Evidence...)
+				continue next
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
