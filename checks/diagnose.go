@@ -283,10 +283,7 @@ func shareAddress(a, b Finding) bool {
 // symptoms alone: causes and remarks never change it.
 func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 	if f.Target.Port == 0 { // loopback itself
-		if slices.ContainsFunc(d.Symptoms, func(s Symptom) bool { return true }) {
-			return Broken
-		}
-		return Works
+		return cond(len(d.Symptoms) > 0, Broken, Works)
 	}
 	for _, s := range d.Symptoms {
 		if s.Check == nameNotResolved || s.Check == nameLeadsElsewhere {
@@ -296,8 +293,12 @@ func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 	expected := f.Target.Expected()
 	works, fails := 0, 0
 	for _, a := range expected {
-		bad := slices.ContainsFunc(d.Symptoms, func(s Symptom) bool { return len(s.Affects) == 0 || slices.Contains(s.Affects, a) })
-		good := tried(f, a)
+		bad, good := false, tried(f, a)
+		for _, s := range d.Symptoms {
+			if len(s.Affects) == 0 || slices.Contains(s.Affects, a) {
+				bad, good = true, good && s.Check != answeredByAnother
+			}
+		}
 		switch {
 		case bad && good:
 			works, fails = works+1, fails+1
@@ -324,5 +325,5 @@ func tried(f *facts.Facts, a netip.Addr) bool {
 	if f.Target.Intent == facts.ToBind {
 		return slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Addr == a && b.Errno == "" })
 	}
-	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool { return x.Addr == a && (x.Outcome.Works() && !unanswered(x) || x.Late) })
+	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool { return x.Addr == a && (x.Outcome.Works() && !unanswered(x) && x.Closed == "") })
 }

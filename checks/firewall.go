@@ -45,7 +45,7 @@ func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps)
 					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d SYNs, %d %s", l.SYNs, gap(gapsOf(l)), counted)}}, seen(f, d)...),
 					Fixes:    []Fix{{Do: "Find the rule that drops it (" + findRule + "), and accept loopback ahead of it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}}})
 			}
-			return mergeAddresses(fs)
+			return mergeAddresses(f, fs)
 		},
 	}
 }
@@ -77,7 +77,7 @@ var replyLost = &Check{
 			}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -107,7 +107,7 @@ var filterRejectsLoopback = &Check{
 				Fixes:    []Fix{{Do: "Find the rule that rejects it (" + findRule + "), and accept loopback ahead of it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}}}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -155,7 +155,7 @@ var answeredElsewhere = &Check{
 			}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 

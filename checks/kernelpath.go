@@ -92,7 +92,7 @@ var policyRuleBeforeLocal = &Check{
 				Risk: "what set the rule (a VPN, a transparent proxy) may need it, and may set it again"}}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -154,7 +154,7 @@ var rejectRouteOnLoopback = &Check{
 			x.Fixes = []Fix{fix}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 

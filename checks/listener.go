@@ -27,7 +27,7 @@ var noListener = &Check{
 		}
 		x := Finding{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("Nothing listens on %s.", ats(f, none)),
 			Evidence: []Evidence{{f.Sockets.From, fmt.Sprintf("no TCP socket in state listen serves %s", ats(f, none))}},
-			Fixes:    []Fix{{Do: fmt.Sprintf("Start the server, or look for the port it really listens on: ss -tlnp. Nothing else stands in the way of port %d.", f.Target.Port)}}}
+			Fixes:    []Fix{{Do: "Start the server, or look for the port that it really listens on: ss -tlnp."}}}
 		for _, s := range listeners(f) {
 			x.Evidence = append(x.Evidence, socketEvidence(f, s))
 		}
@@ -73,7 +73,7 @@ var boundNotListening = &Check{
 			x.Fixes = stopHolders(f, s, "Stop %s, then start the server again.")
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -195,7 +195,7 @@ var selfConnect = &Check{
 			}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 

@@ -27,9 +27,9 @@ var portHeldByOtherApp = &Check{
 			}
 			fs = append(fs, Finding{Affects: on, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 				Summary: fmt.Sprintf("%s listens on %s already.", holder(f, s), s.Local),
-				Fixes:   append(stopHolders(f, s, "Stop %s."), Fix{Do: "Or give your server another port."})})
+				Fixes:   append(stopHolders(f, s, "Stop %s."), Fix{Do: "Give your server another port."})})
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -62,7 +62,7 @@ var staleOwnDevServer = &Check{
 				Evidence: []Evidence{socketEvidence(f, s), {"process", fmt.Sprintf("%d: %s, working directory %s", p.PID, words(p), p.Cwd)}},
 				Fixes:    stopHolders(f, s, "Stop the earlier run, %s.")})
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -102,7 +102,7 @@ var ephemeralClientHoldsPort = &Check{
 			}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -164,7 +164,7 @@ var timeWaitBlocksBind = &Check{
 			{Do: "Remove the connections of the last run from the kernel's table.", Elevated: true, Lasts: Persistent,
 				Steps: [][]string{{"ss", "-K", "-t", "-n", "state", "time-wait", fmt.Sprintf("sport = :%d", f.Target.Port)}},
 				Risk:  "a packet of an old connection that is still on its way could reach a new one; on loopback there is none"},
-			{Do: fmt.Sprintf("Or wait %d s, and set SO_REUSEADDR before bind() in the server (Python: allow_reuse_address = True).", (last+999)/1000)},
+			{Do: fmt.Sprintf("Wait %d s, and set SO_REUSEADDR before bind() in the server (Python: allow_reuse_address = True).", (last+999)/1000)},
 		}
 		return []Finding{x}
 	},

@@ -38,7 +38,7 @@ var nobodyAccepts = &Check{
 			x.Fixes = []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -69,7 +69,7 @@ var acceptQueueFull = &Check{
 				fs = append(fs, x)
 			}
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -86,13 +86,13 @@ var processStoppedOrDebugged = &Check{
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				ps := f.Owners.Of(s)
-				if len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool { return halted(p) == "" }) {
+				if len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Halted() == "" }) {
 					continue
 				}
 				fs = append(fs, haltedFinding(f, a, s, ps))
 			}
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -100,7 +100,7 @@ func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Proc
 	p := ps[0]
 	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven,
 		Evidence: []Evidence{{"process", fmt.Sprintf("pid %d (%s): state %s%s", p.PID, p.Name, p.State, cond(p.Frozen, ", its cgroup is frozen", ""))}, socketEvidence(f, s)}}
-	switch halted(p) {
+	switch p.Halted() {
 	case "halted by a debugger":
 		x.Summary = fmt.Sprintf("%s listens on %s, but is halted by the debugger %s (pid %d).", who(p), s.Local, p.TracedBy, p.Tracer)
 		x.Fixes = []Fix{{Do: "Continue the program in the debugger, or detach it."}}
@@ -138,7 +138,7 @@ var forwarderAcceptsBackendDead = &Check{
 			}
 			for _, s := range serving(f, d.Addr) {
 				ps := f.Owners.Of(s)
-				i := slices.IndexFunc(ps, isForwarder)
+				i := slices.IndexFunc(ps, facts.Process.Forwards)
 				if i < 0 {
 					continue
 				}
@@ -150,6 +150,6 @@ var forwarderAcceptsBackendDead = &Check{
 					Settle: "look at the far end: " + words(ps[i])})
 			}
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }

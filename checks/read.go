@@ -3,7 +3,6 @@ package checks
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -63,33 +62,11 @@ func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 		return nil
 	}
 	for i := range ls {
-		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, func(p facts.Process) bool { return halted(p) == "" }) {
+		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Halted() == "" }) {
 			return &ls[i]
 		}
 	}
 	return nil
-}
-
-// halted says why a process cannot run, in two or three words; empty if it can.
-func halted(p facts.Process) string {
-	switch {
-	case p.State == "t" || p.Tracer != 0 && p.State == "T":
-		return "halted by a debugger"
-	case p.State == "T":
-		return "stopped"
-	case p.Frozen:
-		return "frozen"
-	}
-	return ""
-}
-
-// forwarders are programs that accept a connection for somebody else: what they
-// do after the accept says something about the far end only.
-var forwarders = []string{"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "conmon", "dockerd", "ssh", "kubectl", "socat",
-	"wslrelay.exe", "com.docker.backend", "limactl", "gvproxy", "code", "haproxy", "systemd-socket-proxyd"}
-
-func isForwarder(p facts.Process) bool {
-	return slices.Contains(forwarders, p.Name) || slices.Contains(forwarders, path.Base(p.Exe))
 }
 
 // ledgerOf returns the ledger of the address with the most SYNs: gaps of a
@@ -241,14 +218,11 @@ func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 	return fix
 }
 
-// startedBy says whose process it is and since when, before somebody stops it.
+// startedBy says whose process it is, before somebody stops it.
 func startedBy(p facts.Process) string {
 	s := "it belongs to " + cond(p.User != "", p.User, fmt.Sprintf("uid %d", p.UID))
-	if !p.Started.IsZero() {
-		s += " and runs since " + p.Started.UTC().Format("2006-01-02 15:04:05 UTC")
-	}
 	if p.Cwd != "" {
-		s += ", in " + p.Cwd
+		s += " and runs in " + p.Cwd
 	}
 	return s
 }
@@ -270,7 +244,8 @@ func list(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-func cond(c bool, yes, no string) string {
+// cond is yes if c, and no otherwise.
+func cond[T any](c bool, yes, no T) T {
 	if c {
 		return yes
 	}

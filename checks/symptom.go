@@ -109,13 +109,13 @@ var answeredByAnother = &Check{
 				continue
 			}
 			owners := f.Owners.Of(l[0])
-			if len(owners) == 0 || slices.ContainsFunc(owners, func(p facts.Process) bool { return isForwarder(p) || p.Container != "" }) {
+			if len(owners) == 0 || slices.ContainsFunc(owners, func(p facts.Process) bool { return p.Forwards() || p.Container != "" }) {
 				continue
 			}
 			fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
 				Summary: fmt.Sprintf("%s listens on %s, but connections to it arrive at port %d.", who(owners[0]), l[0].Local, d.Server.Local.Port())})
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -140,7 +140,7 @@ var notAccepted = &Check{
 					Summary: fmt.Sprintf("One of the %d listeners on %s accepts nothing: a part of the connections hangs.", len(serving(f, d.Addr)), at(f, d.Addr))})
 			}
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -157,7 +157,7 @@ var closedAtOnce = &Check{
 					Summary: fmt.Sprintf("%s accepts the connection and closes it at once (%s), unasked.", at(f, d.Addr), d.Closed)})
 			}
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -177,7 +177,7 @@ var cannotBind = &Check{
 				Summary: fmt.Sprintf("A server run by uid %d cannot take %s: bind() fails with %s.", b.As, at(f, b.Addr), b.Errno),
 				Settle:  fmt.Sprintf("sudo ss -tanp 'sport = :%d'", f.Target.Port)})
 		}
-		return mergeAddresses(fs)
+		return mergeAddresses(f, fs)
 	},
 }
 
@@ -207,27 +207,40 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, stage Stage, text, 
 		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: settle,
 			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as uid %d: %s after %.1f ms", at(f, d.Addr), d.As, cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
 	}
-	return mergeAddresses(fs)
+	return mergeAddresses(f, fs)
 }
 
 // mergeAddresses makes one finding of those that differ by nothing but their
-// address and the words about it.
-func mergeAddresses(fs []Finding) []Finding {
+// address, and says of the first one that it holds for the others too.
+func mergeAddresses(f *facts.Facts, fs []Finding) []Finding {
 	var out []Finding
+	var also [][]netip.Addr
 next:
 	for _, x := range fs {
 		for i := range out {
-			if out[i].Stage == x.Stage && out[i].Certainty == x.Certainty && out[i].Remark == x.Remark {
-				for _, a := range x.Affects {
-					if !slices.Contains(out[i].Affects, a) {
-						out[i].Affects = append(out[i].Affects, a)
-					}
-				}
-				out[i].Evidence = append(out[i].Evidence, x.Evidence...)
-				continue next
+			if out[i].Stage != x.Stage || out[i].Certainty != x.Certainty || out[i].Remark != x.Remark {
+				continue
 			}
+			for _, a := range x.Affects {
+				if !slices.Contains(out[i].Affects, a) {
+					out[i].Affects = append(slices.Clip(out[i].Affects), a)
+					also[i] = append(also[i], a)
+				}
+			}
+			for _, e := range x.Evidence {
+				if !slices.Contains(out[i].Evidence, e) {
+					out[i].Evidence = append(out[i].Evidence, e)
+				}
+			}
+			continue next
 		}
 		out = append(out, x)
+		also = append(also, nil)
+	}
+	for i, as := range also {
+		if len(as) > 0 {
+			out[i].Summary += fmt.Sprintf(" The same holds for %s.", ats(f, as))
+		}
 	}
 	return out
 }

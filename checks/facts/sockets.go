@@ -2,6 +2,8 @@ package facts
 
 import (
 	"net/netip"
+	"path"
+	"slices"
 	"time"
 )
 
@@ -125,6 +127,30 @@ type Process struct {
 	Started   time.Time `json:"started,omitzero"`
 	Netns     uint64    `json:"netns,omitempty"` // inode of its network namespace, when it could be read
 	Me        bool      `json:"me,omitempty"`    // an ancestor of loopdoctor, or loopdoctor
+}
+
+// forwarders are programs that accept a connection for somebody else: what they
+// do after the accept says something about the far end only.
+var forwarders = []string{"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "conmon", "dockerd", "ssh", "kubectl", "socat",
+	"wslrelay.exe", "com.docker.backend", "limactl", "gvproxy", "code", "haproxy", "systemd-socket-proxyd"}
+
+// Forwards tells whether the process is a program known to forward.
+func (p Process) Forwards() bool {
+	return slices.Contains(forwarders, p.Name) || slices.Contains(forwarders, path.Base(p.Exe))
+}
+
+// Halted says why a process cannot run, in a few words; empty if it can. A
+// frozen one shows the state of a sleeper.
+func (p Process) Halted() string {
+	switch {
+	case p.State == "t" || p.Tracer != 0 && p.State == "T":
+		return "halted by a debugger"
+	case p.State == "T":
+		return "stopped"
+	case p.Frozen:
+		return "frozen"
+	}
+	return ""
 }
 
 // Of returns the processes that hold the socket, the oldest first.

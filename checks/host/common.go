@@ -1,0 +1,44 @@
+package host
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os/user"
+	"strings"
+)
+
+// userName is the name of a uid, empty if it has none.
+func userName(uid uint32) string {
+	u, err := user.LookupId(fmt.Sprint(uid))
+	if err != nil {
+		return ""
+	}
+	return u.Username
+}
+
+// ownAddress tells whether an interface of this machine holds the address, for
+// systems on which interfaces were not looked at.
+func ownAddress(a netip.Addr) bool {
+	as, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, x := range as {
+		if n, ok := x.(*net.IPNet); ok {
+			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == a.Unmap() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isLocalhost: RFC 6761 section 6.3.
+func isLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+// icmpText is an ICMP type and code as reports print it.
+func icmpText(typ, code uint8) string { return fmt.Sprintf("%d/%d", typ, code) }

@@ -1,0 +1,137 @@
+package host
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// deeper is the second round: it begins only on failure, or when what was seen
+// does not fit together.
+func (l *look) deeper(ctx context.Context, open []connection) {
+	t := l.f.Target
+	var failing []facts.Dial
+	for _, c := range open {
+		d := c.Fact()
+		// One client that fails is enough: of the others the counters would say
+		// the same.
+		known := slices.ContainsFunc(failing, func(x facts.Dial) bool { return x.Addr == d.Addr })
+		if (d.Outcome == facts.Timeout || d.Outcome == facts.Refused) && expected(t, d.Addr) && !known {
+			failing = append(failing, d)
+		}
+	}
+	l.elsewhere(ctx)
+	if len(failing) == 0 || l.sources.ledger == nil {
+		for _, g := range []facts.Group{facts.GroupLedger, facts.GroupPackets} {
+			if l.sources.ledger == nil {
+				l.missing(g, errNotHere)
+			} else {
+				l.skipped(g, facts.DidNotNeedTo, "no connection was lost")
+			}
+		}
+		return
+	}
+	repeat := func(also func(uint16)) {
+		for _, d := range failing {
+			l.repeat(d, also)
+		}
+	}
+	switch {
+	case l.NoCapture:
+		l.skipped(facts.GroupPackets, facts.NotWanted, "--no-capture")
+		repeat(nil)
+	case l.sources.capture == nil:
+		l.missing(facts.GroupPackets, errNotHere)
+		repeat(nil)
+	default:
+		done := false
+		get(l, facts.GroupPackets, &l.f.Packets, func() (*facts.Packets, error) {
+			return l.sources.capture(t.Port, func(also func(uint16)) { done = true; repeat(also) })
+		})
+		if !done {
+			repeat(nil)
+		}
+	}
+	l.late(ctx, open)
+}
+
+// repeat sends SYNs between two looks at the kernel's counters: one, and a burst
+// if that one died before TCP saw it. Refused ones are repeated a few times:
+// other traffic can only add to the resets that the kernel sent, so the
+// smallest count is the right one.
+func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
+	to := netip.AddrPortFrom(d.Addr, l.f.Target.Port)
+	send := func(n int) *facts.Ledger {
+		told := bound
+		if n > 1 {
+			told = nil // one SYN tells the story; its port is watched, not those of a burst
+		}
+		r, err := l.sources.ledger(to, d.As, n, told)
+		if err != nil {
+			l.missing(facts.GroupLedger, err)
+			return nil
+		}
+		return &r
+	}
+	first := send(1)
+	if first == nil {
+		return
+	}
+	for try := 0; d.Outcome == facts.Refused && first.Delta["OutRsts"] > 0 && try < 2; try++ {
+		if again := send(1); again != nil && again.Delta["OutRsts"] < first.Delta["OutRsts"] {
+			first = again
+		}
+	}
+	l.f.Ledger = append(l.f.Ledger, *first)
+	// A full accept queue loses nothing before TCP: no burst is needed there,
+	// and none is sent.
+	if d.Outcome == facts.Timeout && first.Delta["ListenOverflows"] == 0 && first.Delta["ListenDrops"] == 0 {
+		if many := send(burst); many != nil {
+			l.f.Ledger = append(l.f.Ledger, *many)
+		}
+	}
+}
+
+// late gives a silence that nothing explains the time of one retransmission, and
+// takes notice of a connection that came up after all.
+func (l *look) late(ctx context.Context, open []connection) {
+	pending := func() bool {
+		return slices.ContainsFunc(open, func(c connection) bool { return c.Fact().Outcome == facts.Timeout })
+	}
+	for end := time.Now().Add(lateReply); pending() && !l.explained() && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// explained tells whether the counters, or a full queue, account for the
+// silence; what they mean is for the checks to say.
+func (l *look) explained() bool {
+	for _, r := range l.f.Ledger {
+		if r.SYNs > 1 && (r.Delta["InSegs"] < int64(r.SYNs) || r.HalfOpen > 0) || r.Delta["ListenOverflows"] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// elsewhere looks into the other network namespaces when nothing listens in
+// this one.
+func (l *look) elsewhere(ctx context.Context) {
+	t := l.f.Target
+	here := l.f.Sockets == nil || slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+		return s.Network == t.Network && s.Local.Port() == t.Port && (s.State == facts.Listen || s.State == facts.Bound)
+	})
+	switch {
+	case t.Intent == facts.ToBind || here || t.Network != "tcp":
+		l.skipped(facts.GroupNamespaces, facts.DidNotNeedTo, "something is here")
+	case l.sources.namespaces == nil:
+		l.missing(facts.GroupNamespaces, errNotHere)
+	default:
+		get(l, facts.GroupNamespaces, &l.f.Namespaces, func() (*facts.Namespaces, error) { return l.sources.namespaces(ctx, t.Port) })
+	}
+}
+
+func expected(t facts.Target, a netip.Addr) bool { return slices.Contains(t.Expected(), a) }

@@ -1,0 +1,198 @@
+// Package host looks at the machine: everything that loopdoctor sees, it sees
+// here, and writes it down as facts. It refuses to judge, to change the machine
+// and to talk to anything but this machine's own addresses.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// Options say how to look.
+type Options struct {
+	As              []uint32      // the clients whose view to take, the main one first; empty: the user who runs loopdoctor
+	Timeout         time.Duration // of the whole look; 0: 5 s
+	NoConnect       bool          // dial nothing
+	NoCapture       bool          // capture nothing
+	NoSystemChanges bool          // nothing that the kernel would have to undo
+	AskDNS          bool          // ask configured name servers off this machine too
+}
+
+// ForeignTargetError is the refusal of an address that is not this machine's.
+type ForeignTargetError struct {
+	Target string
+	Why    string // "192.0.2.1 is not an address of this machine"
+}
+
+func (e *ForeignTargetError) Error() string {
+	return fmt.Sprintf("%s: %s; loopdoctor diagnoses loopback and this machine's own addresses only, run it where the service runs", e.Target, e.Why)
+}
+
+// sources is what only an operating system can answer. Each os_<goos>.go fills
+// in one value; a nil function means "not on this system".
+type sources struct {
+	host       func(h *facts.Host)
+	names      func(ctx context.Context, name string, uid uint32, askDNS bool) (*facts.Names, error)
+	interfaces func() (*facts.Interfaces, error)
+	routes     func(t facts.Target, uid uint32) (*facts.Routes, error)
+	sockets    func(port uint16) (*facts.Sockets, error)
+	listeners  func() (*facts.Sockets, error)
+	owners     func(ctx context.Context, sockets []facts.Socket) (*facts.Owners, error)
+	limits     func(as []facts.Identity) (*facts.Limits, error)
+	namespaces func(ctx context.Context, port uint16) (*facts.Namespaces, error)
+	bind       func(to netip.AddrPort, uid uint32, reuse bool) facts.Bind
+	dial       func(to netip.AddrPort, uid uint32) connection
+	ledger     func(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error)
+	capture    func(port uint16, during func(also func(port uint16))) (*facts.Packets, error)
+}
+
+// connection is one dial that is kept open until the end of the look.
+type connection interface {
+	Fact() facts.Dial         // as it stands now
+	Accepted() bool           // one look at the server's side
+	Early(wait time.Duration) // watch for an end of file that nobody asked for
+	Close()
+}
+
+// Gather looks at each target and returns its facts, in the same order. It ends
+// by itself when the time limit is over: what was not seen by then is absent,
+// with that reason. The only errors are those of a target that is not ours.
+func Gather(ctx context.Context, targets []facts.Target, o Options) ([]*facts.Facts, error) {
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	h := hostFacts(o)
+	var all []*facts.Facts
+	for _, t := range targets {
+		l := &look{sources: here, Options: o, f: &facts.Facts{Time: time.Now(), Target: t, Host: h, Absent: map[facts.Group]facts.Absence{}}}
+		if err := l.target(ctx); err != nil {
+			return nil, err
+		}
+		l.f.ElapsedMS = millis(time.Since(l.f.Time))
+		all = append(all, l.f)
+	}
+	return all, nil
+}
+
+func hostFacts(o Options) facts.Host {
+	h := facts.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, Vantage: "host"}
+	if wd, err := os.Getwd(); err == nil {
+		h.Cwd = wd
+	}
+	as := o.As
+	if len(as) == 0 {
+		as = []uint32{uint32(max(os.Geteuid(), 0))}
+	}
+	for _, uid := range as {
+		h.As = append(h.As, facts.Identity{UID: uid, User: userName(uid)})
+	}
+	if here.host != nil {
+		here.host(&h)
+	}
+	return h
+}
+
+// look is the look at one target.
+type look struct {
+	sources
+	Options
+	f *facts.Facts
+}
+
+// missing notes why a group is not there.
+func (l *look) missing(g facts.Group, err error) {
+	a := facts.Absence{Why: facts.CouldNot, Reason: reason(err)}
+	if errors.Is(err, os.ErrPermission) {
+		a.Reason, a.Remedy = "needs root", "run it with sudo"
+	}
+	l.f.Absent[g] = a
+}
+
+func (l *look) skipped(g facts.Group, why facts.Why, reason string) {
+	l.f.Absent[g] = facts.Absence{Why: why, Reason: reason}
+}
+
+func reason(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "time was over"
+	case errors.Is(err, errNotHere):
+		return "not on this system"
+	}
+	return err.Error()
+}
+
+var errNotHere = errors.New("not on this system")
+
+// guard runs one look; its panic is its reason.
+func guard(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("internal error: %v", r)
+		}
+	}()
+	return do()
+}
+
+// get runs one look and writes down what it saw, or why it saw nothing.
+func get[T any](l *look, g facts.Group, into *T, do func() (T, error)) {
+	err := guard(func() error {
+		v, err := do()
+		if err == nil {
+			*into = v
+		}
+		return err
+	})
+	if err != nil {
+		l.missing(g, err)
+	}
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// proxyVariables are what clients read; a password in one is masked before it
+// is written down.
+func proxyVariables(environ []string) *facts.Proxies {
+	p := &facts.Proxies{Variables: []facts.Variable{}}
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		switch strings.ToLower(name) {
+		case "http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy":
+			p.Variables = append(p.Variables, facts.Variable{Name: name, Value: maskURL(value)})
+		}
+	}
+	slices.SortFunc(p.Variables, func(a, b facts.Variable) int { return strings.Compare(a.Name, b.Name) })
+	return p
+}
+
+// maskURL hides what stands between the scheme and the last @ of the authority.
+func maskURL(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
+	}
+	authority, path, _ := strings.Cut(rest, "/")
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		authority = "***" + authority[i:]
+	} else {
+		return s
+	}
+	if ok {
+		authority = scheme + "://" + authority
+	}
+	if path != "" {
+		authority += "/" + path
+	}
+	return authority
+}

@@ -1,0 +1,249 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// scanner looks through the descriptors of processes for sockets. It calls the
+// kernel directly: on a machine with thousands of processes os.ReadDir and
+// os.Readlink take three times as long.
+type scanner struct {
+	proc    int             // descriptor of /proc
+	wanted  map[uint64]bool // inodes; only read while workers run
+	workers int
+
+	held   map[uint64]map[int]int // by inode, then by PID: the lowest descriptor
+	denied []int                  // processes whose descriptors may not be read
+	whole  bool                   // no look was cut short
+}
+
+// sighting is one descriptor of a wanted socket.
+type sighting struct {
+	inode   uint64
+	pid, fd int
+}
+
+// worker is what one goroutine uses: nothing is allocated for a descriptor.
+type worker struct {
+	*scanner
+	dir, link []byte
+	seen      []sighting
+	denied    []int
+}
+
+// scan looks into the processes; it stops early when ctx ends.
+func (s *scanner) scan(ctx context.Context, pids []int) {
+	n := s.workers
+	if n <= 0 {
+		n = min(runtime.GOMAXPROCS(0), 4)
+	}
+	n = max(1, min(n, len(pids)/16)) // a goroutine is not worth it for a few
+	ws := make([]worker, n)
+	var next atomic.Int64
+	var stopped atomic.Bool
+	var wg sync.WaitGroup
+	for i := range ws {
+		ws[i] = worker{scanner: s, dir: make([]byte, 32<<10), link: make([]byte, 40)}
+		wg.Go(func() {
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= len(pids) {
+					return
+				}
+				if ctx.Err() != nil {
+					stopped.Store(true)
+					return
+				}
+				ws[i].process(ctx, pids[k])
+			}
+		})
+	}
+	wg.Wait()
+	s.whole = s.whole && !stopped.Load()
+	for _, w := range ws {
+		s.denied = append(s.denied, w.denied...)
+		s.note(w.seen)
+	}
+}
+
+// scanHeadless looks into those denied whose first thread has ended while others
+// live on: their own user may read them only by way of another thread.
+func (s *scanner) scanHeadless(ctx context.Context) {
+	w := worker{scanner: s, dir: make([]byte, 32<<10), link: make([]byte, 40)}
+	s.denied = slices.DeleteFunc(s.denied, func(pid int) bool {
+		if ctx.Err() != nil {
+			return false
+		}
+		st, err := statOf(pid)
+		if err != nil || st.state != 'Z' || st.threads < 2 {
+			return false
+		}
+		_, err = w.tasks(ctx, pid, strconv.Itoa(pid)+"/task")
+		return err == nil
+	})
+	s.note(w.seen)
+}
+
+// note keeps what a worker saw.
+func (s *scanner) note(seen []sighting) {
+	for _, g := range seen {
+		if s.held[g.inode] == nil {
+			s.held[g.inode] = map[int]int{}
+		}
+		if fd, ok := s.held[g.inode][g.pid]; !ok || g.fd < fd {
+			s.held[g.inode][g.pid] = g.fd
+		}
+	}
+}
+
+// process looks into one process. One that is gone holds nothing.
+func (w *worker) process(ctx context.Context, pid int) {
+	name := strconv.Itoa(pid)
+	n, err := w.descriptors(ctx, pid, name+"/fd")
+	if n == 0 && err == nil {
+		// The first thread has ended while others live on: theirs are the
+		// descriptors. (A kernel thread has none either, and one task.)
+		n, err = w.tasks(ctx, pid, name+"/task")
+	}
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		w.denied = append(w.denied, pid)
+	}
+}
+
+// descriptors counts the entries of an fd directory and notes those wanted.
+func (w *worker) descriptors(ctx context.Context, pid int, name string) (n int, err error) {
+	dir, err := openDir(w.proc, name)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(dir)
+	var denied error
+	err = entries(dir, w.dir, func(e entry) bool {
+		fd, ok := number(e.name)
+		if !ok {
+			return true // . and ..
+		}
+		if n++; n%4096 == 0 && ctx.Err() != nil {
+			return false
+		}
+		// e.name ends in the zero byte that the kernel wrote.
+		got, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(&e.name[0])),
+			uintptr(unsafe.Pointer(&w.link[0])), uintptr(len(w.link)), 0, 0)
+		if errno == unix.EACCES || errno == unix.EPERM {
+			denied = errno // CAP_DAC_READ_SEARCH without CAP_SYS_PTRACE lists but does not read
+			return false
+		}
+		if errno != 0 {
+			return true // closed meanwhile
+		}
+		if inode, ok := socketInode(w.link[:got]); ok && w.wanted[inode] {
+			w.seen = append(w.seen, sighting{inode, pid, int(fd)})
+		}
+		return true
+	})
+	if denied != nil {
+		err = denied
+	}
+	return n, err
+}
+
+// tasks looks into the threads of a process other than the first.
+func (w *worker) tasks(ctx context.Context, pid int, name string) (n int, err error) {
+	dir, err := openDir(w.proc, name)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(dir)
+	var tids []uint64
+	// A buffer of its own: w.dir serves the descriptors of each thread.
+	err = entries(dir, make([]byte, 4<<10), func(e entry) bool {
+		if tid, ok := number(e.name); ok && tid != uint64(pid) {
+			tids = append(tids, tid)
+		}
+		return true
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, tid := range tids {
+		n, err = w.descriptors(ctx, pid, name+"/"+strconv.FormatUint(tid, 10)+"/fd")
+		if n > 0 || err != nil {
+			return n, err // threads share one table
+		}
+	}
+	return 0, nil
+}
+
+func openDir(at int, name string) (int, error) {
+	return unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// entry is one struct linux_dirent64, getdents(2). The name is valid during
+// the call only; a zero byte follows it.
+type entry struct {
+	inode uint64
+	kind  byte
+	name  []byte
+}
+
+// entries reads a directory into buf and hands each entry to visit, until
+// visit says false.
+func entries(dir int, buf []byte, visit func(entry) bool) error {
+	for {
+		n, err := unix.Getdents(dir, buf)
+		if err != nil || n <= 0 {
+			return err
+		}
+		for b := buf[:n]; len(b) > 19; {
+			size := int(binary.NativeEndian.Uint16(b[16:]))
+			if size <= 19 || size > len(b) {
+				break
+			}
+			name := b[19:size]
+			if end := bytes.IndexByte(name, 0); end > 0 {
+				if !visit(entry{binary.NativeEndian.Uint64(b), b[18], name[:end]}) {
+					return nil
+				}
+			}
+			b = b[size:]
+		}
+	}
+}
+
+// socketInode reads "socket:[29113]".
+func socketInode(link []byte) (uint64, bool) {
+	s, ok := bytes.CutPrefix(link, []byte("socket:["))
+	if !ok {
+		return 0, false
+	}
+	s, ok = bytes.CutSuffix(s, []byte("]"))
+	if !ok {
+		return 0, false
+	}
+	return number(s)
+}
+
+// number is strconv.ParseUint without an allocation.
+func number(b []byte) (n uint64, ok bool) {
+	if len(b) == 0 || len(b) > 19 {
+		return 0, false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n, true
+}

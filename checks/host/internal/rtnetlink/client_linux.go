@@ -1,0 +1,147 @@
+package rtnetlink
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Client asks about the network namespace in which it was opened. Its methods
+// may be called from several goroutines.
+type Client struct {
+	conn *netlink.Conn
+}
+
+// Open opens the netlink socket.
+func Open() (*Client, error) {
+	conn, err := netlink.Open(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{conn}, nil
+}
+
+// Close closes the netlink socket.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Interfaces returns every link with its addresses. The state of IPv6 is left
+// to the caller, as netlink does not tell it.
+func (c *Client) Interfaces() (*facts.Interfaces, error) {
+	ask := netlink.Append(make([]byte, linkLen), iflaExtMask, binary.NativeEndian.AppendUint32(nil, noStatistics))
+	links, err := netlink.Dump(c.conn, getLink, ask, parseLink)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	addrs, err := netlink.Dump(c.conn, getAddr, make([]byte, addrLen), parseAddress)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var found facts.Interfaces
+	for _, l := range links {
+		l.Addresses = []netip.Prefix{}
+		for _, a := range addrs {
+			if a.link == l.Index {
+				l.Addresses = append(l.Addresses, a.prefix)
+			}
+		}
+		if l.loopback && found.Loopback == nil {
+			found.Loopback = &l.Interface
+		} else {
+			found.Others = append(found.Others, l.Interface)
+		}
+	}
+	return &found, nil
+}
+
+// Route asks how the kernel would send to the address for that user, with that
+// IP protocol and destination port (0 leaves either out). When this is not a
+// local delivery, the answer also has the rows of table local that cover the
+// address.
+func (c *Client) Route(to netip.Addr, uid uint32, proto uint8, dport uint16) facts.Route {
+	answer := facts.Route{To: to}
+	to = to.Unmap().WithZone("")
+	if !to.IsValid() {
+		answer.Errno = unix.ErrnoName(unix.EINVAL)
+		return answer
+	}
+	b, err := c.conn.Get(getRoute, lookup(to, uid, proto, dport))
+	r, ok := parseRoute(b)
+	switch {
+	case err != nil:
+		answer.Errno = errnoName(err)
+	case !ok:
+		answer.Errno = unix.ErrnoName(unix.EBADMSG)
+	default:
+		answer.Type, answer.Source = routeType(r.typ), r.source
+		answer.Device = c.conn.DeviceName(r.oif)
+		if r.errno != 0 {
+			answer.Errno = unix.ErrnoName(unix.Errno(r.errno))
+		}
+	}
+	if r.typ != typeLocal || answer.Errno != "" {
+		answer.Table = c.localRows(to)
+	}
+	return answer
+}
+
+// localRows returns the rows of table local that cover the address; nil if
+// they cannot be had, which the caller sees no other way, as they only
+// illustrate the answer.
+func (c *Client) localRows(to netip.Addr) []facts.TableRow {
+	ask := make([]byte, routeLen)
+	ask[0] = family(to)
+	ask = netlink.Append(ask, rtaTable, binary.NativeEndian.AppendUint32(nil, tableLocal))
+	rows, err := netlink.Dump(c.conn, getRoute, ask, func(b []byte) (route, bool) {
+		r, ok := parseRoute(b)
+		return r, ok && r.table == tableLocal && r.dst.Contains(to)
+	})
+	if err != nil {
+		return nil
+	}
+	found := make([]facts.TableRow, len(rows))
+	for i, r := range rows {
+		found[i] = facts.TableRow{Prefix: r.dst, Type: routeType(r.typ), Device: c.conn.DeviceName(r.oif)}
+	}
+	return found
+}
+
+// Rules returns the routing rules of IPv4, then those of IPv6, in the order in
+// which the kernel tries them. Matches of each are those addrs for which it
+// applies to a client on this machine that talks to its own address with that
+// IP protocol and port, unbound and unmarked. A rule for certain users applies
+// if it names one of uids; without uids it is taken to apply.
+func (c *Client) Rules(addrs []netip.Addr, proto uint8, dport uint16, uids ...uint32) ([]facts.Rule, error) {
+	var list []facts.Rule
+	for _, fam := range []uint8{familyV4, familyV6} {
+		ask := make([]byte, routeLen)
+		ask[0] = fam
+		rules, err := netlink.Dump(c.conn, getRule, ask, parseRule)
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // a kernel without this family, or without rules for it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list routing rules: %w", err)
+		}
+		for _, r := range rules {
+			list = append(list, r.fact(addrs, proto, dport, uids))
+		}
+	}
+	return list, nil
+}
+
+// errnoName names the kernel's answer; what is none of its errors is EIO.
+func errnoName(err error) string {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		if name := unix.ErrnoName(e); name != "" {
+			return name
+		}
+		return fmt.Sprint(uint(e))
+	}
+	return unix.ErrnoName(unix.EIO)
+}

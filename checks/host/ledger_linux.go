@@ -1,0 +1,110 @@
+package host
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/sockdiag"
+)
+
+// settle is how long after the last SYN the counters are read: packets over lo
+// run to their end inside the system call, so only a steered one is waited for.
+const settle = 200 * time.Microsecond
+
+// ledger sends SYNs between two looks at the kernel's counters, and tells bound
+// how each socket's port is called before its SYN leaves. The sockets are reset
+// afterwards, so that the kernel does not repeat their SYNs.
+func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error) {
+	l := facts.Ledger{Addr: to.Addr(), SYNs: syns, Outcomes: map[string]int{}}
+	probes := make([]*probe, 0, syns)
+	defer func() {
+		for _, p := range probes {
+			p.Close()
+		}
+	}()
+	before, err := readCounters(to.Addr().Is6())
+	if err != nil {
+		return l, err
+	}
+	err = asUser(uid, func() {
+		for range syns {
+			p := &probe{fd: -1, fact: facts.Dial{Addr: to.Addr(), As: uid}, bound: bound}
+			p.open(to)
+			probes = append(probes, p)
+		}
+	})
+	if err != nil {
+		return l, fmt.Errorf("connect as uid %d: %w", uid, err)
+	}
+	time.Sleep(settle)
+	after, err := readCounters(to.Addr().Is6())
+	if err != nil {
+		return l, err
+	}
+	l.Delta, l.Missing = after.since(before)
+	ports := map[uint16]bool{}
+	for _, p := range probes {
+		f := p.Fact()
+		name := f.Errno
+		if name == "" {
+			name = string(f.Outcome)
+		}
+		l.Outcomes[name]++
+		ports[f.From.Port()] = true
+	}
+	// Half-open sockets of our own on the server's side: the SYN arrived.
+	if c, err := sockdiag.Open(); err == nil {
+		defer c.Close()
+		ss, _ := c.Port(to.Port())
+		for _, s := range ss {
+			if s.State == facts.SynRecv && ports[s.Remote.Port()] {
+				l.HalfOpen++
+			}
+		}
+	}
+	return l, nil
+}
+
+// readCounters reads the counters of this network namespace.
+func readCounters(v6 bool) (counters, error) {
+	c := counters{}
+	snmp, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		return nil, fmt.Errorf("read counters: %w", err)
+	}
+	if v6 {
+		data, err := os.ReadFile("/proc/net/snmp6")
+		if err != nil {
+			return nil, fmt.Errorf("read counters: %w", err)
+		}
+		c.parseSNMP6(data)
+	} else if err := c.parseSNMP(snmp, "Ip"); err != nil {
+		return nil, err
+	}
+	if err := c.parseSNMP(snmp, "Tcp"); err != nil {
+		return nil, err
+	}
+	stat, err := os.ReadFile("/proc/net/netstat")
+	if err != nil {
+		return nil, fmt.Errorf("read counters: %w", err)
+	}
+	if err := c.parseSNMP(stat, "TcpExt"); err != nil {
+		return nil, err
+	}
+	if !v6 {
+		// OutTransmits stands in Ip on some kernels and in IpExt on others.
+		more := counters{}
+		if more.parseSNMP(stat, "IpExt") == nil {
+			if v, ok := more["OutTransmits"]; ok {
+				c["OutTransmits"] = v
+			}
+		}
+	}
+	if dev, err := os.ReadFile("/proc/net/dev"); err == nil {
+		c.parseDev(dev, "lo")
+	}
+	return c, nil
+}

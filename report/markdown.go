@@ -1,0 +1,163 @@
+package report
+
+import (
+	"cmp"
+	"io"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+)
+
+// Markdown writes the report ready for an issue tracker: commands in fenced
+// blocks, evidence in tables, and nothing from the machine that could become
+// markup, a link or a mention.
+func Markdown(w io.Writer, r *Report) error {
+	var m markdown
+	for i := range r.Targets {
+		m.target(r, &r.Targets[i])
+	}
+	m.para(r.vantage())
+	m.para("loopdoctor " + r.Version + " on " + r.Host.OS + "/" + r.Host.Arch + ", kernel " + r.Host.Kernel + ", " +
+		r.Time.Format("2006-01-02 15:04:05 -0700"))
+	_, err := io.WriteString(w, strings.TrimSuffix(m.String(), "\n"))
+	return err
+}
+
+type markdown struct{ strings.Builder }
+
+func (m *markdown) target(r *Report, t *Target) {
+	m.para("## ", t.Summary)
+	if t.IsLoopback() {
+		rows := [][]string{{"address", "port", "program", "user", "who can reach it"}}
+		for i := range r.Loopback.Sockets {
+			s := &r.Loopback.Sockets[i]
+			rows = append(rows, []string{s.Address, s.port(), s.program(), s.user(), s.reachWords()})
+		}
+		m.table(rows)
+	}
+	for i := range t.Causes {
+		c := &t.Causes[i]
+		title := "### Cause: "
+		if c.State == string(checks.Latent) {
+			title = "### And behind it: "
+		}
+		m.cause(r, c, title)
+	}
+	for _, s := range t.open() {
+		m.para("### Unexplained: ", s.Summary)
+		m.para(s.Name)
+		m.rows("seen", s.Evidence)
+		m.settle(s.WouldSettle)
+	}
+	if len(t.Remarks) > 0 {
+		m.para("### ", strings.TrimSuffix(cmp.Or(t.remarksTitle(), "Remarks"), ":"))
+		for i := range t.Remarks {
+			c := &t.Remarks[i]
+			m.WriteString("- " + escape(c.Summary) + " (" + escape(c.Name) + ")\n")
+		}
+		m.WriteByte('\n')
+	}
+	if len(t.Addresses) > 0 {
+		rows := [][]string{{"address", "outcome", "source"}}
+		for i := range t.Addresses {
+			rows = append(rows, []string{t.Addresses[i].Address, t.Addresses[i].outcome(), t.Addresses[i].Source})
+		}
+		m.table(rows)
+	}
+	if len(t.Sockets) > 0 {
+		rows := [][]string{{"socket", "state", "owner"}}
+		for i := range t.Sockets {
+			s := &t.Sockets[i]
+			rows = append(rows, []string{endpoint(s.Address, s.Port), s.detail(), s.owner()})
+		}
+		m.table(rows)
+	}
+	for _, n := range append(r.closing(t, false), t.Notes...) {
+		m.para(n)
+	}
+}
+
+func (m *markdown) cause(r *Report, c *Cause, title string) {
+	m.para(title, c.Summary)
+	m.para(c.tag())
+	m.rows("seen", r.rows(c))
+	m.settle(c.WouldSettle)
+	for i := range c.Fixes {
+		f := &c.Fixes[i]
+		label := "**Fix.** "
+		if i > 0 {
+			label = "**Or.** "
+		}
+		m.para(label, r.heading(f))
+		m.rows("before you run it", r.terms(f))
+		m.fence(r.steps(f))
+		if undo := r.undo(f); len(undo) > 0 {
+			m.para("Undo:")
+			m.fence(undo)
+		}
+	}
+}
+
+func (m *markdown) settle(command string) {
+	if command != "" {
+		m.para("This would tell:")
+		m.fence(some(command))
+	}
+}
+
+func (m *markdown) rows(title string, es []Evidence) {
+	if len(es) == 0 {
+		return
+	}
+	rows := [][]string{{title, ""}}
+	for _, e := range es {
+		rows = append(rows, []string{e.Source, e.Text})
+	}
+	m.table(rows)
+}
+
+// para writes a paragraph: markup of ours, then text that has none. A single
+// argument is text.
+func (m *markdown) para(parts ...string) {
+	last := len(parts) - 1
+	if parts[last] == "" {
+		return
+	}
+	m.WriteString(strings.Join(parts[:last], "") + escape(parts[last]) + "\n\n")
+}
+
+func (m *markdown) table(rows [][]string) {
+	for i, row := range rows {
+		for _, c := range row {
+			m.WriteString("| " + escape(c) + " ")
+		}
+		m.WriteString("|\n")
+		if i == 0 {
+			m.WriteString(strings.Repeat("| --- ", len(row)) + "|\n")
+		}
+	}
+	m.WriteByte('\n')
+}
+
+// fence writes lines to paste. The fence is longer than any run of backticks
+// inside, so that nothing closes it early (CommonMark, fenced code blocks).
+func (m *markdown) fence(lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	text := strings.Join(lines, "\n")
+	run := "```"
+	for strings.Contains(text, run) {
+		run += "`"
+	}
+	m.WriteString(run + "sh\n" + text + "\n" + run + "\n\n")
+}
+
+// escape makes text stay text. Character references cannot start markup, end a
+// table cell or become a link (CommonMark 0.31, section 2.5); @ and # go into a
+// code span, because trackers look for mentions in what is left after that.
+var escape = strings.NewReplacer(
+	`&`, `&amp;`, `<`, `&lt;`, `>`, `&gt;`, "`", `&#96;`, `|`, `&#124;`, `\`, `&#92;`,
+	`*`, `&#42;`, `_`, `\_`, `~`, `&#126;`, `[`, `&#91;`, `]`, `&#93;`, `!`, `&#33;`,
+	`://`, `&#58;//`, `www.`, `www&#46;`, `WWW.`, `WWW&#46;`, `@`, "`@`", `#`, "`#`",
+).Replace

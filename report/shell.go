@@ -1,0 +1,80 @@
+package report
+
+import "strings"
+
+// This file prints a fix as lines to paste into a shell.
+
+// steps is the lines to paste into a shell: the steps, then the files.
+func (r *Report) steps(f *Fix) []string {
+	lines := r.commands(f.Steps, f.Elevated)
+	for _, file := range f.Files {
+		lines = append(lines, r.appending(file, f.Elevated))
+	}
+	return lines
+}
+
+// undo is the lines that put everything back.
+func (r *Report) undo(f *Fix) []string { return r.commands(f.Undo, f.Elevated) }
+
+func (r *Report) commands(vectors [][]string, elevated bool) []string {
+	var lines []string
+	for _, v := range vectors {
+		words := make([]string, len(v))
+		for i, a := range v {
+			words[i] = r.quote(a)
+		}
+		line := strings.Join(words, " ")
+		if elevated && r.Host.OS != "windows" {
+			line = "sudo " + line
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// appending adds lines to a file. printf gets the text as arguments, never as
+// its format: a % in it stays a %.
+func (r *Report) appending(f File, elevated bool) string {
+	body, ended := strings.CutSuffix(f.Append, "\n")
+	if r.Host.OS == "windows" {
+		return "Add-Content -Path " + r.quote(f.Path) + " -Value " + r.quote(body)
+	}
+	format := `printf '%s'`
+	if ended {
+		format = `printf '%s\n'`
+	}
+	words := []string{format}
+	if !ended {
+		words = append(words, quote(body))
+	} else {
+		for line := range strings.SplitSeq(body, "\n") {
+			words = append(words, quote(line))
+		}
+	}
+	if elevated {
+		return strings.Join(words, " ") + " | sudo tee -a " + quote(f.Path)
+	}
+	return strings.Join(words, " ") + " >> " + quote(f.Path)
+}
+
+func (r *Report) quote(a string) string {
+	if r.Host.OS == "windows" && !plain(a) {
+		return "'" + strings.ReplaceAll(a, "'", "''") + "'" // PowerShell, about_Quoting_Rules
+	}
+	return quote(a)
+}
+
+// quote makes one word of a POSIX shell (XCU 2.2.2: between single quotes every
+// character stands for itself).
+func quote(a string) string {
+	if plain(a) {
+		return a
+	}
+	return "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+}
+
+func plain(a string) bool {
+	return a != "" && !strings.ContainsFunc(a, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("_@%+=:,./-", c))
+	})
+}

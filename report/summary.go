@@ -1,0 +1,263 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// status is the exit status for one target. A latent cause names nothing that
+// is felt now.
+func status(d *checks.Diagnosis) int {
+	switch d.Verdict {
+	case checks.Works:
+		return ExitWorks
+	case checks.Partly, checks.Broken:
+		if slices.ContainsFunc(d.Causes, func(c checks.Cause) bool { return c.State != checks.Latent }) {
+			return ExitFault
+		}
+	}
+	return ExitUnknown
+}
+
+// worst joins the statuses of several targets: 4 over 1 over 3 over 0. A run
+// that judged nothing has failed.
+func worst(ts []Target) int {
+	for _, s := range []int{ExitFailed, ExitFault, ExitUnknown, ExitWorks} {
+		if slices.ContainsFunc(ts, func(t Target) bool { return t.status == s }) {
+			return s
+		}
+	}
+	return ExitFailed
+}
+
+// label is how the target is called: "localhost:62893", "[::1]:80",
+// "localhost:53/udp", "loopback" for the run without one.
+func label(t facts.Target) string {
+	if t.Port == 0 {
+		return "loopback"
+	}
+	h := cmp.Or(strings.Trim(t.Host, "[]"), "localhost")
+	if strings.Contains(h, ":") {
+		h = "[" + h + "]"
+	}
+	l := h + ":" + strconv.Itoa(int(t.Port))
+	if t.Network == "udp" {
+		l += "/udp"
+	}
+	return l
+}
+
+// felt words what the first symptom means for the person, after "localhost:80".
+var felt = map[string]string{
+	"name-not-resolved":    "does not answer: the name does not resolve",
+	"name-leads-elsewhere": "does not answer: the name leads elsewhere",
+	"not-accepted":         "connects, but nobody accepts the connection",
+	"closed-at-once":       "connects and is closed at once",
+}
+
+// summary is the answer in one sentence.
+func summary(f *facts.Facts, d *checks.Diagnosis) string {
+	switch {
+	case f.Target.Port == 0:
+		return loopbackSummary(f, d)
+	case f.Target.Intent == facts.ToBind:
+		return bindSummary(f, d)
+	}
+	l := label(f.Target)
+	if s := byClient(f); s != "" && d.Verdict != checks.Unknown {
+		return l + ": " + s + "."
+	}
+	switch d.Verdict {
+	case checks.Works:
+		return l + " works."
+	case checks.Partly:
+		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
+			return fmt.Sprintf("%s answers on %s, not on %s.", l, list(good, "and"), list(bad, "or"))
+		}
+		return l + " works in part."
+	case checks.Broken:
+		if len(d.Symptoms) > 0 && felt[name(d.Symptoms[0].Finding)] != "" {
+			return l + " " + felt[name(d.Symptoms[0].Finding)] + "."
+		}
+		return l + " does not answer."
+	}
+	return "It could not be told whether " + l + " answers."
+}
+
+func loopbackSummary(f *facts.Facts, d *checks.Diagnosis) string {
+	switch d.Verdict {
+	case checks.Works:
+		return "Loopback is healthy."
+	case checks.Partly:
+		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
+			return fmt.Sprintf("Loopback works on %s, not on %s.", list(good, "and"), list(bad, "or"))
+		}
+		return "Loopback works in part."
+	case checks.Broken:
+		return "Loopback is broken."
+	}
+	return "It could not be told whether loopback is healthy."
+}
+
+func bindSummary(f *facts.Facts, d *checks.Diagnosis) string {
+	l := label(f.Target)
+	switch d.Verdict {
+	case checks.Works:
+		return l + " is free."
+	case checks.Partly:
+		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
+			return fmt.Sprintf("Your server can take %s on %s, not on %s.", l, list(good, "and"), list(bad, "or"))
+		}
+		return "Your server can take " + l + " in part."
+	case checks.Broken:
+		return "Your server cannot take " + l + "."
+	}
+	return "It could not be told whether your server can take " + l + "."
+}
+
+// divide parts the expected addresses into those without and with a symptom.
+func divide(f *facts.Facts, d *checks.Diagnosis) (good, bad []netip.Addr) {
+	for _, a := range f.Target.Expected() {
+		if brokenAt(a, f.Target.Intent, d.Symptoms) == checks.StageNone {
+			good = append(good, a)
+		} else {
+			bad = append(bad, a)
+		}
+	}
+	return good, bad
+}
+
+// byClient compares the clients that dialled: "root connects, uid 1000 does
+// not". It is empty when one address or another treated them all alike.
+func byClient(f *facts.Facts) string {
+	var good, bad []string
+	for _, id := range f.Host.As {
+		n, works := 0, 0
+		for _, d := range f.Dials {
+			if d.As == id.UID && slices.Contains(f.Target.Expected(), d.Addr) {
+				n++
+				if d.Outcome.Works() {
+					works++
+				}
+			}
+		}
+		switch {
+		case n == 0:
+		case works == n:
+			good = append(good, client(id.UID))
+		case works == 0:
+			bad = append(bad, client(id.UID))
+		default:
+			return "" // the addresses differ, too: say that instead
+		}
+	}
+	if len(good) == 0 || len(bad) == 0 {
+		return ""
+	}
+	return join(good, "and") + " " + plural(len(good), "connects", "connect") + ", " +
+		join(bad, "and") + " " + plural(len(bad), "does", "do") + " not"
+}
+
+func client(uid uint32) string {
+	if uid == 0 {
+		return "root"
+	}
+	return "uid " + strconv.FormatUint(uint64(uid), 10)
+}
+
+// notes says what loopdoctor did beyond one connect for each address, and what
+// it missed.
+func notes(f *facts.Facts) []string {
+	var out []string
+	if f.Target.Intent != facts.ToBind && f.Target.Port != 0 && len(f.Binds) > 0 && f.Sockets != nil && !held(f.Sockets) &&
+		!slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Errno != "" }) {
+		out = append(out, "The port is free: a server can take it.")
+	}
+	syns := 0
+	for _, l := range f.Ledger {
+		syns += l.SYNs
+	}
+	if syns > 1 {
+		out = append(out, fmt.Sprintf("loopdoctor sent %d more connection attempts, to see where the kernel loses them.", syns))
+	}
+	for _, d := range f.Dials {
+		if d.Late {
+			out = append(out, fmt.Sprintf("The connection to %s succeeded late, after %s.", d.Addr, duration(d.ElapsedMS)))
+		}
+	}
+	if f.Packets != nil && f.Packets.Dropped > 0 {
+		out = append(out, fmt.Sprintf("The capture on lo missed %d %s.", f.Packets.Dropped, plural(int(f.Packets.Dropped), "frame", "frames")))
+	}
+	if f.Target.Network == "udp" && f.Target.Intent != facts.ToBind {
+		out = append(out, "UDP has no handshake: whether a server answers shows only in its own protocol.")
+	} else if a, ok := f.Absent[facts.GroupDials]; ok && f.Target.Intent != facts.ToBind && f.Target.Port != 0 {
+		out = append(out, "No connection was tried ("+because(a)+").")
+	}
+	if n := hidden(f); n > 0 {
+		out = append(out, fmt.Sprintf("The %s of %d %s hidden from you (%s).", plural(n, "owner", "owners"), n,
+			plural(n, "listener is", "listeners are"), because(f.Absent[facts.GroupOwners])))
+	}
+	for _, s := range []*facts.Sockets{f.Sockets, f.Listeners} {
+		if s != nil && s.Partial != "" {
+			out = append(out, "Sockets were read from "+s.From+", which cannot show everything: "+s.Partial+".")
+		}
+	}
+	return out
+}
+
+// hidden counts the listeners whose process could not be looked for.
+func hidden(f *facts.Facts) int {
+	n := 0
+	for _, ss := range []*facts.Sockets{f.Sockets, f.Listeners} {
+		if ss == nil || f.Owners != nil && f.Owners.Complete {
+			continue
+		}
+		for _, s := range ss.Sockets {
+			if s.State == facts.Listen && len(f.Owners.Of(s)) == 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// because is the reason of an absence and its remedy.
+func because(a facts.Absence) string {
+	reason := cmp.Or(a.Reason, string(a.Why), "needs more privileges")
+	if a.Remedy != "" {
+		reason += ": " + a.Remedy
+	}
+	return reason
+}
+
+// held tells whether somebody has the port.
+func held(ss *facts.Sockets) bool {
+	return slices.ContainsFunc(ss.Sockets, func(s facts.Socket) bool {
+		return s.State == facts.Listen || s.State == facts.Bound
+	})
+}
+
+func list(as []netip.Addr, word string) string { return join(texts(as), word) }
+
+// join reads "a", "a and b", "a, b and c".
+func join(ws []string, word string) string {
+	if len(ws) < 2 {
+		return strings.Join(ws, "")
+	}
+	last := len(ws) - 1
+	return strings.Join(ws[:last], ", ") + " " + word + " " + ws[last]
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

@@ -1,0 +1,378 @@
+package report
+
+import (
+	"cmp"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+)
+
+// TextOptions is how Text lays out.
+type TextOptions struct {
+	Color   bool // ANSI colours
+	Width   int  // columns; 0 means 80, and lines to paste are never wrapped
+	Verbose bool // addresses, sockets, packets, and the evidence of everything
+	Quiet   bool // the answer alone, a line for each target
+}
+
+// Text writes the report for a person at a terminal. The first line of each
+// target is the answer.
+func Text(w io.Writer, r *Report, o TextOptions) error {
+	p := &page{TextOptions: o, r: r}
+	if p.Width == 0 {
+		p.Width = 80
+	}
+	p.Width = max(p.Width, 40)
+	for i := range r.Targets {
+		t := &r.Targets[i]
+		if i > 0 && !o.Quiet {
+			p.gap()
+		}
+		if o.Quiet { // for scripts: one line, however long
+			p.line(t.Summary)
+			continue
+		}
+		p.answer(t)
+		p.target(t)
+	}
+	if !o.Quiet {
+		if len(r.Targets) > 1 { // it belongs to all of them
+			p.gap()
+		}
+		p.prose(r.vantage())
+	}
+	_, err := io.WriteString(w, strings.TrimRight(p.b.String(), "\n")+"\n")
+	return err
+}
+
+// The layout: labels stand in the first column, text beside them, and lines to
+// paste a little further in.
+const (
+	body   = 7
+	paste  = 9
+	source = 18 // the widest name of a source that still gets a column
+)
+
+type page struct {
+	TextOptions
+	r *Report
+	b strings.Builder
+}
+
+func (p *page) target(t *Target) {
+	if t.IsLoopback() {
+		p.gap()
+		p.table(p.r.Loopback.Sockets)
+	}
+	latent := false
+	for i := range t.Causes {
+		c := &t.Causes[i]
+		p.gap()
+		if c.State == string(checks.Latent) && !latent {
+			latent = true
+			p.prose("And behind it, felt as soon as that is cured:")
+			p.gap()
+		}
+		p.cause(c, "CAUSE")
+	}
+	for _, s := range t.open() {
+		p.gap()
+		p.labelled("OPEN", red, s.Summary, s.Name+", unexplained")
+		p.rows(s.Evidence)
+		p.command("TRY", body, some(s.WouldSettle))
+	}
+	if ls := t.listeners(); t.Verdict == checks.Works && t.Intent == "connect" && len(ls) > 0 {
+		p.gap()
+		for i := range ls {
+			p.columns("", endpoint(ls[i].Address, ls[i].Port), ls[i].owner(), 0)
+		}
+	}
+	p.remarks(t)
+	if p.Verbose {
+		p.details(t)
+	}
+	p.gap()
+	p.prose(strings.Join(p.r.closing(t, p.Verbose), " "))
+	for _, n := range t.Notes {
+		p.prose(n)
+	}
+}
+
+func (p *page) answer(t *Target) {
+	color := map[checks.Verdict]string{checks.Works: green, checks.Partly: yellow, checks.Broken: red}[t.Verdict]
+	for _, l := range p.hang(t.Summary) {
+		p.line(p.paint(cmp.Or(color, yellow)+bold, l))
+	}
+}
+
+func (p *page) cause(c *Cause, label string) {
+	p.labelled(label, red, c.Summary, c.tag())
+	p.rows(p.r.rows(c))
+	p.command("PROVE", body, some(c.WouldSettle))
+	for i := range c.Fixes {
+		label := "FIX"
+		if i > 0 {
+			label = "OR"
+		}
+		p.fix(&c.Fixes[i], label)
+	}
+	p.command("MORE", body, []string{c.more()})
+}
+
+func (p *page) fix(f *Fix, label string) {
+	p.labelled(label, green, p.r.heading(f), "")
+	p.rows(p.r.terms(f))
+	p.command("", paste, p.r.steps(f))
+	p.command("UNDO", paste, p.r.undo(f))
+}
+
+// remarks are short, unless everything was asked for or one of them may be what
+// the person is looking for.
+func (p *page) remarks(t *Target) {
+	if len(t.Remarks) == 0 {
+		return
+	}
+	p.gap()
+	if title := t.remarksTitle(); title != "" {
+		p.prose(title)
+		p.gap()
+	}
+	for i := range t.Remarks {
+		c := &t.Remarks[i]
+		if p.Verbose {
+			p.cause(c, "NOTE")
+			continue
+		}
+		p.labelled("NOTE", yellow, c.Summary, c.Name)
+		if t.remarksTitle() != "" && len(c.Fixes) > 0 {
+			p.columns("", "fix", c.Fixes[0].Do, 0)
+		}
+	}
+}
+
+// details is what -v adds.
+func (p *page) details(t *Target) {
+	p.section("Addresses")
+	for i := range t.Addresses {
+		a := &t.Addresses[i]
+		text := a.outcome()
+		if a.Source != "" {
+			text += "; from " + a.Source
+		}
+		p.columns("", a.Address, text, source)
+	}
+	for _, b := range t.Binds {
+		text := "can be taken"
+		if b.Errno != "" {
+			text = "cannot be taken (" + b.Errno + ")"
+		}
+		if b.ReuseAddr {
+			text += " with SO_REUSEADDR"
+		}
+		p.columns("", b.Address, text+", as "+client(b.As), source)
+	}
+	if len(t.Sockets) > 0 {
+		p.section("Sockets")
+	}
+	for i := range t.Sockets {
+		s := &t.Sockets[i]
+		p.columns("", endpoint(s.Address, s.Port), s.detail()+"; "+s.owner(), source)
+	}
+	if len(t.Symptoms) > 0 {
+		p.section("Symptoms")
+	}
+	for _, s := range t.Symptoms {
+		text := s.Summary
+		if len(s.ExplainedBy) > 0 {
+			text = sentence(text, "explained by "+join(s.ExplainedBy, "and"))
+		}
+		p.columns("", s.Name, text, source)
+		p.rows(s.Evidence)
+	}
+	if len(t.Packets) > 0 {
+		p.section("Packets")
+	}
+	for _, c := range t.Packets {
+		p.line(strings.Repeat(" ", body) + c.Client + " --> " + c.Server + " " + c.Network)
+		for i := range c.Packets {
+			p.line(strings.Repeat(" ", body) + c.Packets[i].ladder())
+		}
+	}
+}
+
+func (p *page) section(name string) {
+	p.gap()
+	p.line(p.paint(bold, name))
+}
+
+// table lists listeners, and who can reach each of them.
+func (p *page) table(ss []Socket) {
+	if len(ss) == 0 {
+		p.prose("Nothing listens on this machine, or its sockets could not be seen.")
+		return
+	}
+	cells := [][]string{{"ADDRESS", "PORT", "PROGRAM", "USER", "WHO CAN REACH IT"}}
+	for i := range ss {
+		s := &ss[i]
+		cells = append(cells, []string{s.Address, s.port(), s.program(), s.user(), s.reachWords()})
+	}
+	widths := make([]int, 4)
+	for _, row := range cells {
+		for i := range widths {
+			widths[i] = max(widths[i], width(row[i]))
+		}
+	}
+	for i, row := range cells {
+		var b strings.Builder
+		for j := range widths {
+			b.WriteString(pad(row[j], widths[j]+2))
+		}
+		indent := b.Len() - (len(b.String()) - width(b.String()))
+		for k, l := range p.wrap(row[4], indent) {
+			switch {
+			case k > 0:
+				p.line(strings.Repeat(" ", indent) + l)
+			case i == 0:
+				p.line(p.paint(bold, b.String()+l))
+			default:
+				p.line(b.String() + l)
+			}
+		}
+	}
+}
+
+// labelled writes a label, a text beside it, and a tag at the right edge where
+// there is room, below otherwise.
+func (p *page) labelled(label, color, text, tag string) {
+	lines := p.wrap(text, body)
+	for i, l := range lines {
+		head := strings.Repeat(" ", body)
+		if i == 0 {
+			head = p.paint(color+bold, pad(label, body))
+		}
+		gap := p.Width - body - width(l) - width(tag)
+		if len(lines) == 1 && tag != "" && gap >= 2 {
+			l += strings.Repeat(" ", gap) + p.paint(dim, tag)
+			tag = ""
+		}
+		p.line(head + l)
+	}
+	if tag != "" {
+		p.line(strings.Repeat(" ", body) + p.paint(dim, tag))
+	}
+}
+
+func (p *page) rows(es []Evidence) {
+	col := 0
+	for _, e := range es {
+		if n := width(e.Source); n <= source {
+			col = max(col, n)
+		}
+	}
+	for _, e := range es {
+		p.columns("", e.Source, e.Text, col)
+	}
+}
+
+// columns writes a name and the text beside it, wrapped with a hanging indent.
+func (p *page) columns(label, name, text string, col int) {
+	head := pad(label, body) + pad(name, max(col, min(width(name), source))) + "  "
+	indent := width(head)
+	if width(name) > source { // too wide for a column: the text goes below
+		p.line(strings.TrimRight(head, " "))
+		head, indent = strings.Repeat(" ", paste), paste
+	}
+	for i, l := range p.wrap(text, indent) {
+		if i > 0 {
+			head = strings.Repeat(" ", indent)
+		}
+		p.line(head + l)
+	}
+}
+
+// command writes lines to paste, each one whole.
+func (p *page) command(label string, indent int, lines []string) {
+	for i, l := range lines {
+		head := strings.Repeat(" ", indent)
+		if i == 0 && label != "" {
+			head = p.paint(bold, pad(label, indent))
+		}
+		p.line(head + p.paint(cyan, l))
+	}
+}
+
+func (p *page) prose(text string) {
+	if text == "" {
+		return
+	}
+	for _, l := range p.hang(text) {
+		p.line(l)
+	}
+}
+
+// hang wraps a text of its own. What follows the first line is indented: no
+// word from the machine gets to where the labels stand.
+func (p *page) hang(text string) []string {
+	lines := p.wrap(text, 2)
+	for i := range lines[1:] {
+		lines[i+1] = "  " + lines[i+1]
+	}
+	return lines
+}
+
+// gap leaves one empty line, never two.
+func (p *page) gap() {
+	if !strings.HasSuffix(p.b.String(), "\n\n") {
+		p.b.WriteByte('\n')
+	}
+}
+
+func (p *page) line(s string) {
+	p.b.WriteString(strings.TrimRight(s, " "))
+	p.b.WriteByte('\n')
+}
+
+// wrap breaks a text at spaces so that it fits beside an indent. A longer word
+// stays whole.
+func (p *page) wrap(text string, indent int) []string {
+	room := max(p.Width-indent, 20)
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case width(line)+1+width(word) <= room:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}
+
+// width counts columns as characters; wide ones are not told apart.
+func width(s string) int { return utf8.RuneCountInString(s) }
+
+func pad(s string, n int) string { return s + strings.Repeat(" ", max(n-width(s), 0)) }
+
+// The colours, ECMA-48 SGR parameters.
+const (
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+	reset  = "\x1b[0m"
+)
+
+func (p *page) paint(color, s string) string {
+	if !p.Color || s == "" {
+		return s
+	}
+	return color + s + reset
+}
