@@ -136,9 +136,6 @@ func dials(to string, outcome facts.Outcome, changes ...func(*facts.Dial)) chang
 
 func waiting(d *facts.Dial)  { d.Server.Accepted, d.Server.Inode, d.Server.WaitedMS = false, 0, 300 }
 func closedBy(d *facts.Dial) { d.Closed = "end of file" }
-func arrivesAt(p uint16) func(*facts.Dial) {
-	return func(d *facts.Dial) { d.Server.Local = netip.AddrPortFrom(d.Server.Local.Addr(), p) }
-}
 
 // counts adds a ledger: counters and their differences, "OutRequests=32 …".
 func counts(to string, syns int, deltas string) change {

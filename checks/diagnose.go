@@ -282,9 +282,6 @@ func shareAddress(a, b Finding) bool {
 // verdict is the state of the target, told from the dials (or binds) and the
 // symptoms alone: causes and remarks never change it.
 func verdict(f *facts.Facts, d *Diagnosis) Verdict {
-	if f.Target.Port == 0 { // loopback itself
-		return cond(len(d.Symptoms) > 0, Broken, Works)
-	}
 	for _, s := range d.Symptoms {
 		if s.Check == nameNotResolved || s.Check == nameLeadsElsewhere {
 			return Broken

@@ -11,7 +11,7 @@ import (
 // Where the kernel lost the packet, told by its counters and by what crossed
 // lo. Which rule did it is not told here.
 
-const findRule = "sudo nft list ruleset; sudo iptables-save -c; sudo ip6tables-save -c"
+const findRule = "sudo nft list ruleset; sudo iptables-legacy-save"
 
 var lostOnOutput = lostCheck("lost-on-output", "the connection is lost on its way out, before it reaches lo", StageOutput,
 	"on its way out", "a packet filter at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup",
@@ -43,7 +43,7 @@ func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps)
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: findRule,
 					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s.", at(f, d.Addr), where, what),
 					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d SYNs, %d %s", l.SYNs, gap(gapsOf(l)), counted)}}, seen(f, d)...),
-					Fixes:    []Fix{{Do: "Find the rule that drops it (" + findRule + "), and accept loopback ahead of it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}}})
+					Fixes:    []Fix{acceptAhead(stage)}})
 			}
 			return mergeAddresses(f, fs)
 		},
@@ -71,7 +71,7 @@ var replyLost = &Check{
 				Summary: fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
 				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%d SYNs reached TCP; of the answers %d were lost", l.SYNs, max(gapsOf(l).output, gapsOf(l).input))}},
 					seen(f, d)...),
-				Fixes: []Fix{{Do: "Find the rule that drops packets from the server's port (" + findRule + "), and accept loopback ahead of it in both directions."}}}
+				Fixes: []Fix{{Do: "Accept loopback in both directions ahead of the rule that drops packets from the server's port: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -I OUTPUT 1 -o lo -j ACCEPT."}}}
 			if l.HalfOpen > 0 {
 				x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("%d connections of ours in SYN_RECV", l.HalfOpen)})
 			}
@@ -104,7 +104,7 @@ var filterRejectsLoopback = &Check{
 			x := Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Settle: findRule,
 				Summary:  fmt.Sprintf("A packet filter rejects the connection to %s on its way %s, with %s (%s).", at(f, d.Addr), cond(st == StageOutput, "out", "in"), with, d.Errno),
 				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%s; of %d SYN %d reached TCP", proof, l.SYNs, max(0, int64(l.SYNs)-max(gapsOf(l).input, gapsOf(l).output)))}}, seen(f, d)...),
-				Fixes:    []Fix{{Do: "Find the rule that rejects it (" + findRule + "), and accept loopback ahead of it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}}}
+				Fixes:    []Fix{acceptAhead(st)}}
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)
@@ -126,7 +126,7 @@ var answeredElsewhere = &Check{
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: "sudo nft list ruleset; sudo conntrack -L -p tcp",
 					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d.", at(f, d.Addr), d.Server.Local.Port()),
 					Evidence: []Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}},
-					Fixes:    []Fix{{Do: "Find the redirect (sudo nft list ruleset; sudo iptables -t nat -S OUTPUT) and leave loopback out of it."}}})
+					Fixes:    []Fix{leaveOut}})
 				continue
 			}
 			ls := serving(f, d.Addr)
@@ -143,7 +143,7 @@ var answeredElsewhere = &Check{
 				Summary: fmt.Sprintf("%s listens on %s, yet TCP refuses the connection: something redirects it to a port where nothing listens.", holder(f, ls[0]), ls[0].Local),
 				Evidence: []Evidence{socketEvidence(f, ls[0]),
 					{"counters", fmt.Sprintf("the reset is a real one (TcpOutRsts +%d), lo +%d packets", l.Delta["OutRsts"], l.Delta["lo.tx"])}},
-				Fixes: []Fix{{Do: "Find the redirect (sudo nft list ruleset; sudo iptables -t nat -S OUTPUT) and leave loopback out of it."}}}
+				Fixes: []Fix{leaveOut}}
 			if l.Delta["lo.tx"] == 0 {
 				x.Summary = fmt.Sprintf("%s listens on %s, yet the connection is refused by something that is not on lo: it is sent on to another network namespace or machine.", holder(f, ls[0]), ls[0].Local)
 			}
@@ -157,6 +157,20 @@ var answeredElsewhere = &Check{
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+var leaveOut = Fix{Do: "Leave loopback out of the redirect: in its chain, ahead of it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -t nat -I OUTPUT 1 -o lo -j ACCEPT."}
+
+// acceptAhead is the cure as far as it is known without the rule: only a person
+// can say which chain it belongs to. Never the whole firewall.
+func acceptAhead(stage Stage) Fix {
+	switch stage {
+	case StageOutput:
+		return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -I OUTPUT 1 -o lo -j ACCEPT."}
+	case StageWire:
+		return Fix{Do: "Find what is attached to lo (tc qdisc show dev lo; tc filter show dev lo ingress; ip -d link show lo; nft list ruleset) and take it off."}
+	}
+	return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}
 }
 
 // sure: one SYN may be lost in the noise of other traffic, a burst is not.

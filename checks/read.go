@@ -51,7 +51,7 @@ func unanswered(d facts.Dial) bool {
 // redirected tells whether the server side of our connection has another port
 // than the one we dialled.
 func redirected(f *facts.Facts, d facts.Dial) bool {
-	return d.Server != nil && d.Server.Local.IsValid() && d.Server.Local.Port() != f.Target.Port
+	return d.Server != nil && d.Server.Local.IsValid() && f.Target.Port != 0 && d.Server.Local.Port() != f.Target.Port
 }
 
 // stuckTwin returns one of several listeners on the address that no running
@@ -144,8 +144,14 @@ func forged(l *facts.Ledger, d facts.Dial) bool {
 	return l.Delta["OutRsts"] == 0 && l.Delta["lo.tx"] > 0 && l.Delta["OutRequests"] > 0
 }
 
-// at prints an address of the target with its port.
-func at(f *facts.Facts, a netip.Addr) string { return netip.AddrPortFrom(a, f.Target.Port).String() }
+// at prints an address of the target with its port; of loopback itself, which
+// has none, the address alone.
+func at(f *facts.Facts, a netip.Addr) string {
+	if f.Target.Port == 0 {
+		return a.String()
+	}
+	return netip.AddrPortFrom(a, f.Target.Port).String()
+}
 
 // ats prints several.
 func ats(f *facts.Facts, as []netip.Addr) string {

@@ -1,4 +1,4 @@
-// Package docs carries the pages of the causes into the program. It holds what
+// Package docs carries the pages of causes and symptoms into the program. It holds what
 // people read and nothing else: no page is made up or changed when it is
 // printed.
 package docs
@@ -9,13 +9,13 @@ import (
 )
 
 //go:embed causes/*.md
-var causes embed.FS
+var pages embed.FS
 
-// Cause returns the page of a cause in Markdown, and whether there is one.
-func Cause(name string) (string, bool) {
+// Page returns the page of a cause or a symptom in Markdown, and whether there is one.
+func Page(name string) (string, bool) {
 	if strings.ContainsAny(name, `/\`) {
 		return "", false
 	}
-	page, err := causes.ReadFile("causes/" + name + ".md")
+	page, err := pages.ReadFile("causes/" + name + ".md")
 	return string(page), err == nil
 }

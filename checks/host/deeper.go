@@ -63,7 +63,7 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 // other traffic can only add to the resets that the kernel sent, so the
 // smallest count is the right one.
 func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
-	to := netip.AddrPortFrom(d.Addr, l.f.Target.Port)
+	to := l.to(d.Addr)
 	send := func(n int) *facts.Ledger {
 		told := bound
 		if n > 1 {
@@ -125,7 +125,7 @@ func (l *look) elsewhere(ctx context.Context) {
 		return s.Network == t.Network && s.Local.Port() == t.Port && (s.State == facts.Listen || s.State == facts.Bound)
 	})
 	switch {
-	case t.Intent == facts.ToBind || here || t.Network != "tcp":
+	case t.Intent == facts.ToBind || here || t.Network != "tcp" || l.own != nil:
 		l.skipped(facts.GroupNamespaces, facts.DidNotNeedTo, "something is here")
 	case l.sources.namespaces == nil:
 		l.missing(facts.GroupNamespaces, errNotHere)

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -30,10 +31,9 @@ func (l *look) target(ctx context.Context) error {
 	f := l.f
 	l.settings(ctx)
 	if f.Target.Port == 0 {
-		l.loopback(ctx)
-		return nil
+		return l.loopback(ctx)
 	}
-	if err := l.addresses(ctx); err != nil {
+	if err := l.addresses(); err != nil {
 		return err
 	}
 	if l.sources.sockets == nil {
@@ -44,26 +44,13 @@ func (l *look) target(ctx context.Context) error {
 	l.expect()
 
 	// The owners take longest, and only they do.
-	owners := make(chan struct{})
+	l.ownersDone = make(chan struct{})
 	go func() {
-		defer close(owners)
+		defer close(l.ownersDone)
 		l.owners(ctx)
 	}()
 	l.routesAndRules()
-	open := l.dials(ctx)
-	defer func() {
-		for _, c := range open {
-			c.Close()
-		}
-	}()
-	<-owners
-	l.accepts(ctx, open)
-	l.binds()
-	l.deeper(ctx, open)
-	f.Dials = nil
-	for _, c := range open {
-		f.Dials = append(f.Dials, c.Fact())
-	}
+	l.lookByConnecting(ctx)
 	return nil
 }
 
@@ -95,11 +82,14 @@ func (l *look) settings(ctx context.Context) {
 	f.Proxies = proxyVariables(os.Environ())
 }
 
-// loopback is the look without a target: every listener and its owner.
-func (l *look) loopback(ctx context.Context) {
+// loopback is the look without a target: every listener and its owner, and
+// whether a connection over lo comes to pass at all, tried with a listener of
+// our own.
+func (l *look) loopback(ctx context.Context) error {
 	f := l.f
-	if f.Interfaces == nil || f.Interfaces.Loopback == nil || f.Interfaces.Loopback.Holds(v4) {
-		f.Target.Addresses = append(f.Target.Addresses, facts.Address{Addr: v4, Source: "loopback", Expected: true})
+	f.Target.Addresses = []facts.Address{{Addr: v4, Source: "loopback", Expected: true}}
+	if f.Interfaces != nil && f.Interfaces.Loopback != nil && f.Interfaces.Loopback.Holds(v6) {
+		f.Target.Addresses = append(f.Target.Addresses, facts.Address{Addr: v6, Source: "loopback", Expected: true})
 	}
 	if l.sources.listeners == nil {
 		l.missing(facts.GroupListeners, errNotHere)
@@ -110,9 +100,78 @@ func (l *look) loopback(ctx context.Context) {
 	if f.Listeners != nil {
 		l.ownersOf(ctx, f.Listeners.Sockets)
 	}
-	for _, g := range []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupBinds, facts.GroupNamespaces} {
+	for _, g := range []facts.Group{facts.GroupSockets, facts.GroupBinds, facts.GroupNamespaces} {
 		l.skipped(g, facts.DidNotNeedTo, "no target was given")
 	}
+	if !l.NoConnect {
+		own, stop := ownListeners(f.Target.Addresses)
+		defer stop()
+		l.own = own
+	}
+	l.lookByConnecting(ctx)
+	return nil
+}
+
+// ownListeners listens on a free port of each address. Where that is not
+// possible a connect is tried all the same: its error says why.
+func ownListeners(addrs []facts.Address) (ports map[netip.Addr]uint16, stop func()) {
+	ports = map[netip.Addr]uint16{}
+	var open []net.Listener
+	for _, a := range addrs {
+		ports[a.Addr] = discard
+		n, err := net.Listen("tcp", netip.AddrPortFrom(a.Addr, 0).String())
+		if err != nil {
+			continue
+		}
+		open = append(open, n)
+		ports[a.Addr] = n.Addr().(*net.TCPAddr).AddrPort().Port()
+		go func() {
+			for {
+				c, err := n.Accept()
+				if err != nil {
+					return
+				}
+				c.Close()
+			}
+		}()
+	}
+	return ports, func() {
+		for _, n := range open {
+			n.Close()
+		}
+	}
+}
+
+// discard is the port of RFC 863, on which hardly anybody listens any more.
+const discard = 9
+
+// lookByConnecting dials, watches the accepts, and looks deeper where it fails.
+func (l *look) lookByConnecting(ctx context.Context) {
+	open := l.dials(ctx)
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	if l.ownersDone != nil {
+		<-l.ownersDone
+	}
+	l.accepts(ctx, open)
+	if l.own == nil {
+		l.binds()
+	}
+	l.deeper(ctx, open)
+	for _, c := range open {
+		l.f.Dials = append(l.f.Dials, c.Fact())
+	}
+}
+
+// to is where an address is dialled.
+func (l *look) to(a netip.Addr) netip.AddrPort {
+	if l.own != nil {
+		return netip.AddrPortFrom(a, l.own[a])
+	}
+	return netip.AddrPortFrom(a, l.f.Target.Port)
 }
 
 var (
@@ -121,7 +180,7 @@ var (
 )
 
 // addresses fills in what the target can mean.
-func (l *look) addresses(ctx context.Context) error {
+func (l *look) addresses() error {
 	t := &l.f.Target
 	add := func(a netip.Addr, source string, expected bool) {
 		a = a.Unmap().WithZone("")
@@ -280,7 +339,7 @@ func (l *look) dials(ctx context.Context) []connection {
 				// An address of another machine is never contacted, whatever
 				// the hosts file calls it.
 				if l.mine(a.Addr) && ctx.Err() == nil {
-					open = append(open, l.sources.dial(netip.AddrPortFrom(a.Addr, t.Port), as.UID))
+					open = append(open, l.sources.dial(l.to(a.Addr), as.UID))
 				}
 			}
 		}
@@ -305,7 +364,7 @@ func (l *look) accepts(ctx context.Context, open []connection) {
 		for pause := 200 * time.Microsecond; !c.Accepted() && time.Since(begin) < limit && ctx.Err() == nil; pause = min(2*pause, 20*time.Millisecond) {
 			time.Sleep(pause)
 		}
-		if d := c.Fact(); d.Server != nil && d.Server.Accepted && l.forwarded(d.Addr) {
+		if d := c.Fact(); l.own == nil && d.Server != nil && d.Server.Accepted && l.forwarded(d.Addr) {
 			c.Early(earlyEnd)
 		}
 	}

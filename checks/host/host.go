@@ -107,7 +107,9 @@ func hostFacts(o Options) facts.Host {
 type look struct {
 	sources
 	Options
-	f *facts.Facts
+	f          *facts.Facts
+	own        map[netip.Addr]uint16 // ports of our own listeners, in the run without a target
+	ownersDone chan struct{}
 }
 
 // missing notes why a group is not there.

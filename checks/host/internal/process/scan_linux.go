@@ -114,7 +114,7 @@ func (w *worker) process(ctx context.Context, pid int) {
 	if n == 0 && err == nil {
 		// The first thread has ended while others live on: theirs are the
 		// descriptors. (A kernel thread has none either, and one task.)
-		n, err = w.tasks(ctx, pid, name+"/task")
+		_, err = w.tasks(ctx, pid, name+"/task")
 	}
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		w.denied = append(w.denied, pid)

@@ -1,0 +1,382 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+func show(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
+}
+
+func noEnv(string) string { return "" }
+
+// do runs the program in this process.
+func do(stdin string, args ...string) (status int, stdout, stderr string) {
+	var out, errs strings.Builder
+	status = run(args, strings.NewReader(stdin), &out, &errs, noEnv)
+	return status, out.String(), errs.String()
+}
+
+// oneLine is what bad usage gets: nothing on the standard output, one line
+// with the hint on the other, and its exit status.
+func oneLine(t *testing.T, hint string, wantStatus, status int, stdout, stderr string) {
+	t.Helper()
+	if status != wantStatus || stdout != "" || !strings.Contains(stderr, hint) || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "loopdoctor: ") {
+		t.Errorf("exit status %d, stdout %q, stderr %q\nwant %d and: %s", status, stdout, stderr, wantStatus, hint)
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	for args, hint := range map[string]string{
+		"":                               "no target: give a port",
+		"--bogus 80":                     "unknown flag: --bogus (see loopdoctor --help)",
+		"--format yaml 80":               "it is one of text, json, markdown, html",
+		"--color sometimes 80":           "it is one of auto, always, never",
+		"-q -v 80":                       "-q and -v contradict each other",
+		"--format json -v 80":            "are for the text report",
+		"--color=never --format=html 80": "are for the text report",
+		"--timeout 0s 80":                "more than nothing",
+		"--timeout 5 80":                 "missing unit",
+		"--timeout":                      "needs an argument",
+		"--output= 80":                   "the name of a file is empty",
+		"--record x -o x 80":             "both write to x",
+		"--record - -o - 80":             "both write to the standard output",
+		"--record - --format json 80":    "add -o FILE",
+		"--replay x 80":                  "leave out 80",
+		"--replay x --bind":              "leave out --bind",
+		"--replay x --record y":          "leave out --record",
+		"--replay x --as root":           "leave out --as",
+		"--replay x --timeout 3s":        "leave out --timeout",
+		"--replay /nonexistent":          "--replay: open /nonexistent",
+		"--as nosuchuser 80":             "--as nosuchuser: no user has this name",
+		"--as 4194999 80":                "a uid is written +4194999",
+		"--as +4294967295 80":            "is no uid",
+		"-o /nonexistent/x 80":           "--output: create /nonexistent/x: ",
+		"--record /nonexistent/x 80":     "--record: create /nonexistent/x: ",
+		"80 3000;":                       `target "3000;"`,
+		"chekcs":                         "did you mean loopdoctor checks?",
+		"explain":                        "explain takes the name of one cause",
+		"explain a b":                    "explain takes the name of one cause",
+		"explain no-listner":             "did you mean no-listener",
+		"explain hosts-localhost":        "hosts-localhost-missing or hosts-localhost-wrong",
+		"explain ../docs":                "no cause is called",
+		"explain zzzzzzzz":               "loopdoctor checks lists them",
+		"checks x":                       "unknown command",
+		"version x":                      "unknown command",
+		"192.0.2.1:80":                   "192.0.2.1",
+	} {
+		t.Run(args, func(t *testing.T) {
+			if runtime.GOOS != "linux" && strings.HasPrefix(args, "192.") {
+				t.Skip("looking at a target is tested on Linux")
+			}
+			status, stdout, stderr := do("", strings.Fields(args)...)
+			oneLine(t, hint, exitUsage, status, stdout, stderr)
+		})
+	}
+}
+
+// TestHelp compares the help texts with testdata/help; UPDATE=1 rewrites them.
+func TestHelp(t *testing.T) {
+	for _, name := range []string{"loopdoctor", "explain", "checks", "version"} {
+		args := []string{name, "--help"}
+		if name == "loopdoctor" {
+			args = args[1:]
+		}
+		status, got, stderr := do("", args...)
+		if status != 0 || stderr != "" {
+			t.Errorf("%s: exit status %d, %s", name, status, stderr)
+		}
+		file := filepath.Join("testdata", "help", name+".txt")
+		if updating() {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
+			t.Errorf("%s is stale: run UPDATE=1 go test ./cmd/loopdoctor -run TestHelp\ngot:\n%s", file, got)
+		}
+	}
+}
+
+// Every command line of the help is one that the program takes.
+func TestExamples(t *testing.T) {
+	for line := range strings.Lines(rootExample) {
+		for command := range strings.SplitSeq(line, "&&") {
+			words := strings.Fields(command)
+			words = words[slices.Index(words, "loopdoctor")+1:]
+			cmd := (&program{env: noEnv}).root()
+			if err := cmd.ParseFlags(words); err != nil {
+				t.Errorf("%s: %v", command, err)
+				continue
+			}
+			var o options
+			o.timeout, o.format, o.color = 1, "text", "auto"
+			cmd.Flags().Visit(func(f *pflag.Flag) {
+				switch f.Name {
+				case "replay":
+					o.replay = f.Value.String()
+				case "record":
+					o.record = f.Value.String()
+				}
+			})
+			if _, err := o.check(cmd.Flags().Args(), func(string) bool { return false }); err != nil {
+				t.Errorf("%s: %v", command, err)
+			}
+		}
+	}
+}
+
+func TestSmallCommands(t *testing.T) {
+	status, list, _ := do("", "checks")
+	if n := strings.Count(list, "\n"); status != 0 || n != len(checks.Causes()) {
+		t.Errorf("checks: exit status %d, %d lines for %d causes", status, n, len(checks.Causes()))
+	}
+	for line := range strings.Lines(list) {
+		name, _, _ := strings.Cut(line, " ")
+		if c := checks.ByName(name); c == nil || c.IsSymptom() || !strings.Contains(line, c.Doc) {
+			t.Errorf("checks: %q", line)
+		}
+	}
+	if status, page, _ := do("", "explain", "No-Listener"); status != 0 || !strings.HasPrefix(page, "# no-listener\n") {
+		t.Errorf("explain: exit status %d, %.40q", status, page)
+	}
+	for _, args := range []string{"version", "--version"} {
+		if status, line, _ := do("", args); status != 0 || line != version()+"\n" {
+			t.Errorf("%s: exit status %d, %q", args, status, line)
+		}
+	}
+	if status, script, _ := do("", "completion", "bash"); status != 0 || !strings.Contains(script, "loopdoctor") {
+		t.Errorf("completion: exit status %d, %.40q", status, script)
+	}
+}
+
+func TestIdentities(t *testing.T) {
+	sudo := func(name string) string { return map[string]string{"SUDO_UID": "1000"}[name] }
+	for _, c := range []struct {
+		as   []string
+		env  func(string) string
+		euid int
+		want []uint32
+	}{
+		{nil, noEnv, 1000, []uint32{1000}},
+		{nil, noEnv, 0, []uint32{0}},
+		{nil, sudo, 0, []uint32{1000, 0}},
+		{nil, sudo, 33, []uint32{33}}, // sudo -u www-data
+		{nil, func(string) string { return "-1" }, 0, []uint32{0}},
+		{nil, noEnv, -1, nil},
+		{[]string{"+33", "+0", "+33"}, sudo, 0, []uint32{33, 0}},
+	} {
+		got, err := identities(c.as, c.env, c.euid)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%v, euid %d: %v, %v", c.as, c.euid, got, err)
+		}
+	}
+	if runtime.GOOS == "linux" {
+		got, err := identity(strconv.Itoa(os.Getpid()))
+		if err != nil || int(got) != os.Geteuid() {
+			t.Errorf("this process has uid %d: %v", got, err)
+		}
+	}
+	if uid, err := statusUID("Name:\tx\nUid:\t1\t2\t3\t4\n"); uid != 4 || err != nil {
+		t.Error(uid, err)
+	}
+	if _, err := statusUID("Name:\tUid:\n"); err == nil {
+		t.Error("a status without a uid has one")
+	}
+}
+
+func TestHostileRecordings(t *testing.T) {
+	big := filepath.Join(t.TempDir(), "big")
+	if err := os.WriteFile(big, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, maxRecording+1); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, stderr := do("", "--replay", big)
+	oneLine(t, "more than 64 MiB", exitUsage, status, stdout, stderr)
+	status, stdout, stderr = do("", "--replay", t.TempDir())
+	oneLine(t, "--replay: ", exitUsage, status, stdout, stderr)
+
+	for data, hint := range map[string]string{
+		"":                    "it is not JSON",
+		"\x7fELF\x02\x01\x00": "it is not JSON",
+		"{":                   "it is not JSON",
+		`{"facts_schema":1}x`: "it is not JSON",
+		"null":                "without facts_schema",
+		"[]":                  "without facts_schema",
+		"3":                   "without facts_schema",
+		`{"schema":1,"version":"1","targets":[]}`:                                   "--format json does not",
+		`{"facts_schema":"1"}`:                                                      "without facts_schema",
+		`{"facts_schema":2,"version":"9.9","facts":{"new":1}}`:                      "loopdoctor 9.9 recorded it with schema 2, and this loopdoctor reads up to 1",
+		`{"facts_schema":2,"version":"\u001b[31m\n"}`:                               "with schema 2",
+		`{"facts_schema":0,"facts":[{}]}`:                                           "there is no schema 0",
+		`{"facts_schema":1}`:                                                        "there is nothing in this recording",
+		`{"facts_schema":1,"facts":[]}`:                                             "there is nothing in this recording",
+		`{"facts_schema":1,"facts":[null]}`:                                         "target 1 is missing",
+		`{"facts_schema":1,"facts":[{"target":{"port":70000}}]}`:                    "a damaged recording",
+		`{"facts_schema":1,"facts":[{"target":{"addresses":[{"address":"x"}]}}]}`:   "a damaged recording",
+		`{"facts_schema":1,"facts":` + strings.Repeat("[", 20000):                   "it is not JSON",
+		`{"facts_schema":1,"facts":[{"time":"yesterday","target":{"raw":"3000"}}]}`: "a damaged recording",
+	} {
+		status, stdout, stderr := do(data, "--replay", "-")
+		t.Run(fmt.Sprintf("%.40q", data), func(t *testing.T) {
+			oneLine(t, hint, exitUsage, status, stdout, stderr)
+			if strings.Contains(stderr, "\x1b") {
+				t.Errorf("an escape reached the terminal: %q", stderr)
+			}
+		})
+	}
+}
+
+func FuzzReplay(f *testing.F) {
+	f.Add([]byte(`{"facts_schema":1,"facts":[{}]}`))
+	f.Add([]byte(`{"facts_schema":1,"facts":[{"target":{"raw":"3000","network":"tcp","host":"localhost","port":3000,"addresses":[{"address":"::1","expected":true},{"address":""}]},"dials":[{"address":"127.0.0.1","outcome":"refused","server":{"local":""}}],"sockets":{"sockets":[{"state":"listen","local":"127.0.0.1:3000"}]},"owners":{"processes":[{"pid":1}],"holders":{"0":[{"pid":2}]}}}]}`))
+	files, _ := filepath.Glob(filepath.Join("testdata", "replay", "*.json"))
+	for _, file := range files {
+		if data, err := os.ReadFile(file); err == nil {
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, format := range formats {
+			status, stdout, stderr := do(string(data), "--replay", "-", "--format", format)
+			if status > 3 || (status == exitUsage) != (stdout == "") {
+				t.Fatalf("%s: exit status %d: %s", format, status, stderr)
+			}
+		}
+	})
+}
+
+// TestRecord looks at a listener of its own and replays what was saved.
+func TestRecord(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looking at a target is tested on Linux")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+		}
+	}()
+	dir := t.TempDir()
+	seen, out := filepath.Join(dir, "seen.json"), filepath.Join(dir, "report.json")
+	if err := os.WriteFile(seen, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, stderr := do("", "--record", seen, "-o", out, "--format", "json", "--no-capture", l.Addr().String())
+	if status != 0 || stdout != "" || stderr != "" {
+		t.Fatalf("exit status %d, %s%s", status, stdout, stderr)
+	}
+	if info, err := os.Stat(seen); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the recording can be read by others: %v, %v", info.Mode(), err)
+	}
+	want, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, got, stderr := do("", "--replay", seen, "--format", "json")
+	if status != 0 || got != string(want) {
+		t.Errorf("exit status %d, %s\ngot  %s\nwant %s", status, stderr, got, want)
+	}
+
+	// "-" is a recording, too.
+	_, text, _ := do("", "--record", "-", "--no-capture", l.Addr().String())
+	var r facts.Recording
+	if err := json.Unmarshal([]byte(text), &r); err != nil || r.Schema != facts.Schema || len(r.Facts) != 1 {
+		t.Errorf("--record -: %v, %.80q", err, text)
+	}
+
+	// A run that does not come to an end changes no file and leaves none.
+	status, _, _ = do("", "--record", seen, "-o", out, "192.0.2.1:80")
+	after, _ := os.ReadFile(out)
+	entries, _ := os.ReadDir(dir)
+	if status != exitUsage || !bytes.Equal(after, want) || len(entries) != 2 {
+		t.Errorf("exit status %d, %d files, the report changed: %v", status, len(entries), !bytes.Equal(after, want))
+	}
+}
+
+func TestFileBehindLink(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("old"), 0o644), os.Symlink(file, link)); err != nil {
+		t.Skip(err)
+	}
+	f, err := create(link, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.abandon()
+	fmt.Fprint(f, "new")
+	if old, _ := os.ReadFile(file); string(old) != "old" {
+		t.Errorf("half a file is seen: %q", old)
+	}
+	if err := f.commit(); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := os.ReadFile(file); string(now) != "new" {
+		t.Errorf("the file holds %q", now)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Error("the link is gone")
+	}
+}
+
+func TestPanic(t *testing.T) {
+	var out, errs strings.Builder
+	status := run([]string{"8080"}, nil, &out, &errs, func(string) string { panic("two\nlines") })
+	oneLine(t, "a mistake in loopdoctor itself", 4, status, out.String(), errs.String())
+}
+
+// TestClosedReader is "loopdoctor checks | head -0".
+func TestClosedReader(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"checks"}, {"explain", "no-listener"}, {"--help"}, {"version"}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var stderr strings.Builder
+		cmd := exec.Command(exe, args...)
+		cmd.Args[0], cmd.Stdout, cmd.Stderr = "loopdoctor", w, &stderr
+		err = cmd.Run()
+		w.Close()
+		if err != nil || stderr.String() != "" {
+			t.Errorf("%v: %v, %s", args, err, stderr.String())
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host"
+	"github.com/loopdoctor/loopdoctor/report"
+)
+
+// diagnose is the run itself: look or replay, record, judge, report.
+func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Target) error {
+	// Files are opened first: that one cannot be written is better known
+	// before anything is looked at.
+	out, err := create(o.output, 0o666, p.stdout)
+	if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	defer out.abandon()
+	saved, err := create(o.record, 0o600, p.stdout)
+	if err != nil {
+		return fmt.Errorf("--record: %w", err)
+	}
+	defer saved.abandon()
+
+	var seen *facts.Recording
+	if o.replay != "" {
+		seen, err = p.readRecording(o.replay)
+	} else {
+		seen, err = p.look(ctx, o, targets)
+	}
+	if err != nil {
+		return err
+	}
+	if o.record != "" {
+		if err := errors.Join(writeRecording(saved, seen), saved.commit()); err != nil {
+			return fail(fmt.Errorf("record: %w", err))
+		}
+	}
+
+	run := report.Run{Version: number(), Facts: seen.Facts}
+	for _, f := range seen.Facts {
+		run.Diagnoses = append(run.Diagnoses, checks.Diagnose(f))
+	}
+	r := report.New(run)
+	p.status = r.ExitStatus()
+	if o.record == "-" && o.output == "" {
+		return nil
+	}
+	if err := p.write(out, r, o); err != nil {
+		return fail(fmt.Errorf("write the report: %w", err))
+	}
+	return fail(out.commit())
+}
+
+func (p *program) look(ctx context.Context, o *options, targets []facts.Target) (*facts.Recording, error) {
+	as, err := identities(o.as, p.env, os.Geteuid())
+	if err != nil {
+		return nil, err
+	}
+	stop := p.progress(targets)
+	seen, err := host.Gather(ctx, targets, host.Options{
+		As: as, Timeout: o.timeout,
+		NoConnect: o.noConnect, NoCapture: o.noCapture, NoSystemChanges: o.noSystemChanges, AskDNS: o.askDNS,
+	})
+	stop()
+	var foreign *host.ForeignTargetError
+	switch {
+	case errors.As(err, &foreign):
+		return nil, foreign // its text says what the tool is for
+	case err != nil:
+		return nil, fail(fmt.Errorf("look: %w", err))
+	}
+	return &facts.Recording{Schema: facts.Schema, Version: number(), Facts: seen}, nil
+}
+
+// progress shows that something is going on when it takes longer than one
+// expects of a command, on a terminal only. Call stop before anything else is
+// written.
+func (p *program) progress(targets []facts.Target) (stop func()) {
+	if !isTerminal(p.stderr) {
+		return func() {}
+	}
+	var names []string
+	for _, t := range targets {
+		names = append(names, t.Raw)
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		select {
+		case <-done:
+		case <-time.After(500 * time.Millisecond):
+			fmt.Fprintf(p.stderr, "looking at %s …", report.Clean(strings.Join(names, ", ")))
+			<-done
+			fmt.Fprint(p.stderr, "\r\x1b[K")
+		}
+	}()
+	return func() { close(done); <-gone }
+}
+
+func (p *program) write(w io.Writer, r *report.Report, o *options) error {
+	switch o.format {
+	case "json":
+		return report.JSON(w, r)
+	case "markdown":
+		return report.Markdown(w, r)
+	case "html":
+		return report.HTML(w, r)
+	}
+	opts := report.TextOptions{Verbose: o.verbose, Quiet: o.quiet, Color: o.color == "always"}
+	if f, ok := p.stdout.(*os.File); ok && (o.output == "" || o.output == "-") && isTerminal(f) {
+		opts.Width, _, _ = term.GetSize(int(f.Fd()))
+		// https://no-color.org: set to anything but nothing.
+		opts.Color = opts.Color || o.color == "auto" && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb"
+	}
+	return report.Text(w, r, opts)
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// file is something to write that is there as a whole or not at all.
+type file struct {
+	io.Writer
+	temp   *os.File // nil: written directly
+	path   string
+	closer io.Closer
+}
+
+// create prepares a file; "" and "-" are the standard output. What is not a
+// regular file (/dev/null, a pipe) is written directly: to rename something
+// over a device would replace it.
+func create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
+	if path == "" || path == "-" {
+		return &file{Writer: stdout}, nil
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		return &file{Writer: f, closer: f}, nil
+	}
+	for n := 0; ; n++ {
+		f, err := os.OpenFile(fmt.Sprintf("%s.%d-%d.tmp", path, os.Getpid(), n), os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+		if errors.Is(err, fs.ErrExist) && n < 100 {
+			continue
+		}
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			err = path.Err // its path is the temporary one
+		}
+		if err != nil {
+			return nil, fmt.Errorf("create %s: %w", path, err)
+		}
+		return &file{Writer: f, temp: f, path: path, closer: f}, nil
+	}
+}
+
+// commit puts the file in its place.
+func (f *file) commit() error {
+	if f.closer == nil {
+		return nil
+	}
+	err := f.closer.Close()
+	f.closer = nil
+	if err != nil || f.temp == nil {
+		return err
+	}
+	if err := os.Rename(f.temp.Name(), f.path); err != nil {
+		return err
+	}
+	f.temp = nil
+	return nil
+}
+
+// abandon leaves nothing behind of a file that was not committed.
+func (f *file) abandon() {
+	if f.closer != nil {
+		f.closer.Close()
+	}
+	if f.temp != nil {
+		os.Remove(f.temp.Name())
+	}
+}
+
+// maxRecording bounds what --replay reads.
+const maxRecording = 64 << 20
+
+func writeRecording(w io.Writer, r *facts.Recording) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "\t")
+	return e.Encode(r)
+}
+
+// readRecording reads what --record wrote, here or elsewhere.
+func (p *program) readRecording(path string) (*facts.Recording, error) {
+	in := p.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("--replay: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxRecording+1))
+	if err != nil {
+		return nil, fmt.Errorf("--replay: %w", err)
+	}
+	r, err := parseRecording(data)
+	if err != nil {
+		return nil, fmt.Errorf("--replay %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func parseRecording(data []byte) (*facts.Recording, error) {
+	if len(data) > maxRecording {
+		return nil, fmt.Errorf("more than %d MiB: this is no recording", maxRecording>>20)
+	}
+	// The schema first: a newer recording may not fit in our types.
+	var head struct {
+		Schema  *int   `json:"facts_schema"`
+		Version string `json:"version"`
+	}
+	err := json.Unmarshal(data, &head)
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return nil, fmt.Errorf("this is no recording: it is not JSON (%w)", err)
+	case err != nil || head.Schema == nil:
+		return nil, errors.New("this is no recording: it is JSON, but without facts_schema (--record writes one, --format json does not)")
+	case *head.Schema > facts.Schema:
+		return nil, fmt.Errorf("loopdoctor %s recorded it with schema %d, and this loopdoctor reads up to %d: use a newer one", head.Version, *head.Schema, facts.Schema)
+	case *head.Schema < 1:
+		return nil, fmt.Errorf("there is no schema %d", *head.Schema)
+	}
+	var r facts.Recording
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("a damaged recording: %w", err)
+	}
+	if len(r.Facts) == 0 {
+		return nil, errors.New("there is nothing in this recording")
+	}
+	for i, f := range r.Facts {
+		if f == nil {
+			return nil, fmt.Errorf("a damaged recording: target %d is missing", i+1)
+		}
+	}
+	return &r, nil
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// scenarioTime bounds one run of one scenario. Its first process is killed
+// then, and with it, by the kernel, every other one of its PID namespace.
+const scenarioTime = 45 * time.Second
+
+// ordinary is the uid that plays the ordinary user. It needs no passwd entry.
+const ordinary = 1000
+
+// outcome is what a scenario's processes tell the test, as JSON on descriptor 3.
+type outcome struct {
+	Unavailable string                     `json:",omitempty"` // why its world could not be made
+	Skipped     string                     `json:",omitempty"` // why the script cannot run here
+	Said        []said                     `json:",omitempty"` // with UPDATE: what the sections have to say
+	Records     map[string]json.RawMessage `json:",omitempty"` // recorded facts of "root" and "user"
+	Rows        []row                      `json:",omitempty"`
+}
+
+// said is what one call of doctor heard.
+type said struct{ Section, As, Text string }
+
+// TestLab breaks a real kernel in every way there is a scenario for.
+func TestLab(t *testing.T) {
+	if testing.Short() {
+		missing(t, "the lab takes minutes")
+	}
+	all := scenarios(t)
+	var mu sync.Mutex
+	var rows []row
+	outcomes, runs := map[string]outcome{}, 0
+	t.Cleanup(func() { // after the last of the parallel runs
+		for _, s := range all {
+			// The recorded tier first: the other one's sections only say what differs from it.
+			for _, tier := range slices.SortedFunc(slices.Values(s.tiers()), func(a, b string) int { return cmp.Compare(b, a) }) {
+				if o, ok := outcomes[s.name+"/"+tier]; ok && updating() {
+					keep(t, &s, tier, o)
+				}
+			}
+		}
+		if len(outcomes) < runs {
+			t.Logf("%d of %d runs: docs/accuracy.md is not compared", len(outcomes), runs)
+			return
+		}
+		checkAccuracy(t, rows)
+	})
+	for _, s := range all {
+		for _, tier := range s.tiers() {
+			runs++
+			t.Run(s.name+"/"+tier, func(t *testing.T) {
+				t.Parallel()
+				o := runScenario(t, s, tier)
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[s.name+"/"+tier] = o
+				rows = append(rows, o.Rows...)
+			})
+		}
+	}
+}
+
+// missing skips by name, or fails where the lab is required: a scenario that
+// could not run is not a pass.
+func missing(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("LOOPDOCTOR_LAB") == "required" {
+		t.Fatalf("NOT RUN: %s", reason)
+	}
+	t.Skipf("NOT RUN: %s", reason)
+}
+
+// runScenario starts the first process of a scenario's world and waits for its
+// end. It does not return if the scenario failed or could not run.
+func runScenario(t *testing.T, s scenario, tier string) outcome {
+	t.Helper()
+	attr := &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC,
+		Pdeathsig:  unix.SIGKILL,
+	}
+	root := os.Geteuid() == 0
+	switch tier {
+	case "U":
+		// Only one uid is mapped, as for any user without /etc/subuid. Root plays that user, too: what it
+		// could do in a namespace of its own is more than what tier U promises.
+		uid, gid := os.Getuid(), os.Getgid()
+		if root {
+			uid, gid = ordinary, ordinary
+		}
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+		attr.GidMappingsEnableSetgroups = root
+		attr.Credential = &syscall.Credential{NoSetGroups: !root}
+	case "R":
+		if !root {
+			missing(t, "tier R needs root")
+		}
+		group, err := ownCgroup(t)
+		if err != nil {
+			missing(t, "no cgroup of its own: "+err.Error())
+		}
+		attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
+	default:
+		t.Fatalf("%s: no such tier: %s", s.file, tier)
+	}
+
+	script, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), scenarioTime)
+	defer cancel()
+	// By descriptor, not by name: the other uid may not enter the folder where the test binary lies.
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Dir = "/"
+	cmd.Env = []string{
+		"LOOPDOCTOR_LAB_STAGE=init", "LOOPDOCTOR_LAB_NAME=" + s.name, "LOOPDOCTOR_LAB_TIER=" + tier,
+		"PATH=/tmp/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp/lab", "LANG=C.UTF-8", "UPDATE=" + os.Getenv("UPDATE"),
+	}
+	var log bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = bytes.NewReader(script), &log, &log, []*os.File{w}
+	cmd.SysProcAttr = attr
+	// Pdeathsig follows the thread that forked, not the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		missing(t, "no namespaces: "+err.Error())
+	}
+	var o outcome
+	decodeErr := json.NewDecoder(answer).Decode(&o)
+	err = cmd.Wait()
+	switch {
+	case o.Unavailable != "":
+		missing(t, o.Unavailable)
+	case ctx.Err() != nil:
+		t.Fatalf("still running after %v\n%s", scenarioTime, log.String())
+	case err != nil:
+		t.Fatalf("%v\n%s", err, log.String())
+	case o.Skipped != "":
+		missing(t, o.Skipped)
+	case decodeErr != nil:
+		t.Fatalf("no outcome: %v\n%s", decodeErr, log.String())
+	}
+	if testing.Verbose() {
+		t.Log(log.String())
+	}
+	return o
+}
+
+// ownCgroup makes a cgroup for one run and removes it, and those that the
+// scenario made in it, at the end. The error says why there is none.
+func ownCgroup(t *testing.T) (*os.File, error) {
+	t.Helper()
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(mount, &fs) != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
+			continue
+		}
+		dir, err := os.MkdirTemp(mount, "loopdoctor-lab-")
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { removeCgroup(t, dir) })
+		f, err := os.Open(dir)
+		if err == nil {
+			t.Cleanup(func() { f.Close() })
+		}
+		return f, err
+	}
+	return nil, errors.New("cgroup version 2 is not mounted")
+}
+
+// removeCgroup removes the children first; rmdir is all a cgroup understands.
+func removeCgroup(t *testing.T, dir string) {
+	var dirs []string
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	for _, d := range slices.Backward(dirs) {
+		if err := unix.Rmdir(d); err != nil {
+			t.Errorf("leave nothing behind: remove %s: %v", d, err)
+		}
+	}
+}
+
+// keep writes down what the program said of a scenario, and what it saw.
+func keep(t *testing.T, s *scenario, tier string, o outcome) {
+	t.Helper()
+	for _, r := range o.Said {
+		s.note(r.Section, tier, r.As, r.Text)
+	}
+	if err := s.save(); err != nil {
+		t.Error(err)
+	}
+	if tier != s.records() {
+		return
+	}
+	if err := os.MkdirAll(replayDir, 0o755); err != nil {
+		t.Error(err)
+	}
+	for as, facts := range o.Records {
+		var out bytes.Buffer
+		if err := json.Indent(&out, facts, "", " "); err != nil {
+			t.Errorf("recorded facts of %s: %v", as, err)
+			continue
+		}
+		out.WriteByte('\n')
+		if err := os.WriteFile(filepath.Join(replayDir, fmt.Sprintf("%s.%s.json", s.name, as)), out.Bytes(), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestScenarioNames keeps what the accuracy page relies on.
+func TestScenarioNames(t *testing.T) {
+	for _, s := range scenarios(t) {
+		if s.first() == "" {
+			t.Errorf("%s: it never calls doctor", s.file)
+		}
+		if _, ok := s.section(s.first(), s.records(), "root"); !ok && !updating() {
+			t.Errorf("%s: no section %q: run UPDATE=1 go test ./cmd/loopdoctor -run 'TestLab/%s'", s.file, s.first(), s.name)
+		}
+		if !strings.HasPrefix(string(s.archive.Comment), "# ") {
+			t.Errorf("%s: it begins with a sentence that says what is demonstrated", s.file)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestReplay judges the recorded facts of every scenario again: what was seen
+// on one machine has to give the same diagnosis on every other.
+func TestReplay(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, s := range scenarios(t) {
+		for _, as := range []string{"root", "user"} {
+			file := filepath.Join(replayDir, s.name+"."+as+".json")
+			known[filepath.Base(file)] = true
+			t.Run(s.name+"/"+as, func(t *testing.T) {
+				t.Parallel()
+				want, ok := s.section(s.first(), s.records(), as)
+				if !ok {
+					t.Fatalf("%s: no section %q", s.file, s.first())
+				}
+				cmd := exec.Command(exe, "--replay", file, "--format", "json")
+				cmd.Args[0] = "loopdoctor"
+				var stderr strings.Builder
+				cmd.Stderr = &stderr
+				out, err := cmd.Output()
+				exit := 0
+				if e := (*exec.ExitError)(nil); errors.As(err, &e) {
+					exit = e.ExitCode()
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				v, err := parseReport(string(out))
+				if err != nil {
+					t.Fatalf("%v (exit status %d)\n%s%s", err, exit, out, stderr.String())
+				}
+				if err := v.consistent(exit); err != nil {
+					t.Error(err)
+				}
+				if got := v.lines(); got != want {
+					t.Errorf("got\n%swant\n%s", got, want)
+				}
+			})
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(replayDir, "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !known[filepath.Base(file)] {
+			t.Errorf("%s: no scenario has this name: remove it", file)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+const rootLong = `loopdoctor says why a service on loopback does not answer, or why a server cannot
+take its port, proves it, and prints the steps that heal it. It only looks: what
+it prints is for you to run.
+
+TARGET is a port (62893), host:port (localhost:62893, [::1]:62893), a URL
+(http://localhost:62893/), udp://host:port, or the name of a service (postgresql).
+Without one it reports on loopback itself, and on everything that listens.
+
+Exit status: 0 works, 1 does not and the cause is named, 3 not explained,
+4 loopdoctor itself failed, 2 bad usage.`
+
+const rootExample = `  loopdoctor 62893
+  loopdoctor http://localhost:5173/
+  loopdoctor --bind 8080
+  sudo loopdoctor --format json 62893
+  loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json`
+
+// options are the flags as they were typed.
+type options struct {
+	bind            bool
+	format, output  string
+	timeout         time.Duration
+	as              []string
+	noConnect       bool
+	noCapture       bool
+	noSystemChanges bool
+	askDNS          bool
+	quiet, verbose  bool
+	record, replay  string
+	color           string
+}
+
+func (p *program) root() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:               "loopdoctor [TARGET...]",
+		Short:             "Say why a service on loopback does not answer",
+		Long:              rootLong,
+		Example:           rootExample,
+		Version:           version(),
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			targets, err := o.check(args, cmd.Flags().Changed)
+			if err != nil {
+				return err
+			}
+			return p.diagnose(cmd.Context(), &o, targets)
+		},
+	}
+	cmd.SetIn(p.stdin)
+	cmd.SetOut(p.stdout)
+	cmd.SetErr(p.stderr)
+	cmd.SetVersionTemplate("{{.Version}}\n")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w (see loopdoctor --help)", err)
+	})
+
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&o.bind, "bind", false, "say why a server cannot take the port")
+	f.StringVar(&o.format, "format", "text", "`FORMAT` of the report: text, json, markdown or html")
+	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "`LIMIT` of the whole run")
+	f.StringArrayVar(&o.as, "as", nil, "look as that `USER|PID` (default: you; with sudo: you and root)")
+	f.BoolVar(&o.noConnect, "no-connect", false, "do not connect: for a server that takes one connection only")
+	f.BoolVar(&o.noCapture, "no-capture", false, "do not capture packets")
+	f.BoolVar(&o.noSystemChanges, "no-system-changes", false, "change nothing, not even a trace that removes itself")
+	f.BoolVar(&o.askDNS, "ask-dns", false, "also ask name servers that are not on loopback")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "the answer alone, a line for each target")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "everything that was seen")
+	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
+	f.StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
+	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
+	for flag, words := range map[string][]string{"format": formats, "color": colors} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err)
+		}
+	}
+	cmd.AddCommand(p.explain(), p.checks(), p.version())
+	return cmd
+}
+
+var (
+	formats = []string{"text", "json", "markdown", "html"}
+	colors  = []string{"auto", "always", "never"}
+)
+
+// looking are the flags that say how to look: a recording has been looked at.
+var looking = []string{"bind", "timeout", "as", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
+
+// check finds bad usage before anything runs.
+func (o *options) check(args []string, given func(string) bool) ([]facts.Target, error) {
+	switch {
+	case !slices.Contains(formats, o.format):
+		return nil, fmt.Errorf("--format %s: it is one of %s", o.format, strings.Join(formats, ", "))
+	case !slices.Contains(colors, o.color):
+		return nil, fmt.Errorf("--color %s: it is one of %s", o.color, strings.Join(colors, ", "))
+	case o.quiet && o.verbose:
+		return nil, errors.New("-q and -v contradict each other")
+	case (o.quiet || o.verbose || given("color")) && o.format != "text":
+		return nil, fmt.Errorf("-q, -v and --color are for the text report: leave them out with --format %s", o.format)
+	case o.timeout <= 0:
+		return nil, fmt.Errorf("--timeout %v: it has to be more than nothing", o.timeout)
+	case given("output") && o.output == "", given("record") && o.record == "", given("replay") && o.replay == "":
+		return nil, errors.New("the name of a file is empty")
+	case o.record != "" && o.record != "-" && o.record == o.output:
+		return nil, fmt.Errorf("--record and --output both write to %s", o.record)
+	case o.record == "-" && o.output == "-":
+		return nil, errors.New("--record and --output both write to the standard output")
+	case o.record == "-" && o.output == "" && (given("format") || o.quiet || o.verbose):
+		return nil, errors.New("--record - takes the place of the report on the standard output: add -o FILE")
+	}
+	if o.replay != "" {
+		if len(args) > 0 {
+			return nil, fmt.Errorf("--replay has its own targets: leave out %s", args[0])
+		}
+		if i := slices.IndexFunc(looking, given); i >= 0 {
+			return nil, fmt.Errorf("--replay looks at nothing: leave out --%s", looking[i])
+		}
+		return nil, nil
+	}
+	if len(args) == 0 {
+		if o.bind {
+			return nil, errors.New("--bind needs a target: the port that a server cannot take")
+		}
+		return []facts.Target{{Raw: "loopback", Network: "tcp", Host: "localhost", Named: true, Intent: facts.Connect}}, nil
+	}
+	intent := facts.Connect
+	if o.bind {
+		intent = facts.ToBind
+	}
+	var targets []facts.Target
+	for _, arg := range args {
+		t, err := ParseTarget(arg, intent)
+		if err != nil {
+			if near := nearest(arg, []string{"explain", "checks", "version", "completion", "help"}); len(near) > 0 {
+				err = fmt.Errorf("%w; or did you mean loopdoctor %s?", err, near[0])
+			}
+			return nil, err
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+// nearest lists the words that were likely meant, the likeliest first.
+func nearest(word string, words []string) []string {
+	type near struct {
+		word     string
+		distance int
+	}
+	var list []near
+	for _, w := range words {
+		d := distance(strings.ToLower(word), w)
+		if len(word) > 3 && strings.Contains(w, strings.ToLower(word)) {
+			d = min(d, 2)
+		}
+		if d <= max(1, min(4, len(w)/3)) {
+			list = append(list, near{w, d})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b near) int { return cmp.Compare(a.distance, b.distance) })
+	var out []string
+	for _, n := range list[:min(3, len(list))] {
+		out = append(out, n.word)
+	}
+	return out
+}
+
+// distance is Levenshtein's: how many letters to add, drop or change.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func causeNames() []string {
+	var names []string
+	for _, c := range checks.Causes() {
+		names = append(names, c.Name)
+	}
+	return names
+}
