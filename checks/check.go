@@ -96,10 +96,10 @@ type Fix struct {
 	Files      []File     // written after the steps
 	Undo       [][]string // puts back what Steps and Files changed
 	Elevated   bool       // the steps need root
-	Lasts      Lasts
-	Risk       string   // what else it affects
-	Interrupts string   // what it stops
-	Guard      *Process // must still be true before the steps are run
+	Lasts      Lasts      // empty for a signal: what it does is done
+	Risk       string     // what else it affects
+	Interrupts string     // what it stops
+	Guard      *Process   // must still be true before the steps are run
 }
 
 // File is content to write.

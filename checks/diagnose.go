@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -76,6 +77,9 @@ func run(c *Check, f *facts.Facts) (fs []Finding, err error) {
 			for _, a := range f.Target.Addresses {
 				x.Affects = append(x.Affects, a.Addr)
 			}
+		}
+		if strings.HasPrefix(x.Summary, somebody) { // a program's name keeps its own spelling
+			x.Summary = "A" + x.Summary[1:]
 		}
 		slices.SortFunc(x.Affects, netip.Addr.Compare)
 		x.Affects = slices.Compact(x.Affects)

@@ -123,7 +123,7 @@ var answeredElsewhere = &Check{
 		var fs []Finding
 		for _, d := range f.Dials {
 			if redirected(f, d) {
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: "sudo nft list ruleset; sudo conntrack -L -p tcp",
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: findRule,
 					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d.", at(f, d.Addr), d.Server.Local.Port()),
 					Evidence: []Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}},
 					Fixes:    []Fix{leaveOut}})
@@ -139,7 +139,7 @@ var answeredElsewhere = &Check{
 			}
 			// A reset that crossed lo and that TCP itself sent, although a socket
 			// listens there: our SYN must have met another port.
-			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Settle: "sudo nft list ruleset; sudo conntrack -L -p tcp",
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Settle: findRule,
 				Summary: fmt.Sprintf("%s listens on %s, yet TCP refuses the connection: something redirects it to a port where nothing listens.", holder(f, ls[0]), ls[0].Local),
 				Evidence: []Evidence{socketEvidence(f, ls[0]),
 					{"counters", fmt.Sprintf("the reset is a real one (TcpOutRsts +%d), lo +%d packets", l.Delta["OutRsts"], l.Delta["lo.tx"])}},
@@ -151,6 +151,7 @@ var answeredElsewhere = &Check{
 				if c.Server.Port() != f.Target.Port {
 					x.Certainty = Proven
 					x.Evidence = append(x.Evidence, Evidence{"packets", ladder(c)})
+					break
 				}
 			}
 			fs = append(fs, x)

@@ -109,7 +109,7 @@ func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Proc
 		x.Fixes = []Fix{{Do: cond(p.Container != "", "Unpause the container.", "Thaw the cgroup: write 0 to its cgroup.freeze.")}}
 	default:
 		x.Summary = fmt.Sprintf("%s listens on %s, but is stopped (Ctrl-Z, SIGSTOP).", who(p), s.Local)
-		fix := Fix{Do: "Let it go on (fg in its terminal does the same).", Lasts: UntilReboot, Guard: &Process{p.PID, p.Started}}
+		fix := Fix{Do: "Let it go on (fg in its terminal does the same).", Guard: &Process{p.PID, p.Started}}
 		for _, p := range ps {
 			fix.Steps = append(fix.Steps, []string{"kill", "-CONT", fmt.Sprint(p.PID)})
 			fix.Undo = append(fix.Undo, []string{"kill", "-STOP", fmt.Sprint(p.PID)})

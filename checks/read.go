@@ -174,12 +174,15 @@ func who(p facts.Process) string {
 	return s + ")"
 }
 
+// somebody is who holds a socket when its process cannot be seen.
+const somebody = "a process of uid"
+
 // holder names what holds a socket, as far as it is known.
 func holder(f *facts.Facts, s facts.Socket) string {
 	ps := f.Owners.Of(s)
 	switch {
 	case len(ps) == 0:
-		return fmt.Sprintf("a process of uid %d", s.UID)
+		return fmt.Sprintf("%s %d", somebody, s.UID)
 	case len(ps) == 1:
 		return who(ps[0])
 	}
@@ -215,7 +218,7 @@ func since(f *facts.Facts, s facts.Socket) time.Time {
 // signal is the fix that sends a signal to a process, guarded against a
 // reused PID.
 func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
-	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}}, Lasts: UntilReboot,
+	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}},
 		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0, Guard: &Process{p.PID, p.Started}}
 	if name == "TERM" {
 		fix.Interrupts = "whatever " + who(p) + " is doing"

@@ -99,7 +99,7 @@ var dnsAnswersLocalhost = &Check{
 	Doc:      "localhost is asked at a name server, which answers with another address",
 	Stage:    StageResolve,
 	Needs:    []facts.Group{facts.GroupNames},
-	Explains: []*Check{nameLeadsElsewhere},
+	Explains: []*Check{nameLeadsElsewhere, noListener, lanIPOnlyBind},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
 		if !isLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() || !strings.HasPrefix(n.Addresses[0].Source, "name server") {
@@ -107,7 +107,7 @@ var dnsAnswersLocalhost = &Check{
 		}
 		a := n.Addresses[0]
 		x := Finding{Certainty: Proven, Remark: !f.Target.Named, Since: n.Switch.Changed, Evidence: nameEvidence(f),
-			Summary: fmt.Sprintf("%s says that %s is %s: the question should never have left this machine (RFC 6761 section 6.3).", a.Source, n.Name, a.Addr)}
+			Summary: fmt.Sprintf("The %s answers that %s is %s: the question should never have left this machine (RFC 6761 section 6.3).", a.Source, n.Name, a.Addr)}
 		if !slices.Contains(n.Switch.Sources, "files") && n.Switch.Line > 0 {
 			x.Fixes = []Fix{addFiles(n)}
 		} else {

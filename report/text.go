@@ -335,12 +335,19 @@ func (p *page) line(s string) {
 }
 
 // wrap breaks a text at spaces so that it fits beside an indent. A longer word
-// stays whole.
+// stays whole, and so does "(pid 4121".
 func (p *page) wrap(text string, indent int) []string {
 	room := max(p.Width-indent, 20)
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	words := strings.Fields(text)
+	for i, word := range words {
+		if i > 0 && words[i-1] == "(pid" {
+			continue
+		}
+		if word == "(pid" && i+1 < len(words) {
+			word += " " + words[i+1]
+		}
 		switch {
 		case line == "":
 			line = word

@@ -218,7 +218,10 @@ func (p *probe) Accepted() bool {
 			return true
 		}
 	}
-	return d.Server.Accepted || s.State != facts.Established && s.State != facts.SynRecv
+	// An application that has closed its socket again has accepted it before.
+	closed := s.State != facts.Established && s.State != facts.SynRecv
+	d.Server.Accepted = d.Server.Accepted || closed
+	return d.Server.Accepted
 }
 
 func (p *probe) listener(c *sockdiag.Client, at netip.AddrPort) *facts.Socket {

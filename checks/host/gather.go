@@ -164,6 +164,9 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	for _, c := range open {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}
+	if _, said := l.f.Absent[facts.GroupDials]; len(open) == 0 && !said {
+		l.skipped(facts.GroupDials, facts.DidNotNeedTo, "no address of this machine")
+	}
 }
 
 // to is where an address is dialled.
