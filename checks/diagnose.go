@@ -103,7 +103,7 @@ func rank(d *Diagnosis, found []Finding, t facts.Target) {
 	}
 	slices.SortStableFunc(felt, order)
 	slices.SortStableFunc(faults, order)
-	faults, candidates := refine(faults)
+	faults, candidates := refine(withParents(faults))
 	faults = silence(faults)
 
 	explains := closure(slices.Concat(faults, felt))
@@ -168,6 +168,26 @@ func order(a, b Finding) int {
 		slices.CompareFunc(a.Affects, b.Affects, netip.Addr.Compare),
 		cmp.Compare(a.Summary, b.Summary),
 	)
+}
+
+// withParents adds the common parent of several inferred findings where nothing
+// found the parent itself.
+func withParents(fs []Finding) []Finding {
+	for i, x := range fs {
+		p := x.Check.Refines
+		if p == nil || x.Certainty == Proven || slices.ContainsFunc(fs, func(y Finding) bool { return y.Check == p && shareAddress(x, y) }) {
+			continue
+		}
+		for _, y := range fs[i+1:] {
+			if y.Check != x.Check && y.Check.Refines == p && y.Certainty == Inferred && shareAddress(x, y) {
+				fs = append(slices.Clip(fs), Finding{Check: p, Stage: p.Stage, Brings: p.Explains, Affects: x.Affects, Certainty: Inferred,
+					Summary: strings.ToUpper(p.Doc[:1]) + p.Doc[1:] + ", for one of several reasons."})
+				break
+			}
+		}
+	}
+	slices.SortStableFunc(fs, order)
+	return fs
 }
 
 // refine lets the more precise finding replace the broader one at the addresses

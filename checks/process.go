@@ -62,6 +62,9 @@ var acceptQueueFull = &Check{
 					Summary: fmt.Sprintf("The accept queue of %s is full (%d waiting, limit %d): %s does not take its connections, and the kernel drops new ones.", s.Local, s.Queue.Length, s.Queue.Limit, holder(f, s)),
 					Fixes: []Fix{{Do: "Restart the program that listens, or find out what keeps it from accepting (its log, a stack dump).", Interrupts: "the connections that wait in the queue"},
 						{Do: "If it is merely overloaded: a larger backlog in listen(), and net.core.somaxconn at least as large."}}}
+				if slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && unanswered(d) }) {
+					x.Certainty = Proven
+				}
 				if l := ledgerOf(f, a); l != nil && l.Delta["ListenOverflows"] > 0 {
 					x.Certainty = Proven
 					x.Evidence = append(x.Evidence, Evidence{"counters", fmt.Sprintf("TcpExtListenOverflows +%d for %d SYN", l.Delta["ListenOverflows"], l.SYNs)})

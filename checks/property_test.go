@@ -140,6 +140,7 @@ func TestRivalsBecomeCandidates(t *testing.T) {
 		{[]Finding{felt, finding(parent, Proven), finding(a, Inferred)}, []string{"active narrow-a inferred"}},
 		{[]Finding{felt, finding(parent, Proven), finding(a, Inferred), finding(b, Inferred)}, []string{"active broad proven of narrow-a narrow-b"}},
 		{[]Finding{felt, finding(parent, Proven), finding(a, Proven), finding(b, Inferred)}, []string{"active narrow-a proven"}},
+		{[]Finding{felt, finding(a, Inferred), finding(b, Inferred)}, []string{"active broad inferred of narrow-a narrow-b"}},
 		{[]Finding{finding(a, Proven)}, []string{"remark narrow-a"}},
 		{[]Finding{felt}, []string{"unexplained no-reply"}},
 	} {

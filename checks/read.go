@@ -236,12 +236,6 @@ func startedBy(p facts.Process) string {
 	return s
 }
 
-// isLocalhost: RFC 6761 section 6.3.
-func isLocalhost(name string) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name == "localhost" || strings.HasSuffix(name, ".localhost")
-}
-
 // list joins words the way a sentence does.
 func list(words []string) string {
 	switch len(words) {

@@ -19,7 +19,7 @@ var hostsLocalhostMissing = &Check{
 	Explains: []*Check{nameNotResolved},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
-		if !isLocalhost(n.Name) || len(n.Hosts.Lines) > 0 || len(n.Addresses) > 0 || !slices.Contains(n.Switch.Sources, "files") {
+		if !facts.IsLocalhost(n.Name) || len(n.Hosts.Lines) > 0 || len(n.Addresses) > 0 || !slices.Contains(n.Switch.Sources, "files") {
 			return nil
 		}
 		x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
@@ -48,7 +48,7 @@ var hostsLocalhostWrong = &Check{
 	Explains: []*Check{nameLeadsElsewhere, noListener, lanIPOnlyBind, refused, unreachable, noReply},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
-		if !isLocalhost(n.Name) {
+		if !facts.IsLocalhost(n.Name) {
 			return nil
 		}
 		for _, l := range n.Hosts.Lines {
@@ -85,7 +85,7 @@ var nsswitchWithoutFiles = &Check{
 	Explains: []*Check{nameNotResolved},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
-		if !isLocalhost(n.Name) || n.Switch.Line == 0 || slices.Contains(n.Switch.Sources, "files") || len(n.Addresses) > 0 {
+		if !facts.IsLocalhost(n.Name) || n.Switch.Line == 0 || slices.Contains(n.Switch.Sources, "files") || len(n.Addresses) > 0 {
 			return nil
 		}
 		return []Finding{{Certainty: Proven, Since: n.Switch.Changed,
@@ -102,7 +102,7 @@ var dnsAnswersLocalhost = &Check{
 	Explains: []*Check{nameLeadsElsewhere, noListener, lanIPOnlyBind},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
-		if !isLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() || !strings.HasPrefix(n.Addresses[0].Source, "name server") {
+		if !facts.IsLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() || !strings.HasPrefix(n.Addresses[0].Source, "name server") {
 			return nil
 		}
 		a := n.Addresses[0]

@@ -35,7 +35,7 @@ var nameLeadsElsewhere = &Check{
 	Needs: []facts.Group{facts.GroupNames},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
-		if !f.Target.Named || f.Target.Literal || !isLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() {
+		if !f.Target.Named || f.Target.Literal || !facts.IsLocalhost(n.Name) || len(n.Addresses) == 0 || n.Addresses[0].Addr.IsLoopback() {
 			return nil
 		}
 		first := n.Addresses[0]

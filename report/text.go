@@ -210,7 +210,7 @@ func (p *page) section(name string) {
 // table lists listeners, and who can reach each of them.
 func (p *page) table(ss []Socket) {
 	if len(ss) == 0 {
-		p.prose("Nothing listens on this machine, or its sockets could not be seen.")
+		p.prose("No listener was seen on this machine.")
 		return
 	}
 	cells := [][]string{{"ADDRESS", "PORT", "PROGRAM", "USER", "WHO CAN REACH IT"}}

@@ -2,6 +2,7 @@ package facts
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -235,4 +236,17 @@ type Proxies struct {
 type Variable struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+}
+
+// IsLocalhost tells whether RFC 6761 section 6.3 makes the name mean this
+// machine, or systemd does: localhost, localhost.localdomain and what lies
+// below them.
+func IsLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	for _, base := range []string{"localhost", "localhost.localdomain"} {
+		if name == base || strings.HasSuffix(name, "."+base) {
+			return true
+		}
+	}
+	return false
 }

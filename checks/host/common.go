@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os/user"
-	"strings"
 )
 
 // userName is the name of a uid, empty if it has none.
@@ -32,12 +31,6 @@ func ownAddress(a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// isLocalhost: RFC 6761 section 6.3.
-func isLocalhost(name string) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // icmpText is an ICMP type and code as reports print it.

@@ -215,7 +215,7 @@ func (l *look) addresses() error {
 		}
 		return nil
 	}
-	local := isLocalhost(t.Host)
+	local := t.Host == "" || facts.IsLocalhost(t.Host)
 	if l.f.Names != nil {
 		for _, n := range l.f.Names.Addresses {
 			if !local && !l.mine(n.Addr) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -39,112 +40,136 @@ func parentOf(parent, cause string) bool {
 	return false
 }
 
+// The ways in which the first line of a report can be good or bad.
+const (
+	right      = "right"
+	parent     = "parent"
+	remarked   = "as a remark"
+	notFelt    = "not felt"
+	wrong      = "wrong"
+	notNamed   = "not named"
+	quiet      = "quiet"
+	falseAlarm = "false alarm"
+)
+
 // judge says how good the first line of a report was.
 func (r row) judge() string {
 	switch {
 	case r.Cause == "" && r.Verdict == "works" && r.Named == "":
-		return "quiet"
+		return quiet
 	case r.Cause == "":
-		return "**false alarm**"
+		return falseAlarm
 	case r.Named == r.Cause:
-		return "right"
-	case parentOf(r.Named, r.Cause):
-		return "parent"
+		return right
 	case r.Named == "" && r.Remarked:
-		return "as a remark"
+		return remarked
 	case r.Named == "" && r.Verdict == "works":
-		return "does not concern this user"
+		return notFelt
 	case r.Named == "":
-		return "**not named**"
+		return notNamed
+	case parentOf(r.Named, r.Cause):
+		return parent
 	}
-	return "**wrong**"
+	return wrong
 }
+
+// cell is the judgement in a table.
+func (r row) cell() string {
+	switch j := r.judge(); j {
+	case parent:
+		return "parent: " + r.Named
+	case wrong, falseAlarm:
+		return "**" + j + ": " + r.Named + "**"
+	case notNamed:
+		return "**" + j + "**"
+	default:
+		return j
+	}
+}
+
+const accuracyHead = `# Accuracy
+
+Generated from a run of the lab (%[1]sUPDATE=1 go test ./cmd/loopdoctor -run TestLab%[1]s). Do not edit.
+
+Each line is a real kernel, brought into a state as its scenario in
+%[1]scmd/loopdoctor/testdata/lab%[1]s says, and what loopdoctor named first there. Tier R
+is real root and uid 1000. Tier U needs no root: the state is made in the
+namespaces of an ordinary user, and the "ordinary" one there is the same uid
+without any capability. The expected cause is the part of the scenario's name
+before the dot.
+
+- right: the first cause is the expected one
+- parent: it is a broader name for it, right but less precise
+- as a remark: only some clients meet the fault; it is said, but the verdict is "works"
+- not felt: the fault does not concern this user, and nothing was blamed
+- healed by steps: a real client succeeds after the printed steps were run; by hand: after a person did what the fix says
+
+`
 
 // accuracy is the page. Nothing in it depends on how long a run took.
 func accuracy(rows []row) string {
 	slices.SortFunc(rows, compareRows)
 	count := map[string]int{}
-	faults, healthy, steps, hand := 0, 0, 0, 0
-	var faulty, sound, lost strings.Builder
-	seen := map[string]bool{}
+	healed := map[string]string{}
+	cells := map[string]string{}
+	var names []string
+	faults, healthy := 0, 0
+	reproduced := map[string]bool{}
 	for _, r := range rows {
-		j := r.judge()
-		count[strings.Trim(j, "*")]++
+		count[r.judge()]++
 		if r.Cause == "" {
 			healthy++
-			fmt.Fprintf(&sound, "| %s | %s | %s | %s | %s |\n", r.Scenario, r.Tier, who(r), r.Verdict, j)
-			continue
+		} else {
+			faults++
+			reproduced[r.Cause] = true
 		}
-		faults++
-		seen[r.Cause] = true
-		if r.As == "root" {
-			switch r.Healed {
-			case "steps":
-				steps++
-			case "by hand":
-				hand++
-			}
+		cells[r.Scenario+r.Tier+r.As] = r.cell()
+		if !slices.Contains(names, r.Scenario) {
+			names = append(names, r.Scenario)
 		}
-		named := r.Named
-		if named == "" {
-			named = "-"
-		}
-		healed := r.Healed
-		if healed == "" {
-			healed = "-"
-		}
-		fmt.Fprintf(&faulty, "| %s | %s | %s | %s | %s | %s | %s |\n", r.Scenario, r.Tier, who(r), r.Cause, named, j, healed)
-	}
-	for _, c := range checks.Causes() {
-		if !seen[c.Name] {
-			fmt.Fprintf(&lost, "- %s: %s\n", c.Name, c.Doc)
+		if r.Healed != "" && r.Cause != "" {
+			healed[r.Scenario] = r.Healed
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Accuracy
-
-Generated from a run of the lab (%[1]sUPDATE=1 go test ./cmd/loopdoctor -run TestLab%[1]s). Do not edit.
-
-Each line is a real fault in a real kernel, produced as its scenario in
-%[1]scmd/loopdoctor/testdata/lab%[1]s says, and the cause that loopdoctor named first.
-Tier U needs no root: the fault is made in the namespaces of an ordinary user.
-Tier R is real root. "privileged" may look at everything, "ordinary" is a user
-without any capability. A parent is a broader name for the cause: right, but
-less precise. Healed: a real client succeeds after the printed steps were run,
-or after a person did what the fix says (by hand).
-
-| | |
-|---|---|
-`, "`")
-	for _, line := range []struct {
-		label string
-		n     int
-		of    int
-	}{
-		{"faults named rightly, first", count["right"], faults},
-		{"faults named by a parent, first", count["parent"], faults},
-		{"faults that some clients meet only, named in a remark", count["as a remark"], faults},
-		{"faults that another name was given", count["wrong"], faults},
-		{"faults without a name", count["not named"], faults},
-		{"faults that do not concern the user who asked", count["does not concern this user"], faults},
-		{"false alarms on healthy hosts", count["false alarm"], healthy},
-		{"faults healed by the printed steps (counted once, as privileged)", steps, steps + hand},
-	} {
-		fmt.Fprintf(&b, "| %s | %d of %d |\n", line.label, line.n, line.of)
+	fmt.Fprintf(&b, accuracyHead, "`")
+	b.WriteString("| reports | |\n|---|---|\n")
+	for _, j := range []string{right, parent, remarked, notFelt, wrong, notNamed} {
+		fmt.Fprintf(&b, "| of a fault: %s | %d of %d |\n", j, count[j], faults)
 	}
-	fmt.Fprintf(&b, "\n## Faults\n\n| scenario | tier | looked as | cause | named first | | healed |\n|---|---|---|---|---|---|---|\n%s", &faulty)
-	fmt.Fprintf(&b, "\n## Healthy and odd-but-healthy hosts\n\n| scenario | tier | looked as | verdict | |\n|---|---|---|---|---|\n%s", &sound)
-	b.WriteString("\n## Not reproduced\n\nCauses that no scenario of the lab produces:\n\n")
-	if lost.Len() == 0 {
-		b.WriteString("none\n")
+	fmt.Fprintf(&b, "| of a healthy host: %s | %d of %d |\n", falseAlarm, count[falseAlarm], healthy)
+	steps, hand := 0, 0
+	for _, how := range healed {
+		if how == "steps" {
+			steps++
+		} else {
+			hand++
+		}
 	}
-	b.WriteString(lost.String())
+	fmt.Fprintf(&b, "\nScenarios healed by the printed steps: %d; by hand: %d.\n", steps, hand)
+	for _, part := range []string{"Faults", "Healthy and odd-but-healthy hosts"} {
+		fmt.Fprintf(&b, "\n## %s\n\n| scenario | R, privileged | R, ordinary | U, privileged | U, ordinary | healed |\n|---|---|---|---|---|---|\n", part)
+		for _, n := range names {
+			if strings.HasPrefix(n, "healthy-") != (part != "Faults") {
+				continue
+			}
+			fmt.Fprintf(&b, "| %s |", n)
+			for _, c := range []string{"Rroot", "Ruser", "Uroot", "Uuser"} {
+				fmt.Fprintf(&b, " %s |", cmp.Or(cells[n+c], "-"))
+			}
+			fmt.Fprintf(&b, " %s |\n", cmp.Or(healed[n], "-"))
+		}
+	}
+	b.WriteString("\n## Not reproduced\n\n")
+	none := true
+	for _, c := range checks.Causes() {
+		if !reproduced[c.Name] {
+			none = false
+			fmt.Fprintf(&b, "- %s: %s\n", c.Name, c.Doc)
+		}
+	}
+	if none {
+		b.WriteString("Every cause has a scenario.\n")
+	}
 	return b.String()
-}
-
-func who(r row) string {
-	if r.As == "root" {
-		return "privileged"
-	}
-	return "ordinary"
 }

@@ -194,18 +194,26 @@ func (s *scenario) note(name, tier, as, text string) {
 	if tier == s.records() {
 		names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, name+"."+tier) })
 	}
-	s.archive.Files = slices.DeleteFunc(s.archive.Files, func(f txtar.File) bool {
-		return f.Name == names[0] && len(names) > 1
-	})
-	if old, ok := s.section(name, tier, as); ok && old == text {
-		return
+	at := func(n string) int {
+		return slices.IndexFunc(s.archive.Files, func(f txtar.File) bool { return f.Name == n })
 	}
-	i := slices.IndexFunc(s.archive.Files, func(f txtar.File) bool { return f.Name == names[0] })
-	if i < 0 {
+	own := at(names[0])
+	for _, n := range names[1:] {
+		if i := at(n); i >= 0 {
+			if string(s.archive.Files[i].Data) != text {
+				break
+			}
+			if own >= 0 {
+				s.archive.Files = slices.Delete(s.archive.Files, own, own+1)
+			}
+			return
+		}
+	}
+	if own < 0 {
 		s.archive.Files = append(s.archive.Files, txtar.File{Name: names[0]})
-		i = len(s.archive.Files) - 1
+		own = len(s.archive.Files) - 1
 	}
-	s.archive.Files[i].Data = []byte(text)
+	s.archive.Files[own].Data = []byte(text)
 }
 
 // save writes the file if it has changed.

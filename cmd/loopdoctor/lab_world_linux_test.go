@@ -15,11 +15,14 @@ import (
 func init() { stages["init"] = initStage }
 
 // The scenario's own name files, as on a freshly installed machine. There is no
-// name server: a question to one is refused at once.
+// name server: a question to one is refused at once. The ordinary user of tier R
+// has no passwd entry.
 var nameFiles = map[string]string{
 	"hosts":         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tlab\n",
 	"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 	"resolv.conf":   "nameserver 127.0.0.1\n",
+	"passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+	"group":         "root:x:0:\nnogroup:x:65534:\n",
 }
 
 // initStage is process 1 of a scenario's world: it furnishes the world, starts

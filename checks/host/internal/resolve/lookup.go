@@ -145,7 +145,7 @@ func (q *Query) dns() ([]facts.NamedAddr, Status) {
 func (q *Query) myhostname(source string) ([]facts.NamedAddr, Status) {
 	var addrs []netip.Addr
 	switch name := strings.ToLower(q.Name); {
-	case IsLocalhost(name):
+	case facts.IsLocalhost(name):
 		addrs = []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	case name == "_gateway", name == "_outbound":
 		return nil, Unknown
@@ -170,7 +170,7 @@ func (q *Query) resolve() ([]facts.NamedAddr, Status) {
 		return nil, Unavail
 	}
 	hosts := Query{Hosts: q.Hosts, NoHosts: q.NoHosts, Multi: true}
-	if !IsLocalhost(q.Name) || slices.ContainsFunc(q.Hosts, func(l facts.HostsLine) bool { return !plainLocalhost(l) }) {
+	if !facts.IsLocalhost(q.Name) || slices.ContainsFunc(q.Hosts, func(l facts.HostsLine) bool { return !plainLocalhost(l) }) {
 		if found, status := hosts.files(); status == Success {
 			return found, status
 		}
@@ -186,20 +186,7 @@ func (q *Query) resolve() ([]facts.NamedAddr, Status) {
 func plainLocalhost(l facts.HostsLine) bool {
 	names := hostsFields(l.Text)
 	return len(names) > 1 && (l.Addr == netip.IPv6Loopback() || l.Addr.String() == "127.0.0.1") &&
-		!slices.ContainsFunc(names[1:], func(n string) bool { return !IsLocalhost(n) })
-}
-
-// IsLocalhost tells whether RFC 6761 section 6.3 makes the name mean this
-// machine, or systemd does: localhost, localhost.localdomain and what lies
-// below them.
-func IsLocalhost(name string) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	for _, base := range []string{"localhost", "localhost.localdomain"} {
-		if name == base || strings.HasSuffix(name, "."+base) {
-			return true
-		}
-	}
-	return false
+		!slices.ContainsFunc(names[1:], func(n string) bool { return !facts.IsLocalhost(n) })
 }
 
 // distinct keeps the first of each address. getaddrinfo gives a doubled line

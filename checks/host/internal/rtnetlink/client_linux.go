@@ -7,7 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
 	"golang.org/x/sys/unix"
 )
 

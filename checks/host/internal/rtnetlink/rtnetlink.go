@@ -9,7 +9,7 @@ import (
 	"net/netip"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
 )
 
 // Numbers of the kernel's interface (linux/if_link.h, if_addr.h, rtnetlink.h).

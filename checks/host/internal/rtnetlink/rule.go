@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
 )
 
 // Attributes, flags and actions of a rule (linux/fib_rules.h).

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
 	"golang.org/x/sys/unix"
 )
 

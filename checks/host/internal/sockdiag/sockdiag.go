@@ -12,7 +12,7 @@ import (
 	"slices"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
 )
 
 // Numbers of the kernel's interface.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink/netlink"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
 )
 
 // message lays out a struct inet_diag_msg.
