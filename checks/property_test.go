@@ -125,7 +125,7 @@ func TestHealthyMachineIsBlamedForNothing(t *testing.T) {
 
 // Several inferred children of one cause are its candidates, not three causes.
 func TestRivalsBecomeCandidates(t *testing.T) {
-	parent := &Check{Name: "broad", Stage: StageInput, Explains: []*Check{noReply}}
+	parent := &Check{Name: "broad", Doc: "it is broad", Stage: StageInput, Explains: []*Check{noReply}}
 	a := &Check{Name: "narrow-a", Stage: StageInput, Refines: parent, Explains: []*Check{noReply}}
 	b := &Check{Name: "narrow-b", Stage: StageInput, Refines: parent, Explains: []*Check{noReply}}
 	finding := func(c *Check, sure Certainty) Finding {
