@@ -13,6 +13,8 @@ import (
 
 const findRule = "sudo nft list ruleset; sudo iptables-legacy-save"
 
+const findOnWire = "ip -d link show lo; tc qdisc show dev lo; tc filter show dev lo ingress; tc filter show dev lo egress; " + findRule
+
 var lostOnOutput = lostCheck("lost-on-output", "the connection is lost on its way out, before it reaches lo", StageOutput,
 	"on its way out", "a packet filter at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup",
 	func(g gaps) int64 { return g.output }, "were handed to the IP layer and never left it")
@@ -40,7 +42,7 @@ func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps)
 					continue
 				}
 				l := ledgerOf(f, d.Addr)
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: findRule,
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: cond(stage == StageWire, findOnWire, findRule),
 					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s.", at(f, d.Addr), where, what),
 					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d SYNs, %d %s", l.SYNs, gap(gapsOf(l)), counted)}}, seen(f, d)...),
 					Fixes:    []Fix{acceptAhead(stage)}})
@@ -169,7 +171,7 @@ func acceptAhead(stage Stage) Fix {
 	case StageOutput:
 		return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -I OUTPUT 1 -o lo -j ACCEPT."}
 	case StageWire:
-		return Fix{Do: "Find what is attached to lo (tc qdisc show dev lo; tc filter show dev lo ingress; ip -d link show lo; nft list ruleset) and take it off."}
+		return Fix{Do: "Take off lo what is attached to it: tc qdisc del dev lo clsact (or root), ip link set dev lo xdpgeneric off, or the rule of the nftables netdev chain."}
 	}
 	return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -199,13 +200,26 @@ var selfConnect = &Check{
 	},
 }
 
-// stopHolders is one fix for each process that holds the socket; do takes its name.
+// stopHolders is one fix for each process that has to end before the socket is
+// free; do takes its name. A worker goes with its parent. What a supervisor
+// would start again has to be stopped there.
 func stopHolders(f *facts.Facts, s facts.Socket, do string) []Fix {
 	var fixes []Fix
-	for _, p := range f.Owners.Of(s) {
-		if !p.Me {
+	ps := f.Owners.Of(s)
+	for _, p := range ps {
+		worker := slices.ContainsFunc(ps, func(q facts.Process) bool { return q.PID == p.PPID })
+		switch {
+		case p.Me || worker:
+		case p.Container != "":
+			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, "the container of "+who(p)), Interrupts: "everything else in the container"})
+		case strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@"):
+			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, fmt.Sprintf("the unit of %s (systemctl stop %s)", who(p), p.Unit)), Interrupts: "the service " + p.Unit})
+		default:
 			fixes = append(fixes, signal(f, p, "TERM", fmt.Sprintf(do, who(p))))
 		}
+	}
+	if len(fixes) > 1 {
+		fixes[0].Risk = strings.TrimPrefix(fixes[0].Risk+"; others hold the port too: all of them have to go", "; ")
 	}
 	if len(fixes) == 0 {
 		fixes = []Fix{{Do: fmt.Sprintf("Find the process and stop it: sudo ss -tanp 'sport = :%d' (sudo lsof -nP -i :%d for a socket that only called bind()).", f.Target.Port, f.Target.Port)}}

@@ -152,16 +152,16 @@ var timeWaitBlocksBind = &Check{
 			return nil
 		}
 		x := Finding{Affects: plain, Certainty: Proven, Remark: len(always) == 0,
-			Summary: fmt.Sprintf("%d connections of the last run are in TIME_WAIT for another %d s: a server that does not set SO_REUSEADDR cannot take port %d until then.", len(tw), (last+999)/1000, f.Target.Port)}
+			Summary: fmt.Sprintf("%s of the last run in TIME_WAIT for another %d s: a server that does not set SO_REUSEADDR cannot take port %d until then.", count(len(tw), "connection"), (last+999)/1000, f.Target.Port)}
 		if len(always) > 0 {
 			x.Affects = always
-			x.Summary = fmt.Sprintf("%d connections of the last run are in TIME_WAIT for another %d s, and that server ran without SO_REUSEADDR: nobody can take port %d until then.", len(tw), (last+999)/1000, f.Target.Port)
+			x.Summary = fmt.Sprintf("%s of the last run in TIME_WAIT for another %d s, and that server ran without SO_REUSEADDR: nobody can take port %d until then.", count(len(tw), "connection"), (last+999)/1000, f.Target.Port)
 		}
 		for _, s := range tw[:min(len(tw), 3)] {
 			x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("tcp time-wait %s to %s, %.0f s left", s.Local, s.Remote, float64(s.TimerMS)/1000)})
 		}
 		x.Fixes = []Fix{
-			{Do: "Remove the connections of the last run from the kernel's table.", Elevated: true, Lasts: Persistent,
+			{Do: "Remove the connections of the last run from the kernel's table.", Elevated: true,
 				Steps: [][]string{{"ss", "-K", "-t", "-n", "state", "time-wait", fmt.Sprintf("sport = :%d", f.Target.Port)}},
 				Risk:  "a packet of an old connection that is still on its way could reach a new one; on loopback there is none"},
 			{Do: fmt.Sprintf("Wait %d s, and set SO_REUSEADDR before bind() in the server (Python: allow_reuse_address = True).", (last+999)/1000)},

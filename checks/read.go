@@ -186,7 +186,8 @@ func holder(f *facts.Facts, s facts.Socket) string {
 	case len(ps) == 1:
 		return who(ps[0])
 	}
-	return fmt.Sprintf("%s and %d more", who(ps[0]), len(ps)-1)
+	pid := fmt.Sprintf("(pid %d", ps[0].PID)
+	return strings.Replace(who(ps[0]), pid, fmt.Sprintf("%s and %d more", pid, len(ps)-1), 1)
 }
 
 // socketEvidence quotes a socket as ss(8) would.
@@ -234,6 +235,11 @@ func startedBy(p facts.Process) string {
 		s += " and runs in " + p.Cwd
 	}
 	return s
+}
+
+// count is "1 connection" or "3 connections".
+func count(n int, what string) string {
+	return fmt.Sprintf("%d %s%s", n, what, cond(n == 1, "", "s"))
 }
 
 // list joins words the way a sentence does.

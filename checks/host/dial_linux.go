@@ -182,6 +182,9 @@ func (p *probe) Fact() facts.Dial {
 	if p.fact.Outcome == facts.Timeout && p.fd >= 0 {
 		p.poll(0)
 		p.fact.Late = p.fact.Outcome.Works()
+		if p.fact.Outcome == facts.Timeout {
+			p.fact.ElapsedMS = millis(time.Since(p.begin))
+		}
 	}
 	return p.fact
 }
