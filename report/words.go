@@ -263,8 +263,11 @@ func (r *Report) vantage() string {
 		return ""
 	}
 	from := r.Host.Vantage
-	if from == "host" {
+	switch from {
+	case "host":
 		from = "the host"
+	case "container":
+		from = "a container"
 	}
 	return "Looked from " + from + " as " + join(who, "and") + "."
 }

@@ -1,18 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // TestReplay judges the recorded facts of every scenario again: what was seen
 // on one machine has to give the same diagnosis on every other.
 func TestReplay(t *testing.T) {
 	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/report.schema.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +48,13 @@ func TestReplay(t *testing.T) {
 				v, err := parseReport(string(out))
 				if err != nil {
 					t.Fatalf("%v (exit status %d)\n%s%s", err, exit, out, stderr.String())
+				}
+				doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(out))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := schema.Validate(doc); err != nil {
+					t.Errorf("the report does not keep the contract: %v", err)
 				}
 				if err := v.consistent(exit); err != nil {
 					t.Error(err)
