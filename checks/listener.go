@@ -17,7 +17,7 @@ var noListener = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Explains: []*Check{refused},
+	Explains: []*Check{refused, portUnreachable},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" {
 			return noUDPListener(f)
@@ -37,17 +37,16 @@ var noListener = &Check{
 }
 
 func noUDPListener(f *facts.Facts) []Finding {
-	var none []netip.Addr
-	for _, a := range f.Target.Expected() {
-		if !slices.ContainsFunc(f.Sockets.Sockets, func(s facts.Socket) bool { return s.Network == "udp" && s.Local.Port() == f.Target.Port && s.Serves(a) }) {
-			none = append(none, a)
-		}
-	}
+	none := unbound(f)
 	if len(none) == 0 {
 		return nil
 	}
-	return []Finding{{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("No program has the UDP port %s.", ats(f, none)),
-		Evidence: []Evidence{{f.Sockets.From, "no UDP socket is bound there"}}, Fixes: []Fix{{Do: "Start the server."}}}}
+	x := Finding{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("No program has the UDP port %s.", ats(f, none)),
+		Evidence: []Evidence{{f.Sockets.From, "no UDP socket is bound there"}}, Fixes: []Fix{{Do: "Start the server."}}}
+	for _, s := range listeners(f) { // the service may speak TCP
+		x.Evidence = append(x.Evidence, socketEvidence(f, s))
+	}
+	return []Finding{x}
 }
 
 var boundNotListening = &Check{

@@ -42,6 +42,19 @@ func unserved(f *facts.Facts) []netip.Addr {
 	return slices.DeleteFunc(f.Target.Expected(), func(a netip.Addr) bool { return len(serving(f, a)) > 0 })
 }
 
+// unbound returns the expected addresses of a UDP target at which no socket is
+// bound.
+func unbound(f *facts.Facts) []netip.Addr {
+	if f.Target.Network != "udp" {
+		return nil
+	}
+	return slices.DeleteFunc(f.Target.Expected(), func(a netip.Addr) bool {
+		return slices.ContainsFunc(f.Sockets.Sockets, func(s facts.Socket) bool {
+			return s.Network == "udp" && s.Local.Port() == f.Target.Port && s.Serves(a)
+		})
+	})
+}
+
 // unanswered tells whether a completed connection was left in the accept queue.
 // TCP_DEFER_ACCEPT leaves a socket half-open on purpose: that one works.
 func unanswered(d facts.Dial) bool {

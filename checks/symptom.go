@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, answeredByAnother, notAccepted, closedAtOnce, cannotBind}
+	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, portUnreachable, answeredByAnother, notAccepted, closedAtOnce, cannotBind}
 }
 
 var nameNotResolved = &Check{
@@ -87,6 +87,24 @@ var refused = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Refused }, StageNone,
 			"%s refuses the connection (%s).", "sudo ss -tlnp 'sport = :"+fmt.Sprint(f.Target.Port)+"'")
+	},
+}
+
+// portUnreachable is what a UDP client gets where no socket is bound: an ICMP
+// error (RFC 1122 section 4.1.3.1), if it waits for one.
+var portUnreachable = &Check{
+	Name:   "port-unreachable",
+	Doc:    "no socket takes the datagrams that are sent to the port",
+	Stage:  StageListen,
+	Intent: facts.Connect,
+	Needs:  []facts.Group{facts.GroupSockets},
+	Run: func(f *facts.Facts) []Finding {
+		none := unbound(f)
+		if len(none) == 0 {
+			return nil
+		}
+		return []Finding{{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("No socket takes the datagrams sent to %s.", ats(f, none)),
+			Settle: fmt.Sprintf("ss -uln 'sport = :%d'", f.Target.Port)}}
 	},
 }
 

@@ -165,7 +165,11 @@ func (l *look) lookByConnecting(ctx context.Context) {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}
 	if _, said := l.f.Absent[facts.GroupDials]; len(open) == 0 && !said {
-		l.skipped(facts.GroupDials, facts.DidNotNeedTo, "no address of this machine")
+		if ctx.Err() != nil {
+			l.missing(facts.GroupDials, ctx.Err())
+		} else {
+			l.skipped(facts.GroupDials, facts.DidNotNeedTo, "no address of this machine")
+		}
 	}
 }
 
@@ -411,7 +415,11 @@ func (l *look) binds() {
 		l.skipped(facts.GroupBinds, facts.DidNotNeedTo, "something listens there")
 		return
 	}
-	if l.sources.bind == nil || t.Network != "tcp" {
+	switch {
+	case t.Network != "tcp":
+		l.skipped(facts.GroupBinds, facts.DidNotNeedTo, "it is tried for TCP only")
+		return
+	case l.sources.bind == nil:
 		l.missing(facts.GroupBinds, errNotHere)
 		return
 	}
