@@ -82,6 +82,7 @@ var processStoppedOrDebugged = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupDials},
 	Explains: []*Check{notAccepted, acceptQueueFull},
 	Refines:  nobodyAccepts,
 	Run: func(f *facts.Facts) []Finding {
@@ -89,10 +90,20 @@ var processStoppedOrDebugged = &Check{
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				ps := f.Owners.Of(s)
-				if len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Halted() == "" }) {
-					continue
+				halted := slices.DeleteFunc(slices.Clone(ps), func(p facts.Process) bool { return p.Halted() == "" })
+				waits := s.Queue.Full() || slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && unanswered(d) })
+				switch {
+				case len(halted) == 0:
+				case len(halted) == len(ps):
+					fs = append(fs, haltedFinding(f, a, s, ps))
+				case waits:
+					// Workers share the listener, and nobody accepts: the ones
+					// that run may be those that never do.
+					x := haltedFinding(f, a, s, halted)
+					x.Certainty = Inferred
+					x.Summary += fmt.Sprintf(" Of the %d processes that share the listener, none accepts.", len(ps))
+					fs = append(fs, x)
 				}
-				fs = append(fs, haltedFinding(f, a, s, ps))
 			}
 		}
 		return mergeAddresses(f, fs)
