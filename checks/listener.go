@@ -222,7 +222,7 @@ func stopHolders(f *facts.Facts, s facts.Socket, do string) []Fix {
 		fixes[0].Risk = strings.TrimPrefix(fixes[0].Risk+"; others hold the port too: all of them have to go", "; ")
 	}
 	if len(fixes) == 0 {
-		fixes = []Fix{{Do: fmt.Sprintf("Find the process and stop it: sudo ss -tanp 'sport = :%d' (sudo lsof -nP -i :%d for a socket that only called bind()).", f.Target.Port, f.Target.Port)}}
+		fixes = []Fix{{Do: "Run loopdoctor with sudo: it names the process that holds the port. Then stop that one."}}
 	}
 	return fixes
 }

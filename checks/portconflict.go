@@ -152,10 +152,10 @@ var timeWaitBlocksBind = &Check{
 			return nil
 		}
 		x := Finding{Affects: plain, Certainty: Proven, Remark: len(always) == 0,
-			Summary: fmt.Sprintf("%s of the last run in TIME_WAIT for another %d s: a server that does not set SO_REUSEADDR cannot take port %d until then.", count(len(tw), "connection"), (last+999)/1000, f.Target.Port)}
+			Summary: fmt.Sprintf("%s in TIME_WAIT for another %d s: a server that does not set SO_REUSEADDR cannot take port %d until then.", are(len(tw), "connection"), (last+999)/1000, f.Target.Port)}
 		if len(always) > 0 {
 			x.Affects = always
-			x.Summary = fmt.Sprintf("%s of the last run in TIME_WAIT for another %d s, and that server ran without SO_REUSEADDR: nobody can take port %d until then.", count(len(tw), "connection"), (last+999)/1000, f.Target.Port)
+			x.Summary = fmt.Sprintf("%s in TIME_WAIT for another %d s, and the last run had no SO_REUSEADDR: nobody can take port %d until then.", are(len(tw), "connection"), (last+999)/1000, f.Target.Port)
 		}
 		for _, s := range tw[:min(len(tw), 3)] {
 			x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("tcp time-wait %s to %s, %.0f s left", s.Local, s.Remote, float64(s.TimerMS)/1000)})

@@ -90,6 +90,11 @@ var processStoppedOrDebugged = &Check{
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				ps := f.Owners.Of(s)
+				// A look can meet a tracer's momentary stop: who has accepted
+				// our connection runs.
+				if len(serving(f, a)) == 1 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && accepted(d) }) {
+					continue
+				}
 				halted := slices.DeleteFunc(slices.Clone(ps), func(p facts.Process) bool { return p.Halted() == "" })
 				waits := s.Queue.Full() || slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && unanswered(d) })
 				switch {
@@ -98,9 +103,14 @@ var processStoppedOrDebugged = &Check{
 					fs = append(fs, haltedFinding(f, a, s, ps))
 				case waits:
 					// Workers share the listener, and nobody accepts: the ones
-					// that run may be those that never do.
+					// that run may be those that never do. Their parent is one
+					// that does not.
 					x := haltedFinding(f, a, s, halted)
-					x.Certainty = Inferred
+					if slices.ContainsFunc(ps, func(p facts.Process) bool {
+						return p.Halted() == "" && !slices.ContainsFunc(halted, func(w facts.Process) bool { return w.PPID == p.PID })
+					}) {
+						x.Certainty = Inferred
+					}
 					x.Summary += fmt.Sprintf(" Of the %d processes that share the listener, none accepts.", len(ps))
 					fs = append(fs, x)
 				}

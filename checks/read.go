@@ -61,6 +61,11 @@ func unanswered(d facts.Dial) bool {
 	return d.Outcome == facts.Connected && d.Server != nil && !d.Server.Accepted
 }
 
+// accepted tells whether the application took our connection.
+func accepted(d facts.Dial) bool {
+	return d.Outcome == facts.Connected && d.Server != nil && d.Server.Accepted
+}
+
 // redirected tells whether the server side of our connection has another port
 // than the one we dialled.
 func redirected(f *facts.Facts, d facts.Dial) bool {
@@ -75,7 +80,12 @@ func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 		return nil
 	}
 	for i := range ls {
-		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Halted() == "" }) {
+		// A tracer stops a healthy process for moments, too: with nobody
+		// waiting that says nothing.
+		runs := func(p facts.Process) bool {
+			return p.Halted() == "" || p.State == "t" && ls[i].Queue != nil && ls[i].Queue.Length == 0
+		}
+		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, runs) {
 			return &ls[i]
 		}
 	}
@@ -250,9 +260,9 @@ func startedBy(p facts.Process) string {
 	return s
 }
 
-// count is "1 connection" or "3 connections".
-func count(n int, what string) string {
-	return fmt.Sprintf("%d %s%s", n, what, cond(n == 1, "", "s"))
+// are is "1 connection is" or "3 connections are".
+func are(n int, what string) string {
+	return fmt.Sprintf("%d %s%s", n, what, cond(n == 1, " is", "s are"))
 }
 
 // list joins words the way a sentence does.

@@ -164,6 +164,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	for _, c := range open {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}
+	l.expectWhatAnswers()
 	if _, said := l.f.Absent[facts.GroupDials]; len(open) == 0 && !said {
 		if ctx.Err() != nil {
 			l.missing(facts.GroupDials, ctx.Err())
@@ -284,6 +285,21 @@ func (l *look) expect() {
 		if !any && (possible(t.Addresses[i].Addr) || len(t.Addresses) == 1) {
 			t.Addresses[i].Expected = true
 		}
+	}
+}
+
+// expectWhatAnswers decides after the dials where no socket could be seen: of a
+// port or a name at least one address has to work, and that one is expected.
+func (l *look) expectWhatAnswers() {
+	t := &l.f.Target
+	works := func(a netip.Addr) bool {
+		return slices.ContainsFunc(l.f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
+	}
+	if l.f.Sockets != nil || t.Literal || t.Port == 0 || !slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return works(a.Addr) }) {
+		return
+	}
+	for i := range t.Addresses {
+		t.Addresses[i].Expected = works(t.Addresses[i].Addr)
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +21,10 @@ import (
 )
 
 const (
-	readyTime  = 15 * time.Second // for a server to listen, on a busy machine
-	clientTime = "0.7"            // seconds that a client waits: loopback answers in less than a millisecond
+	readyTime = 15 * time.Second // for a server to listen, on a busy machine
+	// The seconds that a client waits. One that is to fail waits for nothing: loopback answers in less than a
+	// millisecond. One that is to succeed is given time for a SYN that was lost before the cure to be sent again.
+	failTime, successTime = "0.7", "8"
 )
 
 // TestScenario is the script of one scenario, inside its world. TestLab starts
@@ -247,10 +248,14 @@ func (l *lab) client(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("usage: client [-as root] HOST:PORT|URL...")
 	}
+	wait := successTime
+	if neg {
+		wait = failTime
+	}
 	for _, target := range args {
-		argv := slices.Concat(prefix, []string{"python3", "-c", pythonClient, target, clientTime})
+		argv := slices.Concat(prefix, []string{"python3", "-c", pythonClient, target, wait})
 		if strings.HasPrefix(target, "http") {
-			argv = slices.Concat(prefix, []string{"curl", "--noproxy", "*", "-sS", "-o", "/dev/null", "--max-time", clientTime, target})
+			argv = slices.Concat(prefix, []string{"curl", "--noproxy", "*", "-sS", "-o", "/dev/null", "--max-time", wait, target})
 		}
 		err := ts.Exec(argv[0], argv[1:]...)
 		switch {
@@ -333,129 +338,4 @@ func (l *lab) compare(ts *testscript.TestScript, want, as, got string) {
 		return
 	}
 	ts.Fatalf("no section %s", want)
-}
-
-func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
-	cause, n, who := "", 1, "root"
-	for len(args) > 1 && strings.HasPrefix(args[0], "-") {
-		switch args[0] {
-		case "-cause":
-			cause = args[1]
-		case "-as":
-			who = args[1]
-		}
-		args = args[2:]
-	}
-	if len(args) > 0 {
-		var err error
-		n, err = strconv.Atoi(args[0])
-		ts.Check(err)
-	}
-	if l.last[who] == nil {
-		ts.Fatalf("fix [-as user] [-cause NAME] [N] comes after doctor")
-	}
-	causes := l.last[who].Targets[0].Causes
-	i := slices.IndexFunc(causes, func(c labCause) bool { return cause == "" || c.Name == cause })
-	if i < 0 {
-		ts.Fatalf("the last report names no cause %s", cause)
-	}
-	if len(causes[i].Fixes) < n {
-		ts.Fatalf("%s has %d fixes", causes[i].Name, len(causes[i].Fixes))
-	}
-	f := causes[i].Fixes[n-1]
-	ts.Logf("# %s", f.Do)
-	if len(f.Steps) == 0 && len(f.Files) == 0 {
-		ts.Fatalf("the fix has nothing to run: the scenario has to make it")
-	}
-	if f.Guard != nil {
-		started, err := time.Parse(time.RFC3339Nano, f.Guard.Started)
-		ts.Check(err)
-		ts.Check(guarded(f.Guard.PID, started))
-	}
-	l.run(ts, f.Steps)
-	for _, file := range f.Files {
-		out, err := os.OpenFile(file.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-		ts.Check(err)
-		_, err = io.WriteString(out, file.Append)
-		ts.Check(errors.Join(err, out.Close()))
-	}
-	l.lastFix = &f
-}
-
-func (l *lab) undo(ts *testscript.TestScript, neg bool, args []string) {
-	if l.lastFix == nil {
-		ts.Fatalf("undo comes after fix")
-	}
-	if len(l.lastFix.Undo) == 0 {
-		ts.Fatalf("%q has no undo", l.lastFix.Do)
-	}
-	l.run(ts, l.lastFix.Undo)
-	l.lastFix = nil
-}
-
-func (l *lab) run(ts *testscript.TestScript, steps [][]string) {
-	for _, step := range steps {
-		ts.Logf("> %q", step)
-		ts.Check(ts.Exec(step[0], step[1:]...))
-	}
-}
-
-// guarded tells whether the process still is the one that was meant.
-func guarded(pid int, started time.Time) error {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return fmt.Errorf("check the guard: %w", err)
-	}
-	// "42 (a b) S 1 …": the name may hold blanks and brackets; the 22nd field is the start in ticks since boot
-	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	ticks, err := strconv.ParseInt(f[19], 10, 64)
-	if err != nil {
-		return fmt.Errorf("check the guard: %w", err)
-	}
-	var real, boot unix.Timespec
-	if err := errors.Join(unix.ClockGettime(unix.CLOCK_REALTIME, &real), unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)); err != nil {
-		return fmt.Errorf("check the guard: %w", err)
-	}
-	at := time.Unix(0, real.Nano()-boot.Nano()).Add(time.Duration(ticks) * (time.Second / 100)) // USER_HZ
-	if d := at.Sub(started).Abs(); d > time.Second {
-		return fmt.Errorf("check the guard: process %d started %v apart from what the fix says", pid, d)
-	}
-	return nil
-}
-
-// state is what fixes change, as plain commands show it. Counters and handles
-// are left out: they differ without anything having changed.
-var state = [][]string{
-	{"nft", "-s", "list", "ruleset"},
-	{"iptables-legacy-save"}, {"ip6tables-legacy-save"},
-	{"ip", "-o", "link", "show", "lo"},
-	{"ip", "-o", "addr"},
-	{"ip", "rule"}, {"ip", "-6", "rule"},
-	{"ip", "route", "show", "table", "all"}, {"ip", "-6", "route", "show", "table", "all"},
-	{"cat", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"},
-	{"stat", "-c", "%n %a", "/etc/hosts", "/etc/nsswitch.conf"},
-	{"sh", "-c", "cd /proc/sys/net && head -n 99 ipv4/ip_unprivileged_port_start ipv4/ip_local_port_range ipv4/ip_local_reserved_ports ipv4/conf/lo/route_localnet ipv6/conf/lo/disable_ipv6"},
-}
-
-func (l *lab) snapshot(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: snapshot FILE")
-	}
-	var out bytes.Buffer
-	for _, argv := range state {
-		if _, err := exec.LookPath(argv[0]); err != nil {
-			continue
-		}
-		text, err := exec.Command(argv[0], argv[1:]...).Output()
-		fmt.Fprintf(&out, "# %s\n", strings.Join(argv, " "))
-		if err != nil && !strings.Contains(argv[0], "-legacy-") { // legacy tables are refused in a user namespace
-			fmt.Fprintf(&out, "%v\n", err) // a name file may be missing on purpose
-		}
-		for line := range strings.Lines(string(text)) {
-			if !strings.HasPrefix(line, "#") { // iptables-save writes the time
-				out.WriteString(line)
-			}
-		}
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o644))
 }

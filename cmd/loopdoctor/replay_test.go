@@ -34,6 +34,9 @@ func TestReplay(t *testing.T) {
 				if !ok {
 					t.Fatalf("%s: no section %q", s.file, s.first())
 				}
+				if _, err := os.Stat(file); err != nil {
+					t.Fatalf("%v: run UPDATE=1 go test ./cmd/loopdoctor -run 'TestLab/^%s$'", err, s.name)
+				}
 				cmd := exec.Command(exe, "--replay", file, "--format", "json")
 				cmd.Args[0] = "loopdoctor"
 				var stderr strings.Builder

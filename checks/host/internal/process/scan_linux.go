@@ -23,6 +23,9 @@ type scanner struct {
 	wanted  map[uint64]bool // inodes; only read while workers run
 	workers int
 
+	known atomic.Pointer[[]sighting] // a holder of each socket, once compare has what it needs
+
+	mu     sync.Mutex             // for what the workers find
 	held   map[uint64]map[int]int // by inode, then by PID: the lowest descriptor
 	denied []int                  // processes whose descriptors may not be read
 	whole  bool                   // no look was cut short
@@ -38,8 +41,11 @@ type sighting struct {
 type worker struct {
 	*scanner
 	dir, link []byte
-	seen      []sighting
-	denied    []int
+	seen      []sighting // in the process at hand
+}
+
+func (s *scanner) worker() *worker {
+	return &worker{scanner: s, dir: make([]byte, 32<<10), link: make([]byte, 40)}
 }
 
 // scan looks into the processes; it stops early when ctx ends.
@@ -49,38 +55,29 @@ func (s *scanner) scan(ctx context.Context, pids []int) {
 		n = min(runtime.GOMAXPROCS(0), 4)
 	}
 	n = max(1, min(n, len(pids)/16)) // a goroutine is not worth it for a few
-	ws := make([]worker, n)
 	var next atomic.Int64
-	var stopped atomic.Bool
 	var wg sync.WaitGroup
-	for i := range ws {
-		ws[i] = worker{scanner: s, dir: make([]byte, 32<<10), link: make([]byte, 40)}
+	for range n {
 		wg.Go(func() {
-			for {
-				k := int(next.Add(1)) - 1
-				if k >= len(pids) {
-					return
-				}
+			w := s.worker()
+			for k := next.Add(1) - 1; k < int64(len(pids)); k = next.Add(1) - 1 {
 				if ctx.Err() != nil {
-					stopped.Store(true)
+					s.mu.Lock()
+					s.whole = false
+					s.mu.Unlock()
 					return
 				}
-				ws[i].process(ctx, pids[k])
+				w.process(ctx, pids[k])
 			}
 		})
 	}
 	wg.Wait()
-	s.whole = s.whole && !stopped.Load()
-	for _, w := range ws {
-		s.denied = append(s.denied, w.denied...)
-		s.note(w.seen)
-	}
 }
 
 // scanHeadless looks into those denied whose first thread has ended while others
 // live on: their own user may read them only by way of another thread.
 func (s *scanner) scanHeadless(ctx context.Context) {
-	w := worker{scanner: s, dir: make([]byte, 32<<10), link: make([]byte, 40)}
+	w := s.worker()
 	s.denied = slices.DeleteFunc(s.denied, func(pid int) bool {
 		if ctx.Err() != nil {
 			return false
@@ -92,12 +89,18 @@ func (s *scanner) scanHeadless(ctx context.Context) {
 		_, err = w.tasks(ctx, pid, strconv.Itoa(pid)+"/task")
 		return err == nil
 	})
-	s.note(w.seen)
+	w.note()
 }
 
-// note keeps what a worker saw.
-func (s *scanner) note(seen []sighting) {
-	for _, g := range seen {
+// note keeps what the worker saw, and lets all compare with it from now on.
+func (w *worker) note() {
+	if len(w.seen) == 0 {
+		return
+	}
+	s := w.scanner
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range w.seen {
 		if s.held[g.inode] == nil {
 			s.held[g.inode] = map[int]int{}
 		}
@@ -105,11 +108,19 @@ func (s *scanner) note(seen []sighting) {
 			s.held[g.inode][g.pid] = g.fd
 		}
 	}
+	w.seen = w.seen[:0]
+	if s.known.Load() == nil && len(s.held) == len(s.wanted) && len(s.wanted) <= maxCompared {
+		s.learn()
+	}
 }
 
 // process looks into one process. One that is gone holds nothing.
 func (w *worker) process(ctx context.Context, pid int) {
+	defer w.note()
 	name := strconv.Itoa(pid)
+	if w.compare(pid, name+"/fd") {
+		return
+	}
 	n, err := w.descriptors(ctx, pid, name+"/fd")
 	if n == 0 && err == nil {
 		// The first thread has ended while others live on: theirs are the
@@ -117,7 +128,9 @@ func (w *worker) process(ctx context.Context, pid int) {
 		_, err = w.tasks(ctx, pid, name+"/task")
 	}
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		w.mu.Lock()
 		w.denied = append(w.denied, pid)
+		w.mu.Unlock()
 	}
 }
 
@@ -137,25 +150,35 @@ func (w *worker) descriptors(ctx context.Context, pid int, name string) (n int, 
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return false
 		}
+		if same, errno := w.same(pid, int(fd)); errno == 0 && !same {
+			return true
+		}
 		// e.name ends in the zero byte that the kernel wrote.
-		got, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(&e.name[0])),
-			uintptr(unsafe.Pointer(&w.link[0])), uintptr(len(w.link)), 0, 0)
+		inode, errno := w.socket(dir, &e.name[0])
 		if errno == unix.EACCES || errno == unix.EPERM {
 			denied = errno // CAP_DAC_READ_SEARCH without CAP_SYS_PTRACE lists but does not read
 			return false
 		}
-		if errno != 0 {
-			return true // closed meanwhile
-		}
-		if inode, ok := socketInode(w.link[:got]); ok && w.wanted[inode] {
+		if w.wanted[inode] {
 			w.seen = append(w.seen, sighting{inode, pid, int(fd)})
 		}
-		return true
+		return true // also of one that was closed meanwhile
 	})
 	if denied != nil {
 		err = denied
 	}
 	return n, err
+}
+
+// socket reads the link of a descriptor, whose name ends in a zero byte; 0 is
+// none.
+func (w *worker) socket(dir int, name *byte) (inode uint64, errno unix.Errno) {
+	got, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(name)),
+		uintptr(unsafe.Pointer(&w.link[0])), uintptr(len(w.link)), 0, 0)
+	if errno == 0 {
+		inode, _ = socketInode(w.link[:got])
+	}
+	return inode, errno
 }
 
 // tasks looks into the threads of a process other than the first.

@@ -1,0 +1,79 @@
+package checks
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+func kernelPathSituations() []situation {
+	return slices.Concat(
+		of(loDown,
+			row{"it was taken down", machine("127.0.0.1", loIsDown), says("proven 127.0.0.1 at wire", "lo is down")},
+			row{"it was never up", machine("62893", loIsDown, holdsOn("lo")), says("proven 127.0.0.1 ::1", "lo is down")},
+			row{"it is up", machine("127.0.0.1"), nothing},
+			row{"there is none", machine("127.0.0.1", noLoopbackDevice), nothing},
+			row{"another device is down", machine("127.0.0.1", holdsOn("eth0"), othersDown), nothing},
+			row{"the interfaces were not seen", machine("127.0.0.1", loIsDown, unseen(facts.GroupInterfaces)), nothing},
+		),
+		of(loV4AddressMissing,
+			row{"lo has nothing", machine("127.0.0.1", holdsOn("lo")), says("proven 127.0.0.1", "127.0.0.1", "lo")},
+			row{"lo has IPv6 alone", machine("62893", holdsOn("lo", "::1/128")), says("proven 127.0.0.1")},
+			row{"another device has it", machine("127.0.0.1", holdsOn("lo"), holdsOn("dummy0", "127.0.0.1/32")), nothing},
+			row{"::1 was named", machine("::1", holdsOn("lo", "::1/128")), nothing},
+			row{"127.0.0.2 was named", machine("127.0.0.2", holdsOn("lo", "127.0.0.2/8")), nothing},
+			row{"it is there", machine("127.0.0.1"), nothing},
+		),
+		of(policyRuleBeforeLocal,
+			row{"a VPN's table", machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(0, "to 127.0.0.0/8", "lookup", 51820, "127.0.0.1"), rule(0, "", "lookup", 255, "127.0.0.1")), says("proven 127.0.0.1", "0: from all to 127.0.0.0/8 lookup", "127.0.0.1:62893")},
+			row{"a blackhole", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1")), says("proven 127.0.0.1", "blackhole")},
+			row{"in IPv6", machine("::1", routed("::1", "", "EACCES"), rule(0, "to ::1", "prohibit", 0, "::1")), says("proven ::1", "prohibit")},
+			row{"an empty rule stands before it, and says nothing", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "", "nop", 0, "127.0.0.1"), rule(1, "to 127.0.0.0/8", "unreachable", 0, "127.0.0.1")), says("proven 127.0.0.1", "1: from all")},
+			row{"the rule comes after table local", machine("127.0.0.1", routed("127.0.0.1", "blackhole", "EINVAL"), rule(0, "", "lookup", 255, "127.0.0.1"), rule(1, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1")), nothing},
+			row{"the rule is for another flow", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "to 127.0.0.0/8 dport 80", "blackhole", 0), rule(0, "", "lookup", 255, "127.0.0.1")), nothing},
+			row{"the rule is of the other family", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "to ::1", "blackhole", 0, "::1")), nothing},
+			row{"the route is local all the same", machine("127.0.0.1", rule(0, "to 127.0.0.0/8", "lookup", 100, "127.0.0.1")), nothing},
+		),
+		of(rejectRouteOnLoopback,
+			row{"a blackhole", machine("127.0.0.1", routed("127.0.0.1", "blackhole", "EINVAL", "blackhole 127.0.0.0/8")), says("proven 127.0.0.1", "blackhole", "127.0.0.0/8", "127.0.0.1:62893")},
+			row{"the narrowest counts", machine("127.0.0.1", routed("127.0.0.1", "", "EACCES", "unreachable 127.0.0.0/8", "prohibit 127.0.0.1/32")), says("proven 127.0.0.1", "prohibit", "127.0.0.1/32")},
+			row{"in IPv6", machine("::1", routed("::1", "", "EHOSTUNREACH", "unreachable ::1/128")), says("proven ::1", "unreachable", "::1/128")},
+			row{"a rule gets there first", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.0/8"), rule(0, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1")), nothing},
+			row{"the route is local", machine("127.0.0.1", routed("127.0.0.1", "local", "", "local 127.0.0.1/32", "blackhole 127.0.0.0/8")), nothing},
+			row{"there is no route at all", machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH")), nothing},
+		),
+	)
+}
+
+func othersDown(f *facts.Facts) {
+	for i := range f.Interfaces.Others {
+		f.Interfaces.Others[i].Up = false
+	}
+}
+
+func TestKernelPath(t *testing.T) { judge(t, kernelPathSituations()) }
+
+func deleted(add string) string { return strings.Replace(add, " add ", " del ", 1) }
+
+func TestMendingThePath(t *testing.T) {
+	const (
+		v4Again = "ip -4 route add local 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1"
+		v6Again = "ip -6 route add local ::1/128 dev lo table local proto kernel"
+	)
+	prescribe(t, []cure{
+		{"down", loDown, machine("127.0.0.1", loIsDown), []string{"root runs ip link set lo up", "undo ip link set lo down", "lasts until reboot"}},
+		{"no address", loV4AddressMissing, machine("127.0.0.1", holdsOn("lo")), []string{"root runs ip addr add 127.0.0.1/8 dev lo", "undo ip addr del 127.0.0.1/8 dev lo", "lasts until reboot"}},
+		{"a table", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(0, "to 127.0.0.0/8 ipproto tcp dport 62893", "lookup", 51820, "127.0.0.1")),
+			[]string{"root runs ip -4 rule del to 127.0.0.0/8 ipproto tcp dport 62893 pref 0 lookup 51820", "undo ip -4 rule add to 127.0.0.0/8 ipproto tcp dport 62893 pref 0 lookup 51820", "lasts until reboot"}},
+		{"a prohibition in IPv6", policyRuleBeforeLocal, machine("::1", routed("::1", "", "EACCES"), rule(7, "to ::1", "prohibit", 0, "::1")),
+			[]string{"root runs ip -6 rule del to ::1 pref 7 prohibit", "undo ip -6 rule add to ::1 pref 7 prohibit", "lasts until reboot"}},
+		{"ahead of a local route", rejectRouteOnLoopback, machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.1/32", "local 127.0.0.0/8")),
+			[]string{"root runs ip -4 route del blackhole 127.0.0.1/32 table local", "undo ip -4 route add blackhole 127.0.0.1/32 table local", "lasts until reboot"}},
+		{"in place of the local route", rejectRouteOnLoopback, machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.0/8")),
+			[]string{"root runs ip -4 route del blackhole 127.0.0.0/8 table local", "root runs " + v4Again, "undo " + deleted(v4Again), "undo ip -4 route add blackhole 127.0.0.0/8 table local", "lasts until reboot"}},
+		{"in place of the local route, in IPv6", rejectRouteOnLoopback, machine("::1", routed("::1", "", "EINVAL", "blackhole ::1/128")),
+			[]string{"root runs ip -6 route del blackhole ::1/128 table local", "root runs " + v6Again, "undo " + deleted(v6Again), "undo ip -6 route add blackhole ::1/128 table local", "lasts until reboot"}},
+	})
+}
