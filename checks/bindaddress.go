@@ -41,7 +41,8 @@ var v4OnlyServerV6Client = &Check{
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		if !f.Target.Literal { // of a name the order of its addresses is the matter: v6-first-v4-only-server
+		// Of a name that has both the order is the matter: v6-first-v4-only-server.
+		if slices.ContainsFunc(f.Target.Addresses, func(a facts.Address) bool { return a.Addr.Is4() }) {
 			return nil
 		}
 		return familyMismatch(f, v4Loopback, func(a netip.Addr) bool { return a.Is6() }, "IPv4", "IPv6",
@@ -80,7 +81,7 @@ var v6FirstV4OnlyServer = &Check{
 	Stage:  StageListen,
 	Intent: facts.Connect,
 	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNames},
-	Uses:   []facts.Group{facts.GroupOwners},
+	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials},
 	// It brings a refusal about only for such a client.
 	Explains: []*Check{refused},
 	Run: func(f *facts.Facts) []Finding {
@@ -88,6 +89,9 @@ var v6FirstV4OnlyServer = &Check{
 		there := serving(f, v4Loopback)
 		if f.Target.Literal || len(ns) == 0 || ns[0].Addr != v6Loopback || len(there) == 0 || len(serving(f, v6Loopback)) > 0 {
 			return nil
+		}
+		if f.Dials != nil && !works(f, v4Loopback) {
+			return nil // there is a worse fault to speak of
 		}
 		s := there[0]
 		return []Finding{{Affects: []netip.Addr{v6Loopback}, Certainty: Proven, Remark: true, Since: since(f, s),
@@ -141,24 +145,24 @@ var lanIPOnlyBind = &Check{
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		none := unserved(f)
-		ls := slices.DeleteFunc(listeners(f), func(s facts.Socket) bool {
-			l := s.Local.Addr()
-			return s.Device != "" || l.IsUnspecified() || l == v6Loopback || l.Unmap() == v4Loopback && !l.Is4In6()
-		})
-		if len(none) == 0 || len(ls) == 0 || len(serving(f, v4Loopback))+len(serving(f, v6Loopback)) > 0 && !onlyOddLoopback(f, none) {
+		var on []netip.Addr
+		var s facts.Socket
+		for _, a := range unserved(f) {
+			for _, l := range listeners(f) {
+				if local := l.Local.Addr(); l.Device == "" && !local.IsUnspecified() && local.Unmap().Is4() == a.Is4() {
+					on, s = append(on, a), l
+					break
+				}
+			}
+		}
+		if len(on) == 0 {
 			return nil
 		}
-		s := ls[0]
+		none := meant(f, on)
 		return []Finding{{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), s.Local, ats(f, none)),
 			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}}}
 	},
-}
-
-// onlyOddLoopback: the person asked for 127.0.1.1 or the like.
-func onlyOddLoopback(f *facts.Facts, none []netip.Addr) bool {
-	return !slices.Contains(none, v4Loopback) && !slices.Contains(none, v6Loopback)
 }
 
 var listenerPinnedToDevice = &Check{
@@ -180,7 +184,7 @@ var listenerPinnedToDevice = &Check{
 				}
 			}
 			if len(on) > 0 {
-				return []Finding{{Affects: on, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+				return []Finding{{Affects: meant(f, on), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 					Summary: fmt.Sprintf("%s listens on %s, but its socket is tied to the interface %s (SO_BINDTODEVICE): connections over lo do not reach it.", holder(f, s), s.Local, s.Device),
 					Fixes:   []Fix{{Do: fmt.Sprintf("Remove the device from the server's configuration (systemd: BindToDevice=%s), or give it a second listener on 127.0.0.1:%d.", s.Device, f.Target.Port)}}}}
 			}

@@ -55,7 +55,7 @@ func bindAddressSituations() []situation {
 			row{"it listens everywhere", machine("127.0.0.1", listens("0.0.0.0", 50)), nothing},
 			row{"it listens on ::1, which is a matter of family", machine("127.0.0.1", listens("::1", 50)), nothing},
 			row{"it is tied to eth0, which is a matter of device", machine("127.0.0.1", listens("192.0.2.7", 50, device("eth0"))), nothing},
-			row{"127.0.0.2 was named, 127.0.0.1 is served", machine("127.0.0.2", listens("127.0.0.1", 50)), nothing},
+			row{"127.0.0.2 was named, 127.0.0.1 is served", machine("127.0.0.2", listens("127.0.0.1", 50)), says("proven 127.0.0.2", "127.0.0.1:62893", "127.0.0.2:62893")},
 			row{"nothing listens", machine("127.0.0.1"), nothing},
 		),
 		of(listenerPinnedToDevice,

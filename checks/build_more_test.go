@@ -335,3 +335,8 @@ func arrivesAt(p string) func(*facts.Dial) {
 func without(counters ...string) change {
 	return func(f *facts.Facts) { f.Ledger[len(f.Ledger)-1].Missing = counters }
 }
+
+// halfOpen: the SYNs of the last ledger left sockets on the server's side.
+func halfOpen(n int) change {
+	return func(f *facts.Facts) { f.Ledger[len(f.Ledger)-1].HalfOpen = n }
+}

@@ -24,7 +24,7 @@ var morning = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 // addresses are settled after all changes, as the look does it.
 func machine(target string, changes ...change) *facts.Facts {
 	f := &facts.Facts{Time: morning, Absent: map[facts.Group]facts.Absence{},
-		Host:       facts.Host{OS: "linux", As: []facts.Identity{{UID: 1000, User: "ann"}}, Cwd: "/home/ann/shop"},
+		Host:       facts.Host{OS: "linux", Vantage: "host", As: []facts.Identity{{UID: 1000, User: "ann"}}, Cwd: "/home/ann/shop"},
 		Target:     facts.Target{Raw: target, Network: "tcp", Host: "localhost", Port: port, Intent: facts.Connect},
 		Names:      &facts.Names{Name: "localhost", Hosts: facts.HostsFile{Path: "/etc/hosts"}, Switch: facts.NameSwitch{Path: "/etc/nsswitch.conf", Line: 1, Text: "hosts: files dns", Sources: []string{"files", "dns"}}},
 		Interfaces: &facts.Interfaces{Loopback: &facts.Interface{Name: "lo", Index: 1, Up: true, MTU: 65536, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}}},

@@ -16,11 +16,11 @@ const findRule = "sudo nft list ruleset; sudo iptables-legacy-save"
 const findOnWire = "ip -d link show lo; tc qdisc show dev lo; tc filter show dev lo ingress; tc filter show dev lo egress; " + findRule
 
 var lostOnOutput = lostCheck("lost-on-output", "the connection is lost on its way out, before it reaches lo", StageOutput,
-	"on its way out", "a packet filter at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup",
+	"on its way out", "a packet filter or NAT rule at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup",
 	func(g gaps) int64 { return g.output }, "were handed to the IP layer and never left it")
 
 var lostOnWire = lostCheck("lost-on-wire", "the connection is lost between leaving and arriving, on lo itself", StageWire,
-	"on the interface lo itself", "the interface is down, or a traffic control, netdev or XDP program on lo drops it",
+	"on the interface lo itself", "a traffic control, netdev or XDP program on lo drops it",
 	func(g gaps) int64 { return g.wire }, "left the IP layer and never arrived")
 
 var lostOnInput = lostCheck("lost-on-input", "the connection is lost on its way in, before TCP sees it", StageInput,
@@ -68,12 +68,13 @@ var replyLost = &Check{
 				continue
 			}
 			l := ledgerOf(f, d.Addr)
-			where := cond(enough(gapsOf(l).output, l.SYNs), "on its way out (OUTPUT, with the source port of the server)", "on its way back in (INPUT, with the source port of the server)")
-			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: findRule,
+			out := enough(gapsOf(l).output, l.SYNs)
+			where := cond(out, "on its way out (OUTPUT, with the source port of the server)", "on its way back in (INPUT, with the source port of the server)")
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: cond(sawSYN(l), sure(l), Inferred), Settle: findRule,
 				Summary: fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
 				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%d SYNs reached TCP; of the answers %d were lost", l.SYNs, max(gapsOf(l).output, gapsOf(l).input))}},
 					seen(f, d)...),
-				Fixes: []Fix{{Do: "Accept loopback in both directions ahead of the rule that drops packets from the server's port: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -I OUTPUT 1 -o lo -j ACCEPT."}}}
+				Fixes: []Fix{acceptAhead(cond(out, StageOutput, StageInput))}}
 			if l.HalfOpen > 0 {
 				x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("%d connections of ours in SYN_RECV", l.HalfOpen)})
 			}
@@ -120,13 +121,17 @@ var answeredElsewhere = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners},
-	Explains: []*Check{refused, answeredByAnother},
+	Explains: []*Check{refused, answeredByAnother, notAccepted},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
 			if redirected(f, d) {
+				far := ""
+				if ps := f.Owners.Of(facts.Socket{Inode: d.Server.Inode}); len(ps) > 0 {
+					far = ", where " + who(ps[0]) + " answers"
+				}
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: findRule,
-					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d.", at(f, d.Addr), d.Server.Local.Port()),
+					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d%s.", at(f, d.Addr), d.Server.Local.Port(), far),
 					Evidence: []Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}},
 					Fixes:    []Fix{leaveOut}})
 				continue
@@ -144,7 +149,7 @@ var answeredElsewhere = &Check{
 			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Settle: findRule,
 				Summary: fmt.Sprintf("%s listens on %s, yet TCP refuses the connection: something redirects it to a port where nothing listens.", holder(f, ls[0]), ls[0].Local),
 				Evidence: []Evidence{socketEvidence(f, ls[0]),
-					{"counters", fmt.Sprintf("the reset is a real one (TcpOutRsts +%d), lo +%d packets", l.Delta["OutRsts"], l.Delta["lo.tx"])}},
+					{"counters", fmt.Sprintf("of %d SYN none was lost on the way, and TCP sent a reset (TcpOutRsts +%d, lo +%d packets)", l.SYNs, l.Delta["OutRsts"], l.Delta["lo.tx"])}},
 				Fixes: []Fix{leaveOut}}
 			if l.Delta["lo.tx"] == 0 {
 				x.Summary = fmt.Sprintf("%s listens on %s, yet the connection is refused by something that is not on lo: it is sent on to another network namespace or machine.", holder(f, ls[0]), ls[0].Local)

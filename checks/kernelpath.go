@@ -26,14 +26,15 @@ var loDown = &Check{
 		}
 		var on []netip.Addr
 		for _, a := range f.Target.Addresses {
-			if a.Addr.IsLoopback() {
+			// Every address of this machine is reached over lo.
+			if a.Addr.IsLoopback() || slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Holds(a.Addr) }) {
 				on = append(on, a.Addr)
 			}
 		}
-		if f.Target.Port != 0 && len(on) == 0 {
+		if len(on) == 0 {
 			return nil
 		}
-		x := Finding{Affects: on, Certainty: Proven, Summary: fmt.Sprintf("The loopback interface %s is down: nothing on this machine can reach 127.0.0.1 or ::1.", lo.Name),
+		x := Finding{Affects: on, Certainty: Proven, Summary: fmt.Sprintf("The loopback interface %s is down: nothing on this machine can reach its own addresses.", lo.Name),
 			Evidence: []Evidence{{"interface " + lo.Name, fmt.Sprintf("flags without UP, mtu %d, addresses %s", lo.MTU, cond(len(lo.Addresses) > 0, prefixes(lo.Addresses), "none"))}},
 			Fixes: []Fix{{Do: "Bring the interface up.", Steps: [][]string{{"ip", "link", "set", lo.Name, "up"}}, Undo: [][]string{{"ip", "link", "set", lo.Name, "down"}},
 				Elevated: true, Lasts: UntilReboot}}}
@@ -70,7 +71,7 @@ var policyRuleBeforeLocal = &Check{
 	Doc:      "a routing policy rule catches the packets before the local table",
 	Stage:    StageRoute,
 	Needs:    []facts.Group{facts.GroupRoutes},
-	Explains: []*Check{unreachable, denied, noReply, lostOnOutput},
+	Explains: []*Check{unreachable, denied, noReply, lostOnOutput, lostOnWire, replyLost},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, r := range f.Routes.Lookups {

@@ -17,13 +17,14 @@ var noListener = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
 	Explains: []*Check{refused, portUnreachable},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" {
 			return noUDPListener(f)
 		}
-		none := unserved(f)
+		// Where a connection comes to pass all the same, something redirects it.
+		none := slices.DeleteFunc(unserved(f), func(a netip.Addr) bool { return works(f, a) })
 		if len(none) == 0 {
 			return nil
 		}
@@ -60,6 +61,9 @@ var boundNotListening = &Check{
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
+		if f.Target.Network != "tcp" {
+			return nil // a UDP socket never listens
+		}
 		for _, s := range pick(f, func(s facts.Socket) bool { return s.State == facts.Bound }) {
 			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
 			for _, a := range f.Target.Expected() {
@@ -70,7 +74,9 @@ var boundNotListening = &Check{
 			if len(x.Affects) == 0 {
 				continue
 			}
-			x.Summary = fmt.Sprintf("%s has taken %s with bind() but does not listen: clients are refused, and no other server can have the port.", holder(f, s), s.Local)
+			blocks := slices.ContainsFunc(x.Affects, func(a netip.Addr) bool { return bindFails(f, a) })
+			x.Affects = meant(f, x.Affects)
+			x.Summary = fmt.Sprintf("%s has taken %s with bind() but does not listen: clients are refused%s.", holder(f, s), s.Local, cond(blocks, ", and no other server can have the port", ""))
 			x.Fixes = stopHolders(f, s, "Stop %s, then start the server again.")
 			fs = append(fs, x)
 		}
@@ -189,8 +195,9 @@ var selfConnect = &Check{
 			if len(x.Affects) == 0 {
 				continue
 			}
+			x.Affects = meant(f, x.Affects)
 			x.Summary = fmt.Sprintf("%s is connected to itself on %s: nothing listens there, and the server cannot take the port.", holder(f, s), s.Local)
-			x.Fixes = append(stopHolders(f, s, "Stop %s, then start the server."), reservePort(f)...)
+			x.Fixes = append(cutFirst(f, stopHolders(f, s, "Cut the connection, stop %s, then start the server.")), reservePort(f)...)
 			if l := f.Limits; l != nil {
 				x.Evidence = append(x.Evidence, Evidence{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", l.EphemeralLow, l.EphemeralHigh, f.Target.Port)})
 			}

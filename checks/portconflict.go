@@ -20,13 +20,19 @@ var portHeldByOtherApp = &Check{
 	Explains: []*Check{cannotBind},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
-		for _, s := range listeners(f) {
+		held, verb := listeners(f), "listens on"
+		if f.Target.Network == "udp" {
+			held, verb = slices.DeleteFunc(slices.Clone(f.Sockets.Sockets), func(s facts.Socket) bool {
+				return s.Network != "udp" || s.Local.Port() != f.Target.Port
+			}), "has the UDP port"
+		}
+		for _, s := range held {
 			on := bindsLostTo(f, s)
 			if len(on) == 0 {
 				continue
 			}
 			fs = append(fs, Finding{Affects: on, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
-				Summary: fmt.Sprintf("%s listens on %s already.", holder(f, s), s.Local),
+				Summary: fmt.Sprintf("%s %s %s already.", holder(f, s), verb, s.Local),
 				Fixes:   append(stopHolders(f, s, "Stop %s."), Fix{Do: "Give your server another port."})})
 		}
 		return mergeAddresses(f, fs)
@@ -54,7 +60,7 @@ var staleOwnDevServer = &Check{
 			}
 			p := ps[0]
 			orphan := ""
-			if p.PPID == 1 {
+			if p.PPID == 1 && f.Host.Vantage == "host" { // in a container process 1 may well be its parent
 				orphan = ", and the shell that started it is gone"
 			}
 			fs = append(fs, Finding{Affects: on, Certainty: Proven, Since: p.Started,
@@ -94,7 +100,7 @@ var ephemeralClientHoldsPort = &Check{
 				Summary: fmt.Sprintf("%s has an outgoing connection from %s to %s: the kernel gave it port %d as a temporary one.", holder(f, s), s.Local, s.Remote, f.Target.Port),
 				Evidence: []Evidence{socketEvidence(f, s),
 					{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh, f.Target.Port)}},
-				Fixes: append(stopHolders(f, s, "Close the connection by stopping %s."), reservePort(f)...)}
+				Fixes: append(cutFirst(f, stopHolders(f, s, "Close the connection, and stop %s.")), reservePort(f)...)}
 			// A connection that a dead listener left behind has a temporary port
 			// at its far end.
 			if !f.Limits.Ephemeral(s.Remote.Port()) {
@@ -104,6 +110,18 @@ var ephemeralClientHoldsPort = &Check{
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// cutFirst ends the connections on the port before their process: one that ends
+// by itself closes them first, and is left with TIME_WAITs on the port.
+func cutFirst(f *facts.Facts, fixes []Fix) []Fix {
+	for i := range fixes {
+		if len(fixes[i].Steps) > 0 {
+			fixes[i].Steps = append([][]string{{"ss", "-K", "-t", "-n", fmt.Sprintf("sport = :%d", f.Target.Port)}}, fixes[i].Steps...)
+			fixes[i].Elevated = true
+		}
+	}
+	return fixes
 }
 
 // reservePort keeps the kernel from handing the port out again. The list is
@@ -232,7 +250,7 @@ func bindFails(f *facts.Facts, a netip.Addr) bool {
 func bindsLostTo(f *facts.Facts, s facts.Socket) []netip.Addr {
 	var as []netip.Addr
 	for _, b := range f.Binds {
-		if b.Errno == "EADDRINUSE" && b.ReuseAddr && conflicts(s, b.Addr) && !slices.Contains(as, b.Addr) {
+		if b.Errno == "EADDRINUSE" && (b.ReuseAddr || f.Target.Network == "udp") && conflicts(s, b.Addr) && !slices.Contains(as, b.Addr) {
 			as = append(as, b.Addr)
 		}
 	}

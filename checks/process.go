@@ -21,7 +21,7 @@ var nobodyAccepts = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
-			if !unanswered(d) {
+			if !unanswered(d) || redirected(f, d) {
 				continue
 			}
 			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
@@ -35,6 +35,9 @@ var nobodyAccepts = &Check{
 				}
 			}
 			x.Summary = fmt.Sprintf("%s listens on %s, but does not accept connections: it is busy with another one, stuck, or never calls accept().", name, at(f, d.Addr))
+			if len(f.Owners.Of(first(serving(f, d.Addr)))) == 0 {
+				x.Settle = "sudo loopdoctor " + at(f, d.Addr)
+			}
 			x.Fixes = []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}
 			fs = append(fs, x)
 		}
@@ -130,7 +133,7 @@ func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Proc
 		x.Fixes = []Fix{{Do: "Continue the program in the debugger, or detach it."}}
 	case "frozen":
 		x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup is frozen%s.", who(p), s.Local, cond(p.Container != "", ": the container is paused", ""))
-		x.Fixes = []Fix{{Do: cond(p.Container != "", "Unpause the container.", "Thaw the cgroup: write 0 to its cgroup.freeze.")}}
+		x.Fixes = []Fix{{Do: cond(p.Container != "", "Unpause the container.", "Thaw the cgroup: write 0 to its cgroup.freeze (version 1: THAWED to its freezer.state).")}}
 	default:
 		x.Summary = fmt.Sprintf("%s listens on %s, but is stopped (Ctrl-Z, SIGSTOP).", who(p), s.Local)
 		fix := Fix{Do: "Let it go on (fg in its terminal does the same).", Guard: &Process{p.PID, p.Started}}

@@ -92,6 +92,22 @@ func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 	return nil
 }
 
+// meant returns the addresses that a finding about some of them concerns: of a
+// port or a name one address has to work, and where nothing serves any of them,
+// what is found at one is the answer for all.
+func meant(f *facts.Facts, on []netip.Addr) []netip.Addr {
+	none := unserved(f)
+	if len(on) == 0 || f.Target.Literal || f.Target.Intent == facts.ToBind || len(none) < len(f.Target.Expected()) {
+		return on
+	}
+	return none
+}
+
+// works tells whether somebody's connection to the address came to pass.
+func works(f *facts.Facts, a netip.Addr) bool {
+	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
+}
+
 // ledgerOf returns the ledger of the address with the most SYNs: gaps of a
 // burst survive noise that a single SYN does not.
 func ledgerOf(f *facts.Facts, a netip.Addr) *facts.Ledger {
@@ -135,9 +151,8 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 	g := gapsOf(l)
 	switch d.Outcome {
 	case facts.Timeout:
-		answered := enough(l.Delta["InSegs"], l.SYNs) // TCP saw the SYN, so what was lost is its answer
 		switch {
-		case (enough(g.output, l.SYNs) || enough(g.input, l.SYNs)) && answered:
+		case (enough(g.output, l.SYNs) || enough(g.input, l.SYNs)) && answers(f, l):
 			return StageReply, true
 		case enough(g.output, l.SYNs):
 			return StageOutput, true
@@ -157,12 +172,39 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 	return StageNone, false
 }
 
+// answers tells whether TCP saw the SYNs, so that what was lost is its answer.
+// A listener that saw one has a half-open socket for it. Where nothing listens,
+// or nobody could look, only the count of segments is left, and that one means
+// something only as long as it is about ours.
+func answers(f *facts.Facts, l *facts.Ledger) bool {
+	if sawSYN(l) {
+		return true
+	}
+	about := func(n int64) bool { return enough(n, l.SYNs) && n*4 <= int64(l.SYNs)*5 }
+	if ls := serving(f, l.Addr); len(ls) > 0 && ls[0].Queue != nil && ls[0].Queue.Limit > 1 {
+		return false
+	} else if len(ls) == 0 && f.Sockets != nil {
+		return about(l.Delta["InSegs"]) && about(l.Delta["OutRsts"])
+	}
+	return about(l.Delta["InSegs"])
+}
+
+// sawSYN: a half-open socket of ours, or the answer of a listener whose queue of
+// those is full, which is a cookie or nothing.
+func sawSYN(l *facts.Ledger) bool {
+	return l.HalfOpen > 0 || l.Delta["SyncookiesSent"] > 0 || l.Delta["TCPReqQFullDoCookies"] > 0
+}
+
 // forged tells whether a refusal came from something other than TCP: the
 // kernel answered with no reset of its own, or with an ICMP error, which it
-// never sends for a TCP port that nobody listens on.
+// never sends for a TCP port that nobody listens on. Of a burst the gaps tell:
+// other traffic adds resets, but no gaps.
 func forged(l *facts.Ledger, d facts.Dial) bool {
 	if d.ICMP != "" {
 		return true
+	}
+	if g := gapsOf(l); l.SYNs > 1 {
+		return enough(g.input, l.SYNs) || enough(g.output, l.SYNs)
 	}
 	return l.Delta["OutRsts"] == 0 && l.Delta["lo.tx"] > 0 && l.Delta["OutRequests"] > 0
 }
@@ -263,6 +305,14 @@ func startedBy(p facts.Process) string {
 // are is "1 connection is" or "3 connections are".
 func are(n int, what string) string {
 	return fmt.Sprintf("%d %s%s", n, what, cond(n == 1, " is", "s are"))
+}
+
+// first is the first of a list, or nothing.
+func first[T any](list []T) (v T) {
+	if len(list) > 0 {
+		v = list[0]
+	}
+	return v
 }
 
 // list joins words the way a sentence does.

@@ -23,7 +23,7 @@ var hostsLocalhostMissing = &Check{
 			return nil
 		}
 		x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
-			Summary:  fmt.Sprintf("%s has no line for %s, and nothing else on this machine answers for the name.", n.Hosts.Path, n.Name),
+			Summary:  fmt.Sprintf("%s has no line for %s, and nothing else on this machine answers for the name. Programs that ask the system fail; curl and browsers know it without asking.", n.Hosts.Path, n.Name),
 			Evidence: []Evidence{{n.Hosts.Path, "no line with " + n.Name}, {n.Switch.Path, "hosts: " + strings.Join(n.Switch.Sources, " ")}},
 			Fixes:    []Fix{addHostsLines(f)}}
 		if n.Hosts.Error != "" {
@@ -65,7 +65,7 @@ var hostsLocalhostWrong = &Check{
 			x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
 				Summary:  fmt.Sprintf("Line %d of %s gives %s the address %s: programs that ask the system go there, while curl and browsers still use 127.0.0.1.", l.Line, n.Hosts.Path, n.Name, l.Addr),
 				Evidence: []Evidence{{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text}},
-				Fixes:    []Fix{rewriteLine(n.Hosts.Path, l.Line, "127.0.0.1 "+n.Name, fmt.Sprintf("Let line %d say 127.0.0.1.", l.Line))}}
+				Fixes:    []Fix{rewriteLine(n.Hosts.Path, l.Line, append([]string{"127.0.0.1 " + n.Name}, withoutName(l.Text, n.Name)...), fmt.Sprintf("Give %s its address in line %d.", n.Name, l.Line))}}
 			if f.Target.Named && !f.Target.Literal {
 				x.Affects = []netip.Addr{l.Addr}
 			} else {
@@ -150,10 +150,10 @@ const backup = ".before-loopdoctor"
 // exact; a missing file has nothing to copy.
 func addHostsLines(f *facts.Facts) Fix {
 	path := f.Names.Hosts.Path
-	fix := Fix{Do: "Add localhost to the hosts file.", Elevated: true, Lasts: Persistent,
+	fix := Fix{Do: fmt.Sprintf("Add %s to the hosts file.", f.Names.Name), Elevated: true, Lasts: Persistent,
 		Steps: [][]string{{"cp", "-p", path, path + backup}},
 		Undo:  [][]string{{"cp", path + backup, path}, {"rm", path + backup}},
-		Files: []File{{Path: path, Append: "127.0.0.1 localhost\n::1 localhost\n"}}}
+		Files: []File{{Path: path, Append: fmt.Sprintf("127.0.0.1 %[1]s\n::1 %[1]s\n", f.Names.Name)}}}
 	if f.Names.Hosts.Error == "missing" {
 		fix.Steps, fix.Undo = nil, [][]string{{"rm", path}}
 	}
@@ -162,13 +162,31 @@ func addHostsLines(f *facts.Facts) Fix {
 
 func addFiles(n *facts.Names) Fix {
 	line := "hosts: files " + strings.TrimSpace(strings.TrimPrefix(n.Switch.Text, "hosts:"))
-	return rewriteLine(n.Switch.Path, n.Switch.Line, line, "Let the C library read the hosts file first.")
+	return rewriteLine(n.Switch.Path, n.Switch.Line, []string{line}, "Let the C library read the hosts file first.")
 }
 
-// rewriteLine replaces one line. sed's w writes into the file that is there, so
-// it works on a bind-mounted /etc/hosts too, where sed -i cannot rename.
-func rewriteLine(path string, line int, text, do string) Fix {
-	text = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `&`, `\&`, "\n", " ").Replace(text)
+// withoutName is a line of the hosts file without one of its names; nothing if
+// it has no other.
+func withoutName(line, name string) []string {
+	entry, comment, commented := strings.Cut(line, "#")
+	words := slices.DeleteFunc(strings.Fields(entry), func(w string) bool { return strings.EqualFold(w, name) })
+	if len(words) < 2 {
+		return nil
+	}
+	if commented {
+		words = append(words, "#"+comment)
+	}
+	return []string{strings.Join(words, " ")}
+}
+
+// rewriteLine puts others in the place of one line. sed's w writes into the
+// file that is there, so it works on a bind-mounted /etc/hosts too, where
+// sed -i cannot rename.
+func rewriteLine(path string, line int, lines []string, do string) Fix {
+	for i := range lines {
+		lines[i] = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `&`, `\&`, "\n", " ").Replace(lines[i])
+	}
+	text := strings.Join(lines, `\n`)
 	return Fix{Do: do, Elevated: true, Lasts: Persistent,
 		Steps: [][]string{{"cp", "-p", path, path + backup}, {"sed", "-n", "-e", fmt.Sprintf("%ds/.*/%s/", line, text), "-e", "w " + path, path + backup}},
 		Undo:  [][]string{{"cp", path + backup, path}, {"rm", path + backup}}}

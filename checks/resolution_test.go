@@ -87,7 +87,7 @@ func TestRewritingALine(t *testing.T) {
 			if err := os.WriteFile(path, []byte(before), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			fix := rewriteLine(path, 2, text, "")
+			fix := rewriteLine(path, 2, []string{text}, "")
 			execute(t, fix.Steps)
 			lines := readLines(t, path)
 			want := strings.ReplaceAll(text, "\n", " ")

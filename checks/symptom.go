@@ -51,7 +51,7 @@ var unreachable = &Check{
 	Needs: []facts.Group{facts.GroupDials},
 	Run: func(f *facts.Facts) []Finding {
 		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Unreachable || d.Outcome == facts.Failed }, StageNone,
-			"The kernel has no way to %s: connect() fails with %s.", "ip route get %s")
+			"The kernel finds no way, no source address or no free port to %s: connect() fails with %s.", "ip route get %s")
 	},
 }
 
@@ -188,11 +188,12 @@ var cannotBind = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, b := range f.Binds {
-			if b.Errno == "" || !b.ReuseAddr || !slices.Contains(f.Target.Expected(), b.Addr) {
+			if b.Errno == "" || !b.ReuseAddr && f.Target.Network == "tcp" || !slices.Contains(f.Target.Expected(), b.Addr) {
 				continue // without SO_REUSEADDR a TIME_WAIT would be a false alarm: servers set it
 			}
+			why := cond(b.Errno == "EADDRNOTAVAIL", " (no interface of this machine has the address)", "")
 			fs = append(fs, Finding{Affects: []netip.Addr{b.Addr}, Certainty: Proven,
-				Summary: fmt.Sprintf("A server run by uid %d cannot take %s: bind() fails with %s.", b.As, at(f, b.Addr), b.Errno),
+				Summary: fmt.Sprintf("A server run by uid %d cannot take %s: bind() fails with %s%s.", b.As, at(f, b.Addr), b.Errno, why),
 				Settle:  fmt.Sprintf("sudo ss -tanp 'sport = :%d'", f.Target.Port)})
 		}
 		return mergeAddresses(f, fs)
@@ -212,7 +213,8 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, stage Stage, text, 
 			args = append(args, d.Errno)
 		}
 		summary := fmt.Sprintf(text, args...)
-		if len(f.Host.As) > 1 {
+		// Said only of an address at which another client fares otherwise.
+		if slices.ContainsFunc(f.Dials, func(o facts.Dial) bool { return o.Addr == d.Addr && o.As != d.As && o.Outcome != d.Outcome }) {
 			summary += fmt.Sprintf(" (as uid %d)", d.As)
 		}
 		if strings.Contains(settle, "%s") {

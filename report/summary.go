@@ -60,6 +60,7 @@ var felt = map[string]string{
 	"name-leads-elsewhere": "does not answer: the name leads elsewhere",
 	"not-accepted":         "connects, but nobody accepts the connection",
 	"closed-at-once":       "connects and is closed at once",
+	"answered-by-another":  "is answered by another program than the one that listens there",
 }
 
 // summary is the answer in one sentence.
@@ -200,7 +201,12 @@ func notes(f *facts.Facts) []string {
 	} else if a, ok := f.Absent[facts.GroupDials]; ok && f.Target.Intent != facts.ToBind && f.Target.Port != 0 {
 		out = append(out, "No connection was tried ("+because(a)+").")
 	}
-	if n := hidden(f); n > 0 {
+	if f.Target.URL != "" && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {
+		out = append(out, "No byte was sent: what the server answers to a request was not tried.")
+	}
+	if n := hidden(f); n > 0 && len(f.Host.As) > 0 && f.Host.As[0].UID == 0 {
+		out = append(out, fmt.Sprintf("No process was found for %d %s.", n, plural(n, "listener", "listeners")))
+	} else if n > 0 {
 		out = append(out, fmt.Sprintf("The %s of %d %s hidden from you (%s).", plural(n, "owner", "owners"), n,
 			plural(n, "listener is", "listeners are"), because(f.Absent[facts.GroupOwners])))
 	}

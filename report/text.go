@@ -31,7 +31,7 @@ func Text(w io.Writer, r *Report, o TextOptions) error {
 			p.gap()
 		}
 		if o.Quiet { // for scripts: one line, however long
-			p.line(t.Summary)
+			p.line(t.brief())
 			continue
 		}
 		p.answer(t)
@@ -72,16 +72,15 @@ func (p *page) target(t *Target) {
 		p.gap()
 		if c.State == string(checks.Latent) && !latent {
 			latent = true
+			p.unexplained(t)
 			p.prose("And behind it, felt as soon as that is cured:")
 			p.gap()
 		}
 		p.cause(c, "CAUSE")
 	}
-	for _, s := range t.open() {
+	if !latent {
 		p.gap()
-		p.labelled("OPEN", red, s.Summary, s.Name+", unexplained")
-		p.rows(s.Evidence)
-		p.command("TRY", body, some(s.WouldSettle))
+		p.unexplained(t)
 	}
 	if ls := t.listeners(); t.Verdict == checks.Works && t.Intent == "connect" && len(ls) > 0 {
 		p.gap()
@@ -97,6 +96,16 @@ func (p *page) target(t *Target) {
 	p.prose(strings.Join(p.r.closing(t, p.Verbose), " "))
 	for _, n := range t.Notes {
 		p.prose(n)
+	}
+}
+
+// unexplained lists the symptoms that no cause explains.
+func (p *page) unexplained(t *Target) {
+	for _, s := range t.open() {
+		p.labelled("OPEN", red, s.Summary, s.Name+", unexplained")
+		p.rows(s.Evidence)
+		p.command("TRY", body, some(s.WouldSettle))
+		p.gap()
 	}
 }
 

@@ -361,3 +361,13 @@ func (t *Target) remarksTitle() string {
 	}
 	return ""
 }
+
+// brief is the answer in one line, with the name of the cause.
+func (t *Target) brief() string {
+	for _, c := range t.Causes {
+		if c.State == string(checks.Active) {
+			return strings.TrimSuffix(t.Summary, ".") + " (" + c.Name + ")."
+		}
+	}
+	return t.Summary
+}

@@ -86,6 +86,22 @@ func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
 		}
 	}
 	l.f.Ledger = append(l.f.Ledger, *first)
+	// A refusal by a listener is a contradiction, unless it has gone since.
+	if d.Outcome == facts.Refused && len(l.listening(d.Addr)) > 0 {
+		if now, err := l.sources.sockets(l.f.Target.Port); err == nil {
+			was := l.f.Sockets
+			if l.f.Sockets = now; len(l.listening(d.Addr)) > 0 {
+				l.f.Sockets = was
+			}
+		}
+	}
+	// A listener, and a refusal that the counters do not settle: a burst tells
+	// whether its SYNs were lost on the way.
+	if d.Outcome == facts.Refused && first.Delta["OutRsts"] > 0 && len(l.listening(d.Addr)) > 0 {
+		if many := send(burst); many != nil {
+			l.f.Ledger = append(l.f.Ledger, *many)
+		}
+	}
 	// A full accept queue loses nothing before TCP: no burst is needed there,
 	// and none is sent.
 	if d.Outcome == facts.Timeout && first.Delta["ListenOverflows"] == 0 && first.Delta["ListenDrops"] == 0 {

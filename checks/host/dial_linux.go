@@ -160,6 +160,10 @@ func (p *probe) done(err error) {
 		d.ICMP = icmpError(p.fd)
 	}
 	switch {
+	case err == nil && p.local() == p.remote():
+		// No port was free but the target's own: the socket has connected to
+		// itself (RFC 9293 section 3.5).
+		d.Outcome, d.Errno = facts.Unreachable, "EADDRNOTAVAIL"
 	case err == nil:
 		d.Outcome = facts.Connected
 		d.From = p.local()
@@ -171,6 +175,8 @@ func (p *probe) done(err error) {
 		d.Outcome = facts.Unreachable
 	case errors.Is(err, unix.ETIMEDOUT):
 		d.Outcome = facts.Timeout
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EAFNOSUPPORT):
+		d.Outcome = facts.Skipped // loopdoctor could not even try
 	default:
 		d.Outcome = facts.Failed
 	}
@@ -227,6 +233,9 @@ func (p *probe) Accepted() bool {
 	return d.Server.Accepted
 }
 
+// Forget drops the server's side.
+func (p *probe) Forget() { p.fact.Server = nil }
+
 func (p *probe) listener(c *sockdiag.Client, at netip.AddrPort) *facts.Socket {
 	ss, err := c.Port(at.Port())
 	if err != nil {
@@ -263,7 +272,11 @@ func (p *probe) Close() {
 	if p.fd < 0 {
 		return
 	}
-	if s := p.fact.Server; s == nil || !s.Accepted {
+	// A server that has closed first is left with the TIME_WAIT, on the port
+	// that it will want again: a reset takes it away.
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLRDHUP}}
+	ended, _ := unix.Poll(fds, 0)
+	if s := p.fact.Server; s == nil || !s.Accepted || ended > 0 {
 		unix.SetsockoptLinger(p.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	unix.Close(p.fd)
@@ -313,14 +326,18 @@ func icmpError(fd int) string {
 
 // bind tries to take the port and gives it back. It never listens, so no client
 // can notice.
-func bind(to netip.AddrPort, uid uint32, reuse bool) facts.Bind {
+func bind(network string, to netip.AddrPort, uid uint32, reuse bool) facts.Bind {
 	b := facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}
 	err := asUser(uid, func() {
 		family := unix.AF_INET
 		if to.Addr().Is6() {
 			family = unix.AF_INET6
 		}
-		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		kind := unix.SOCK_STREAM
+		if network == "udp" {
+			kind = unix.SOCK_DGRAM
+		}
+		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 		if err == nil {
 			defer unix.Close(fd)
 			if reuse {

@@ -48,6 +48,7 @@ func netDial(to netip.AddrPort, uid uint32) connection {
 
 func (p *netProbe) Fact() facts.Dial    { return p.fact }
 func (p *netProbe) Accepted() bool      { return true } // nobody can tell here; silence is not a fault
+func (p *netProbe) Forget()             {}
 func (p *netProbe) Early(time.Duration) {}
 
 func (p *netProbe) Close() {

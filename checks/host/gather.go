@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -14,9 +15,10 @@ import (
 // How long the kernel may take, in order of appearance.
 const (
 	// acceptSoon is how long a program that is alive takes at most to accept, on
-	// an idle machine; acceptLate is when loopdoctor says that it does not.
+	// an idle machine; acceptLate is when loopdoctor says that it does not. A
+	// server that serves one at a time may be busy for a second.
 	acceptSoon = 20 * time.Millisecond
-	acceptLate = 300 * time.Millisecond
+	acceptLate = 1500 * time.Millisecond
 	// earlyEnd is how long to watch for an end of file behind a forwarder.
 	earlyEnd = 300 * time.Millisecond
 	// lateReply is how long an unexplained silence is waited for: past the first
@@ -145,7 +147,7 @@ func ownListeners(addrs []facts.Address) (ports map[netip.Addr]uint16, stop func
 // discard is the port of RFC 863, on which hardly anybody listens any more.
 const discard = 9
 
-// lookByConnecting dials, watches the accepts, and looks deeper where it fails.
+// lookByConnecting dials, and looks deeper where that fails.
 func (l *look) lookByConnecting(ctx context.Context) {
 	open := l.dials(ctx)
 	defer func() {
@@ -153,10 +155,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 			c.Close()
 		}
 	}()
-	if l.ownersDone != nil {
-		<-l.ownersDone
-	}
-	l.accepts(ctx, open)
+	l.waitForOwners()
 	if l.own == nil {
 		l.binds()
 	}
@@ -165,6 +164,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}
 	l.expectWhatAnswers()
+	l.ownersOfFarEnds(ctx)
 	if _, said := l.f.Absent[facts.GroupDials]; len(open) == 0 && !said {
 		if ctx.Err() != nil {
 			l.missing(facts.GroupDials, ctx.Err())
@@ -180,127 +180,6 @@ func (l *look) to(a netip.Addr) netip.AddrPort {
 		return netip.AddrPortFrom(a, l.own[a])
 	}
 	return netip.AddrPortFrom(a, l.f.Target.Port)
-}
-
-var (
-	v4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	v6 = netip.IPv6Loopback()
-)
-
-// addresses fills in what the target can mean.
-func (l *look) addresses() error {
-	t := &l.f.Target
-	add := func(a netip.Addr, source string, expected bool) {
-		a = a.Unmap().WithZone("")
-		if !slices.ContainsFunc(t.Addresses, func(x facts.Address) bool { return x.Addr == a }) {
-			t.Addresses = append(t.Addresses, facts.Address{Addr: a, Source: source, Expected: expected})
-		}
-	}
-	if t.Literal {
-		a, err := netip.ParseAddr(t.Host)
-		if err != nil {
-			return &ForeignTargetError{t.Raw, err.Error()}
-		}
-		a = a.Unmap()
-		switch {
-		case t.Wildcard && t.Intent != facts.ToBind:
-			// Linux takes 0.0.0.0 and [::] as a destination for loopback
-			// (ip(7)); no other system promises to.
-			if a.Is4() {
-				add(v4, "0.0.0.0 as a destination means this machine", true)
-			} else {
-				add(v6, ":: as a destination means this machine", true)
-			}
-		case t.Wildcard:
-			add(a, "named", true)
-		case !l.mine(a):
-			return &ForeignTargetError{t.Raw, a.String() + " is not an address of this machine"}
-		default:
-			add(a, "named", true)
-		}
-		return nil
-	}
-	local := t.Host == "" || facts.IsLocalhost(t.Host)
-	if l.f.Names != nil {
-		for _, n := range l.f.Names.Addresses {
-			if !local && !l.mine(n.Addr) {
-				return &ForeignTargetError{t.Raw, t.Host + " is " + n.Addr.String() + ", which is not an address of this machine"}
-			}
-			if t.Named {
-				add(n.Addr, n.Source, false)
-			}
-		}
-		if !local && len(l.f.Names.Addresses) == 0 {
-			return &ForeignTargetError{t.Raw, t.Host + " does not resolve to an address of this machine (" + l.f.Names.Error + ")"}
-		}
-	} else if !local {
-		return &ForeignTargetError{t.Raw, t.Host + " cannot be resolved here"}
-	}
-	if !t.Named || len(t.Addresses) == 0 {
-		add(v4, "loopback", false)
-		add(v6, "loopback", false)
-	}
-	if !t.Named && t.Intent == facts.ToBind {
-		add(netip.IPv4Unspecified(), "all IPv4 addresses", false)
-		add(netip.IPv6Unspecified(), "all addresses", false)
-	}
-	return nil
-}
-
-// mine tells whether the kernel routes the address as local.
-func (l *look) mine(a netip.Addr) bool {
-	if a.IsLoopback() {
-		return true
-	}
-	if i := l.f.Interfaces; i != nil {
-		return i.Loopback != nil && i.Loopback.Holds(a) || slices.ContainsFunc(i.Others, func(o facts.Interface) bool { return o.Holds(a) })
-	}
-	return ownAddress(a)
-}
-
-// expect decides which addresses have to work: those that the person named
-// literally and those that a socket here serves. If nothing serves any, all of
-// them could have been meant.
-func (l *look) expect() {
-	t := &l.f.Target
-	hasV6 := l.f.Interfaces == nil || l.f.Interfaces.Loopback == nil || l.f.Interfaces.Loopback.Holds(v6)
-	possible := func(a netip.Addr) bool { return a.Is4() || hasV6 || t.Literal }
-	any := false
-	for i := range t.Addresses {
-		a := &t.Addresses[i]
-		if t.Intent == facts.ToBind {
-			a.Expected = possible(a.Addr)
-			any = any || a.Expected
-			continue
-		}
-		if !a.Expected && l.f.Sockets != nil && possible(a.Addr) {
-			a.Expected = slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
-				open := s.State == facts.Listen || t.Network == "udp" && s.State == facts.Bound
-				return s.Network == t.Network && open && s.Local.Port() == t.Port && s.Serves(a.Addr)
-			})
-		}
-		any = any || a.Expected
-	}
-	for i := range t.Addresses {
-		if !any && (possible(t.Addresses[i].Addr) || len(t.Addresses) == 1) {
-			t.Addresses[i].Expected = true
-		}
-	}
-}
-
-// expectWhatAnswers decides after the dials where no socket could be seen: of a
-// port or a name at least one address has to work, and that one is expected.
-func (l *look) expectWhatAnswers() {
-	t := &l.f.Target
-	works := func(a netip.Addr) bool {
-		return slices.ContainsFunc(l.f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
-	}
-	if l.f.Sockets != nil || t.Literal || t.Port == 0 || !slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return works(a.Addr) }) {
-		return
-	}
-	for i := range t.Addresses {
-		t.Addresses[i].Expected = works(t.Addresses[i].Addr)
-	}
 }
 
 // owners looks for the processes behind the sockets that matter: with many
@@ -334,6 +213,23 @@ func (l *look) ownersOf(ctx context.Context, want []facts.Socket) {
 	get(l, facts.GroupOwners, &l.f.Owners, func() (*facts.Owners, error) { return l.sources.owners(ctx, want) })
 }
 
+// ownersOfFarEnds adds the processes to which a redirect took us.
+func (l *look) ownersOfFarEnds(ctx context.Context) {
+	var ends []facts.Socket
+	for _, d := range l.f.Dials {
+		if s := d.Server; s != nil && s.Inode != 0 && s.Local.Port() != l.to(d.Addr).Port() {
+			ends = append(ends, facts.Socket{Network: "tcp", Local: s.Local, Inode: s.Inode})
+		}
+	}
+	if len(ends) == 0 || l.f.Owners == nil || l.sources.owners == nil {
+		return
+	}
+	if more, err := l.sources.owners(ctx, ends); err == nil {
+		maps.Copy(l.f.Owners.Holders, more.Holders)
+		l.f.Owners.Processes = append(l.f.Owners.Processes, more.Processes...)
+	}
+}
+
 func (l *look) routesAndRules() {
 	if l.sources.routes == nil {
 		l.missing(facts.GroupRoutes, errNotHere)
@@ -343,7 +239,8 @@ func (l *look) routesAndRules() {
 }
 
 // dials connects to every address that is this machine's, one after the other:
-// two at a time would share the kernel's counters.
+// a server that serves one connection at a time would keep the second waiting.
+// Only a connection without an answer stays open, in case one comes late.
 func (l *look) dials(ctx context.Context) []connection {
 	t := l.f.Target
 	switch {
@@ -361,35 +258,98 @@ func (l *look) dials(ctx context.Context) []connection {
 			for _, as := range l.f.Host.As {
 				// An address of another machine is never contacted, whatever
 				// the hosts file calls it.
-				if l.mine(a.Addr) && ctx.Err() == nil {
-					open = append(open, l.sources.dial(l.to(a.Addr), as.UID))
+				if !l.mine(a.Addr) || ctx.Err() != nil {
+					continue
+				}
+				c := l.sources.dial(l.to(a.Addr), as.UID)
+				open = append(open, c)
+				if c.Fact().Outcome.Works() {
+					l.accept(ctx, c)
+					c.Close()
 				}
 			}
 		}
+		l.again(open)
 		return open
 	}
 	return nil
 }
 
-// accepts watches the server's side of each connection until the application
-// has taken it.
-func (l *look) accepts(ctx context.Context, open []connection) {
-	for _, c := range open {
-		d := c.Fact()
-		if !d.Outcome.Works() {
-			continue
+// again repeats the first client's connection where another client's failed: a
+// rule that limits how many may pass would look like one about users.
+func (l *look) again(open []connection) {
+	for i, c := range open {
+		for _, other := range open[i+1:] {
+			a, b := c.Fact(), other.Fact()
+			if a.Addr != b.Addr || !a.Outcome.Works() || b.Outcome.Works() {
+				continue
+			}
+			second := l.sources.dial(l.to(a.Addr), a.As)
+			if second.Fact().Outcome.Works() {
+				second.Close()
+				continue
+			}
+			open[i], c = second, second
 		}
-		limit := acceptLate
-		if l.halted(d.Addr) {
-			limit = acceptSoon
-		}
-		begin := time.Now()
-		for pause := 200 * time.Microsecond; !c.Accepted() && time.Since(begin) < limit && ctx.Err() == nil; pause = min(2*pause, 20*time.Millisecond) {
+	}
+}
+
+// accept watches the server's side of a connection until the application has
+// taken it.
+func (l *look) accept(ctx context.Context, c connection) {
+	begin := time.Now()
+	taken := func(limit time.Duration) bool {
+		for pause := 200 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+			switch {
+			case c.Accepted():
+				return true
+			case time.Since(begin) >= limit || ctx.Err() != nil:
+				return false
+			}
 			time.Sleep(pause)
 		}
-		if d := c.Fact(); l.own == nil && d.Server != nil && d.Server.Accepted && l.forwarded(d.Addr) {
+	}
+	a := c.Fact().Addr
+	ok := taken(acceptSoon)
+	if !ok {
+		l.waitForOwners()
+		// For one that cannot run there is no point in waiting; one that is
+		// busy may serve those who came before us first.
+		ok = !l.halted(a) && taken(acceptLate)
+	}
+	switch {
+	case !ok && !l.halted(a) && (time.Since(begin) < acceptLate || l.moves()):
+		c.Forget()
+	case ok && l.own == nil && c.Fact().Server != nil:
+		if l.waitForOwners(); l.forwarded(a) {
 			c.Early(earlyEnd)
 		}
+	}
+}
+
+// moves tells whether the accept queue of the port has moved since the first
+// look: somebody who waited then waits no more.
+func (l *look) moves() bool {
+	if l.f.Sockets == nil || l.sources.sockets == nil {
+		return false
+	}
+	now, err := l.sources.sockets(l.f.Target.Port)
+	if err != nil {
+		return false
+	}
+	waits := func(s facts.Socket) bool {
+		return s.Network == "tcp" && s.State == facts.Established && s.Inode == 0 && s.Local.Port() == l.f.Target.Port
+	}
+	return slices.ContainsFunc(l.f.Sockets.Sockets, func(old facts.Socket) bool {
+		return waits(old) && !slices.ContainsFunc(now.Sockets, func(s facts.Socket) bool {
+			return waits(s) && s.Local == old.Local && s.Remote == old.Remote
+		})
+	})
+}
+
+func (l *look) waitForOwners() {
+	if l.ownersDone != nil {
+		<-l.ownersDone
 	}
 }
 
@@ -407,17 +367,23 @@ func (l *look) forwarded(a netip.Addr) bool {
 	return len(ps) == 0 || slices.ContainsFunc(ps, facts.Process.Forwards)
 }
 
+// serving returns the processes whose listeners serve the address.
 func (l *look) serving(a netip.Addr) []facts.Process {
 	var ps []facts.Process
+	for _, s := range l.listening(a) {
+		ps = append(ps, l.f.Owners.Of(s)...)
+	}
+	return ps
+}
+
+// listening returns the listeners that serve the address.
+func (l *look) listening(a netip.Addr) []facts.Socket {
 	if l.f.Sockets == nil {
 		return nil
 	}
-	for _, s := range l.f.Sockets.Sockets {
-		if s.Network == "tcp" && s.State == facts.Listen && s.Local.Port() == l.f.Target.Port && s.Serves(a) {
-			ps = append(ps, l.f.Owners.Of(s)...)
-		}
-	}
-	return ps
+	return slices.DeleteFunc(slices.Clone(l.f.Sockets.Sockets), func(s facts.Socket) bool {
+		return s.Network != "tcp" || s.State != facts.Listen || s.Local.Port() != l.f.Target.Port || !s.Serves(a)
+	})
 }
 
 // binds tries whether a server could take the port. If something listens and
@@ -431,21 +397,23 @@ func (l *look) binds() {
 		l.skipped(facts.GroupBinds, facts.DidNotNeedTo, "something listens there")
 		return
 	}
-	switch {
-	case t.Network != "tcp":
-		l.skipped(facts.GroupBinds, facts.DidNotNeedTo, "it is tried for TCP only")
-		return
-	case l.sources.bind == nil:
+	if l.sources.bind == nil {
 		l.missing(facts.GroupBinds, errNotHere)
 		return
 	}
+	// Two UDP sockets that both set SO_REUSEADDR share a port: there it would
+	// prove nothing.
+	reuses := []bool{true, false}
+	if t.Network == "udp" {
+		reuses = reuses[1:]
+	}
 	for _, a := range t.Addresses {
 		for _, as := range l.f.Host.As {
-			if !a.Addr.IsUnspecified() && !l.mine(a.Addr) || a.Addr.Is6() && !a.Expected {
+			if !a.Expected && (a.Addr.Is6() || !l.mine(a.Addr)) {
 				continue
 			}
-			for _, reuse := range []bool{true, false} {
-				l.f.Binds = append(l.f.Binds, l.sources.bind(netip.AddrPortFrom(a.Addr, t.Port), as.UID, reuse))
+			for _, reuse := range reuses {
+				l.f.Binds = append(l.f.Binds, l.sources.bind(t.Network, netip.AddrPortFrom(a.Addr, t.Port), as.UID, reuse))
 			}
 		}
 	}

@@ -49,7 +49,7 @@ type sources struct {
 	owners     func(ctx context.Context, sockets []facts.Socket) (*facts.Owners, error)
 	limits     func(as []facts.Identity) (*facts.Limits, error)
 	namespaces func(ctx context.Context, port uint16) (*facts.Namespaces, error)
-	bind       func(to netip.AddrPort, uid uint32, reuse bool) facts.Bind
+	bind       func(network string, to netip.AddrPort, uid uint32, reuse bool) facts.Bind
 	dial       func(to netip.AddrPort, uid uint32) connection
 	ledger     func(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error)
 	capture    func(port uint16, during func(also func(port uint16))) (*facts.Packets, error)
@@ -59,6 +59,7 @@ type sources struct {
 type connection interface {
 	Fact() facts.Dial         // as it stands now
 	Accepted() bool           // one look at the server's side
+	Forget()                  // what was seen of the server's side proves nothing: time was too short
 	Early(wait time.Duration) // watch for an end of file that nobody asked for
 	Close()
 }
@@ -117,6 +118,9 @@ func (l *look) missing(g facts.Group, err error) {
 	a := facts.Absence{Why: facts.CouldNot, Reason: reason(err)}
 	if errors.Is(err, os.ErrPermission) {
 		a.Reason, a.Remedy = "needs root", "run it with sudo"
+		if os.Geteuid() == 0 {
+			a.Reason, a.Remedy = "not permitted, even as root", "run it outside the sandbox"
+		}
 	}
 	l.f.Absent[g] = a
 }
@@ -129,6 +133,8 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "time was over"
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
 	case errors.Is(err, errNotHere):
 		return "not on this system"
 	}

@@ -157,7 +157,7 @@ func linuxDump(ask func(*sockdiag.Client) ([]facts.Socket, error), fits func(fac
 	found := &facts.Sockets{From: "/proc/net/tcp", Partial: "accept queue limits, devices and sockets that are bound but do not listen (" + err.Error() + ")", Sockets: []facts.Socket{}}
 	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		f, openErr := os.Open("/proc/net/" + file)
-		if errors.Is(openErr, fs.ErrNotExist) {
+		if errors.Is(openErr, fs.ErrNotExist) && file != "tcp" {
 			continue // no IPv6
 		}
 		if openErr != nil {

@@ -64,6 +64,31 @@ func (w *worker) same(pid, fd int) (bool, unix.Errno) {
 	return false, 0
 }
 
+// kcmp tells whether a known descriptor and that of a process differ.
+func kcmp(known sighting, pid, fd int) (differ bool, errno unix.Errno) {
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(known.pid), uintptr(pid), kcmpFile, uintptr(known.fd), uintptr(fd), 0)
+	return r != 0, errno
+}
+
+// learn makes one holder of each socket known to all workers, if each can be
+// compared: a process whose first thread has ended cannot.
+func (s *scanner) learn() {
+	var known []sighting
+	for inode, holders := range s.held {
+		for pid, fd := range holders {
+			k := sighting{inode, pid, fd}
+			if differ, errno := kcmp(k, pid, fd); differ || errno != 0 {
+				return
+			}
+			known = append(known, k)
+			break
+		}
+	}
+	if mayCompare() {
+		s.known.Store(&known)
+	}
+}
+
 // confirm notes a descriptor if its link says the same.
 func (w *worker) confirm(fds string, pid, fd int) {
 	name, err := unix.BytePtrFromString(fds + "/" + strconv.Itoa(fd))

@@ -11,7 +11,7 @@ import (
 const hidden = "***"
 
 // secretWords is what a name that isSecret approves of holds at least.
-const secretWords = `pass|secret|key|token|credential|auth|pwd`
+const secretWords = `pass|secret|key|token|credential|auth|pwd|bearer|cookie|signature|sig`
 
 var (
 	// user:password@ of a URL; RFC 3986 section 3.2.1 ends it before / ? #.
@@ -115,7 +115,7 @@ func maskShort(program, a, prior string, next bool) (string, bool) {
 // name that ends in file, path or dir says only where one is.
 func isSecret(name string) bool {
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '.' })
-	if len(words) == 0 || words[0] == "no" || strings.HasSuffix(name, "PWD") { // PWD and OLDPWD are directories
+	if len(words) == 0 || words[0] == "no" || name == "PWD" || name == "OLDPWD" { // directories
 		return false
 	}
 	last := words[len(words)-1]
@@ -131,6 +131,6 @@ func isSecret(name string) bool {
 		}
 	}
 	return slices.ContainsFunc(words, func(w string) bool {
-		return w == "pass" || w == "auth" || strings.HasSuffix(w, "token")
+		return slices.Contains([]string{"pass", "pw", "auth", "bearer", "cookie", "sig", "signature"}, w) || strings.HasSuffix(w, "token")
 	})
 }

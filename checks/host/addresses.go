@@ -1,0 +1,133 @@
+package host
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+var (
+	v4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	v6 = netip.IPv6Loopback()
+)
+
+// addresses fills in what the target can mean.
+func (l *look) addresses() error {
+	t := &l.f.Target
+	add := func(a netip.Addr, source string, expected bool) {
+		a = a.Unmap().WithZone("")
+		if !slices.ContainsFunc(t.Addresses, func(x facts.Address) bool { return x.Addr == a }) {
+			t.Addresses = append(t.Addresses, facts.Address{Addr: a, Source: source, Expected: expected})
+		}
+	}
+	if t.Literal {
+		a, err := netip.ParseAddr(t.Host)
+		if err != nil {
+			return &ForeignTargetError{t.Raw, err.Error()}
+		}
+		a = a.Unmap()
+		switch {
+		case t.Wildcard && t.Intent != facts.ToBind:
+			// Linux takes 0.0.0.0 and [::] as a destination for loopback
+			// (ip(7)); no other system promises to.
+			if a.Is4() {
+				add(v4, "0.0.0.0 as a destination means this machine", true)
+			} else {
+				add(v6, ":: as a destination means this machine", true)
+			}
+		case t.Wildcard:
+			add(a, "named", true)
+		case !l.mine(a) && t.Intent != facts.ToBind: // a bind says by itself that it is not there
+			return &ForeignTargetError{t.Raw, a.String() + " is not an address of this machine"}
+		default:
+			add(a, "named", true)
+		}
+		return nil
+	}
+	local := t.Host == "" || facts.IsLocalhost(t.Host)
+	if l.f.Names != nil {
+		for _, n := range l.f.Names.Addresses {
+			if !local && !l.mine(n.Addr) {
+				return &ForeignTargetError{t.Raw, t.Host + " is " + n.Addr.String() + ", which is not an address of this machine"}
+			}
+			if t.Named {
+				add(n.Addr, n.Source, false)
+			}
+		}
+		if !local && len(l.f.Names.Addresses) == 0 {
+			return &ForeignTargetError{t.Raw, t.Host + " does not resolve to an address of this machine (" + l.f.Names.Error + ")"}
+		}
+	} else if !local {
+		return &ForeignTargetError{t.Raw, t.Host + " cannot be resolved here"}
+	}
+	if !t.Named || len(t.Addresses) == 0 {
+		add(v4, "loopback", false)
+		add(v6, "loopback", false)
+	}
+	if !t.Named && t.Intent == facts.ToBind {
+		add(netip.IPv4Unspecified(), "all IPv4 addresses", false)
+		add(netip.IPv6Unspecified(), "all addresses", false)
+	}
+	return nil
+}
+
+// mine tells whether the kernel routes the address as local.
+func (l *look) mine(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	if i := l.f.Interfaces; i != nil {
+		return i.Loopback != nil && i.Loopback.Holds(a) || slices.ContainsFunc(i.Others, func(o facts.Interface) bool { return o.Holds(a) })
+	}
+	return ownAddress(a)
+}
+
+// expect decides which addresses have to work: those that the person named
+// literally and those that a socket here serves. If nothing serves any, all of
+// them could have been meant.
+func (l *look) expect() {
+	t := &l.f.Target
+	hasV6 := l.f.Interfaces == nil || l.f.Interfaces.Loopback == nil || l.f.Interfaces.Loopback.Holds(v6)
+	possible := func(a netip.Addr) bool {
+		return (a.IsUnspecified() || l.mine(a)) && (a.Is4() || hasV6 || t.Literal)
+	}
+	any := false
+	for i := range t.Addresses {
+		a := &t.Addresses[i]
+		if t.Intent == facts.ToBind {
+			a.Expected = a.Expected || possible(a.Addr)
+			any = any || a.Expected
+			continue
+		}
+		if !a.Expected && l.f.Sockets != nil && possible(a.Addr) {
+			a.Expected = slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+				open := s.State == facts.Listen || t.Network == "udp" && s.State == facts.Bound
+				return s.Network == t.Network && open && s.Local.Port() == t.Port && s.Serves(a.Addr)
+			})
+		}
+		any = any || a.Expected
+	}
+	for i := range t.Addresses {
+		if !any && possible(t.Addresses[i].Addr) {
+			t.Addresses[i].Expected = true
+		}
+	}
+}
+
+// expectWhatAnswers decides after the dials where no socket serves any address,
+// or none could be seen: of a port or a name at least one has to work, and the
+// one that does is expected.
+func (l *look) expectWhatAnswers() {
+	t := &l.f.Target
+	works := func(a netip.Addr) bool {
+		return slices.ContainsFunc(l.f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
+	}
+	served := slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return len(l.listening(a.Addr)) > 0 })
+	if served || t.Literal || t.Port == 0 || !slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return works(a.Addr) }) {
+		return
+	}
+	for i := range t.Addresses {
+		t.Addresses[i].Expected = works(t.Addresses[i].Addr)
+	}
+}

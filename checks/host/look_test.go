@@ -1,0 +1,500 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// A machine that answers whatever a test wants: healthy, with lo, both loopback
+// addresses and nothing on the port. What it was asked to send is written down.
+type machine struct {
+	sources
+	sockets []facts.Socket
+	dials   map[string]facts.Dial // by address; missing: refused
+	ledger  []facts.Ledger        // what the next looks at the counters see
+	asked   []string              // "connect 127.0.0.1:80 as 1000", "2 SYNs to …", "bind …", "capture", "namespaces"
+}
+
+const port = 62893
+
+func newMachine(changes ...func(*machine)) *machine {
+	m := &machine{dials: map[string]facts.Dial{}}
+	note := func(s string) { m.asked = append(m.asked, s) }
+	m.sources = sources{
+		interfaces: func() (*facts.Interfaces, error) {
+			return &facts.Interfaces{Loopback: &facts.Interface{Name: "lo", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
+				Others: []facts.Interface{{Name: "eth0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}}}, nil
+		},
+		limits: func([]facts.Identity) (*facts.Limits, error) { return &facts.Limits{}, nil },
+		names: func(_ context.Context, name string, _ uint32, _ bool) (*facts.Names, error) {
+			return &facts.Names{Name: name, Addresses: []facts.NamedAddr{{Addr: v4, Source: "hosts file line 1"}, {Addr: v6, Source: "hosts file line 2"}}}, nil
+		},
+		routes:    func(facts.Target, uint32) (*facts.Routes, error) { return &facts.Routes{}, nil },
+		sockets:   func(uint16) (*facts.Sockets, error) { return &facts.Sockets{Sockets: m.sockets}, nil },
+		listeners: func() (*facts.Sockets, error) { return &facts.Sockets{Sockets: m.sockets}, nil },
+		owners:    func(context.Context, []facts.Socket) (*facts.Owners, error) { return &facts.Owners{}, nil },
+		namespaces: func(context.Context, uint16) (*facts.Namespaces, error) {
+			note("namespaces")
+			return &facts.Namespaces{}, nil
+		},
+		bind: func(network string, to netip.AddrPort, uid uint32, reuse bool) facts.Bind {
+			note("bind " + map[bool]string{true: "UDP "}[network == "udp"] + to.Addr().String() + map[bool]string{true: " reusing"}[reuse])
+			return facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}
+		},
+		dial: func(to netip.AddrPort, uid uint32) connection {
+			note("connect " + to.Addr().String() + map[bool]string{true: " as root"}[uid == 0])
+			d, ok := m.dials[to.Addr().String()]
+			if !ok {
+				d.Outcome = facts.Refused
+			}
+			d.Addr, d.As = to.Addr(), uid
+			return &fakeDial{d}
+		},
+		ledger: func(to netip.AddrPort, _ uint32, syns int, bound func(uint16)) (facts.Ledger, error) {
+			note(map[bool]string{true: "one SYN to ", false: "a burst to "}[syns == 1] + to.Addr().String())
+			l := facts.Ledger{Delta: map[string]int64{}}
+			if len(m.ledger) > 0 {
+				l, m.ledger = m.ledger[0], m.ledger[1:]
+			}
+			l.Addr, l.SYNs = to.Addr(), syns
+			if bound != nil {
+				bound(40000)
+			}
+			return l, nil
+		},
+		capture: func(_ uint16, during func(func(uint16))) (*facts.Packets, error) {
+			note("capture")
+			during(func(uint16) {})
+			return &facts.Packets{}, nil
+		},
+	}
+	for _, c := range changes {
+		c(m)
+	}
+	return m
+}
+
+type fakeDial struct{ fact facts.Dial }
+
+func (d *fakeDial) Fact() facts.Dial    { return d.fact }
+func (d *fakeDial) Accepted() bool      { return d.fact.Server == nil || d.fact.Server.Accepted }
+func (d *fakeDial) Forget()             { d.fact.Server = nil }
+func (d *fakeDial) Early(time.Duration) { d.fact.Closed = "end of file" }
+func (d *fakeDial) Close()              {}
+
+func listening(on string, v6only bool) func(*machine) {
+	return func(m *machine) {
+		m.sockets = append(m.sockets, facts.Socket{Network: "tcp", State: facts.Listen, Local: netip.AddrPortFrom(netip.MustParseAddr(on), port), V6Only: v6only, Inode: 1})
+	}
+}
+
+func udpSocket(on string) func(*machine) {
+	return func(m *machine) {
+		m.sockets = append(m.sockets, facts.Socket{Network: "udp", State: facts.Bound, Local: netip.AddrPortFrom(netip.MustParseAddr(on), port)})
+	}
+}
+
+func outcome(of string, o facts.Outcome) func(*machine) {
+	return func(m *machine) { m.dials[of] = facts.Dial{Outcome: o} }
+}
+
+func counted(deltas ...map[string]int64) func(*machine) {
+	return func(m *machine) {
+		for _, d := range deltas {
+			m.ledger = append(m.ledger, facts.Ledger{Delta: d})
+		}
+	}
+}
+
+func withoutIPv6(m *machine) {
+	m.interfaces = func() (*facts.Interfaces, error) {
+		return &facts.Interfaces{Loopback: &facts.Interface{Name: "lo", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}}, nil
+	}
+}
+
+func resolves(addrs ...string) func(*machine) {
+	return func(m *machine) {
+		m.names = func(_ context.Context, name string, _ uint32, _ bool) (*facts.Names, error) {
+			n := &facts.Names{Name: name}
+			for _, a := range addrs {
+				n.Addresses = append(n.Addresses, facts.NamedAddr{Addr: netip.MustParseAddr(a), Source: "hosts file line 1"})
+			}
+			if len(addrs) == 0 {
+				n.Error = "not found"
+			}
+			return n, nil
+		}
+	}
+}
+
+// target is what the command makes of an argument.
+func target(raw string) facts.Target {
+	t := facts.Target{Raw: raw, Network: "tcp", Host: "localhost", Port: port, Intent: facts.Connect, Named: raw != ""}
+	if raw != "" {
+		t.Host = raw
+	}
+	if a, err := netip.ParseAddr(raw); err == nil {
+		t.Literal, t.Wildcard = true, a.IsUnspecified()
+	}
+	return t
+}
+
+func toBind(t facts.Target) facts.Target  { t.Intent = facts.ToBind; return t }
+func overUDP(t facts.Target) facts.Target { t.Network = "udp"; return t }
+
+// look lets loopdoctor look at the machine.
+func (m *machine) look(t *testing.T, target facts.Target, o Options) (*facts.Facts, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	return m.lookIn(ctx, target, o)
+}
+
+func (m *machine) lookIn(ctx context.Context, target facts.Target, o Options) (*facts.Facts, error) {
+	as := []facts.Identity{}
+	for _, u := range o.As {
+		as = append(as, facts.Identity{UID: u})
+	}
+	if len(as) == 0 {
+		as = append(as, facts.Identity{UID: 1000})
+	}
+	l := &look{sources: m.sources, Options: o, f: &facts.Facts{Target: target, Host: facts.Host{As: as}, Absent: map[facts.Group]facts.Absence{}}}
+	err := l.target(ctx)
+	return l.f, err
+}
+
+func mustLook(t *testing.T, m *machine, target facts.Target, o Options) *facts.Facts {
+	t.Helper()
+	f, err := m.look(t, target, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Only addresses that have to work have symptoms.
+func TestWhichAddressesHaveToWork(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		machine *machine
+		target  facts.Target
+		want    []string
+	}{
+		{"a bare port that nothing serves: either could be meant", newMachine(), target(""), []string{"127.0.0.1", "::1"}},
+		{"a bare port, served in IPv4", newMachine(listening("127.0.0.1", false)), target(""), []string{"127.0.0.1"}},
+		{"a bare port, served in IPv6", newMachine(listening("::1", false)), target(""), []string{"::1"}},
+		{"a bare port, served everywhere", newMachine(listening("::", false)), target(""), []string{"127.0.0.1", "::1"}},
+		{"a bare port, served by [::] without IPv4", newMachine(listening("::", true)), target(""), []string{"::1"}},
+		{"a bare port, served by all of IPv4", newMachine(listening("0.0.0.0", false)), target(""), []string{"127.0.0.1"}},
+		{"a bare port, where lo has no ::1", newMachine(withoutIPv6), target(""), []string{"127.0.0.1"}},
+		{"a bare port, UDP has it alone", newMachine(udpSocket("127.0.0.1")), target(""), []string{"127.0.0.1", "::1"}},
+		{"a bare port of UDP", newMachine(udpSocket("::1")), overUDP(target("")), []string{"::1"}},
+		{"a bare port of UDP that nothing has", newMachine(listening("127.0.0.1", false)), overUDP(target("")), []string{"127.0.0.1", "::1"}},
+		{"localhost, served in IPv4", newMachine(listening("127.0.0.1", false)), target("localhost"), []string{"127.0.0.1"}},
+		{"localhost is ::1 alone, and 127.0.0.1 is served", newMachine(resolves("::1"), listening("127.0.0.1", false)), target("localhost"), []string{"::1"}},
+		{"localhost is nothing", newMachine(resolves(), listening("127.0.0.1", false)), target("localhost"), []string{"127.0.0.1"}},
+		{"localhost is 127.0.1.1, which is served", newMachine(resolves("127.0.1.1"), listening("0.0.0.0", false)), target("localhost"), []string{"127.0.1.1"}},
+		{"an address, served or not", newMachine(listening("127.0.0.1", false)), target("::1"), []string{"::1"}},
+		{"::1, where lo has none", newMachine(withoutIPv6), target("::1"), []string{"::1"}},
+		{"an address of eth0", newMachine(), target("10.0.0.5"), []string{"10.0.0.5"}},
+		{"a mapped address", newMachine(), target("::ffff:127.0.0.1"), []string{"127.0.0.1"}},
+		{"0.0.0.0 to connect to", newMachine(), target("0.0.0.0"), []string{"127.0.0.1"}},
+		{"[::] to connect to", newMachine(), target("::"), []string{"::1"}},
+		{"0.0.0.0 to bind", newMachine(), toBind(target("0.0.0.0")), []string{"0.0.0.0"}},
+		{"a bare port to bind", newMachine(), toBind(target("")), []string{"127.0.0.1", "::1", "0.0.0.0", "::"}},
+		{"a bare port to bind, where lo has no ::1", newMachine(withoutIPv6), toBind(target("")), []string{"127.0.0.1", "0.0.0.0"}},
+		{"localhost to bind, although something serves it", newMachine(listening("127.0.0.1", false)), toBind(target("localhost")), []string{"127.0.0.1", "::1"}},
+	} {
+		f := mustLook(t, test.machine, test.target, Options{NoConnect: true})
+		var got []string
+		for _, a := range f.Target.Expected() {
+			got = append(got, a.String())
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// loopdoctor never talks to another machine.
+func TestForeignTargets(t *testing.T) {
+	for _, test := range []struct {
+		machine *machine
+		target  facts.Target
+		why     string
+	}{
+		{newMachine(), target("192.0.2.1"), "192.0.2.1 is not an address of this machine"},
+		{newMachine(), target("2001:db8::1"), "2001:db8::1 is not an address of this machine"},
+		{newMachine(resolves("192.0.2.1")), target("shop"), "shop is 192.0.2.1, which is not an address of this machine"},
+		{newMachine(resolves("127.0.0.1", "192.0.2.1")), target("shop"), "shop is 192.0.2.1, which is not an address of this machine"},
+		{newMachine(resolves()), target("shop"), "shop does not resolve to an address of this machine (not found)"},
+		{newMachine(func(m *machine) { m.names = nil }), target("shop"), "shop cannot be resolved here"},
+	} {
+		_, err := test.machine.look(t, test.target, Options{})
+		var foreign *ForeignTargetError
+		if !errors.As(err, &foreign) || foreign.Why != test.why || foreign.Target != test.target.Raw {
+			t.Errorf("%s: got %v, want %q", test.target.Raw, err, test.why)
+		}
+		if len(test.machine.asked) > 0 {
+			t.Errorf("%s: it was touched: %v", test.target.Raw, test.machine.asked)
+		}
+	}
+	// To bind it concerns nobody else: the kernel says that the address is not here.
+	m := newMachine()
+	if mustLook(t, m, toBind(target("192.0.2.1")), Options{}); !slices.Equal(m.asked, []string{"bind 192.0.2.1 reusing", "bind 192.0.2.1"}) {
+		t.Errorf("asked %v", m.asked)
+	}
+	for _, m := range []*machine{newMachine(resolves("10.0.0.5")), newMachine(resolves("127.0.0.1"))} {
+		if _, err := m.look(t, target("shop"), Options{NoConnect: true}); err != nil {
+			t.Errorf("a name of this machine: %v", err)
+		}
+	}
+}
+
+// Whatever the hosts file calls localhost, an address of another machine is not
+// contacted; it is a fact all the same.
+func TestLocalhostElsewhereIsNotContacted(t *testing.T) {
+	m := newMachine(resolves("192.0.2.1", "127.0.0.1"))
+	f := mustLook(t, m, target("localhost"), Options{})
+	if len(f.Target.Addresses) != 2 || slices.ContainsFunc(m.asked, func(s string) bool { return s == "connect 192.0.2.1" || s == "bind 192.0.2.1 reusing" }) {
+		t.Errorf("addresses %v, asked %v", f.Target.Addresses, m.asked)
+	}
+}
+
+func TestWhatIsTried(t *testing.T) {
+	works := outcome("127.0.0.1", facts.Connected)
+	silent := outcome("127.0.0.1", facts.Timeout)
+	died := map[string]int64{"OutRequests": 1}
+	full := map[string]int64{"InSegs": 1, "ListenOverflows": 1, "ListenDrops": 1}
+	reset := func(n int64) map[string]int64 { return map[string]int64{"OutRsts": n} }
+	here := listening("127.0.0.1", false)
+	for _, test := range []struct {
+		name    string
+		machine *machine
+		target  facts.Target
+		options Options
+		want    []string
+	}{
+		{"it works: one connect, and no second round", newMachine(here, works), target("127.0.0.1"), Options{}, []string{"connect 127.0.0.1"}},
+		{"it works in one family, and the other is not expected to", newMachine(here, works), target(""), Options{}, []string{"connect 127.0.0.1", "connect ::1"}},
+		{"as two users, one after the other", newMachine(here, works), target("127.0.0.1"), Options{As: []uint32{1000, 0}}, []string{"connect 127.0.0.1", "connect 127.0.0.1 as root"}},
+		{"nothing is to be connected", newMachine(here), target("127.0.0.1"), Options{NoConnect: true}, nil},
+		{"silence: one SYN, then a burst", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{}, []string{"connect 127.0.0.1", "capture", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
+		{"silence, and no capture is wanted", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{NoCapture: true}, []string{"connect 127.0.0.1", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
+		{"a full queue loses nothing before TCP: no burst", newMachine(here, silent, counted(full)), target("127.0.0.1"), Options{NoCapture: true}, []string{"connect 127.0.0.1", "one SYN to 127.0.0.1"}},
+		{"two users meet silence: the counters say the same of both", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{NoCapture: true, As: []uint32{1000, 0}}, []string{"connect 127.0.0.1", "connect 127.0.0.1 as root", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
+		{"refused where nothing listens: other namespaces, a reset, and whether a server could have it", newMachine(counted(reset(0))), target("127.0.0.1"), Options{NoCapture: true},
+			[]string{"connect 127.0.0.1", "bind 127.0.0.1 reusing", "bind 127.0.0.1", "namespaces", "one SYN to 127.0.0.1"}},
+		{"refused where it listens, by a filter", newMachine(here, counted(reset(0))), target("127.0.0.1"), Options{NoCapture: true}, []string{"connect 127.0.0.1", "one SYN to 127.0.0.1"}},
+		{"refused where it listens, and resets of TCP: twice more, then a burst", newMachine(here, counted(reset(2), reset(1), reset(1), reset(1))), target("127.0.0.1"), Options{NoCapture: true},
+			[]string{"connect 127.0.0.1", "one SYN to 127.0.0.1", "one SYN to 127.0.0.1", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
+		{"unreachable: no SYN would leave", newMachine(here, outcome("127.0.0.1", facts.Unreachable)), target("127.0.0.1"), Options{}, []string{"connect 127.0.0.1"}},
+		{"denied: no SYN would leave", newMachine(here, outcome("127.0.0.1", facts.Denied)), target("127.0.0.1"), Options{}, []string{"connect 127.0.0.1"}},
+		{"who can bind: nothing is connected", newMachine(), toBind(target("127.0.0.1")), Options{}, []string{"bind 127.0.0.1 reusing", "bind 127.0.0.1"}},
+		{"who can bind anywhere", newMachine(withoutIPv6), toBind(target("")), Options{}, []string{"bind 127.0.0.1 reusing", "bind 127.0.0.1", "bind 0.0.0.0 reusing", "bind 0.0.0.0"}},
+		{"UDP says nothing until it is asked", newMachine(udpSocket("127.0.0.1")), overUDP(target("127.0.0.1")), Options{}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := mustLook(t, test.machine, test.target, test.options)
+			if !slices.Equal(test.machine.asked, test.want) {
+				t.Errorf("got  %q\nwant %q", test.machine.asked, test.want)
+			}
+			for _, g := range facts.Groups() {
+				if a, said := f.Absent[g]; f.Has(g) == said && g != facts.GroupListeners {
+					t.Errorf("%s: there %v, and said to be absent %v: %+v", g, f.Has(g), said, a)
+				}
+			}
+		})
+	}
+}
+
+// Of a refusal the smallest count of resets is the right one.
+func TestTheSmallestCountOfResetsIsKept(t *testing.T) {
+	m := newMachine(listening("127.0.0.1", false), counted(map[string]int64{"OutRsts": 2}, map[string]int64{"OutRsts": 1}, map[string]int64{"OutRsts": 3}))
+	f := mustLook(t, m, target("127.0.0.1"), Options{NoCapture: true})
+	if len(f.Ledger) == 0 || f.Ledger[0].SYNs != 1 || f.Ledger[0].Delta["OutRsts"] != 1 {
+		t.Errorf("got %+v", f.Ledger)
+	}
+}
+
+// A forwarder is watched for an end that nobody asked for; a program of its own
+// right may end a connection as it likes.
+func TestOnlyForwardersAreWatched(t *testing.T) {
+	for name, want := range map[string]string{"socat": "end of file", "node": ""} {
+		m := newMachine(listening("127.0.0.1", false))
+		m.dials["127.0.0.1"] = facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{Accepted: true}}
+		m.owners = func(context.Context, []facts.Socket) (*facts.Owners, error) {
+			return &facts.Owners{Processes: []facts.Process{{PID: 5, Name: name}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, nil
+		}
+		if f := mustLook(t, m, target("127.0.0.1"), Options{}); f.Dials[0].Closed != want {
+			t.Errorf("%s: closed %q, want %q", name, f.Dials[0].Closed, want)
+		}
+	}
+}
+
+// Nobody waits long for a process that cannot run.
+func TestAStoppedProcessIsNotWaitedFor(t *testing.T) {
+	for state, patient := range map[string]bool{"S": true, "T": false} {
+		m := newMachine(listening("127.0.0.1", false))
+		m.dials["127.0.0.1"] = facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{}}
+		m.owners = func(context.Context, []facts.Socket) (*facts.Owners, error) {
+			return &facts.Owners{Processes: []facts.Process{{PID: 5, Name: "node", State: state}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, nil
+		}
+		begin := time.Now()
+		mustLook(t, m, target("127.0.0.1"), Options{})
+		if waited := time.Since(begin) >= acceptLate; waited != patient {
+			t.Errorf("in state %s it was watched for %v", state, time.Since(begin))
+		}
+	}
+}
+
+// groupsThatFail is every look that reports an error of its own.
+var groupsThatFail = map[facts.Group]struct {
+	fails  func(m *machine, fail func() error)
+	absent func(m *machine)
+}{
+	facts.GroupInterfaces: {func(m *machine, fail func() error) {
+		m.interfaces = func() (*facts.Interfaces, error) { return nil, fail() }
+	}, func(m *machine) { m.interfaces = nil }},
+	facts.GroupLimits: {func(m *machine, fail func() error) {
+		m.limits = func([]facts.Identity) (*facts.Limits, error) { return nil, fail() }
+	}, func(m *machine) { m.limits = nil }},
+	facts.GroupNames: {func(m *machine, fail func() error) {
+		m.names = func(context.Context, string, uint32, bool) (*facts.Names, error) { return nil, fail() }
+	}, func(m *machine) { m.names = nil }},
+	facts.GroupRoutes: {func(m *machine, fail func() error) {
+		m.routes = func(facts.Target, uint32) (*facts.Routes, error) { return nil, fail() }
+	}, func(m *machine) { m.routes = nil }},
+	facts.GroupSockets: {func(m *machine, fail func() error) {
+		m.sources.sockets = func(uint16) (*facts.Sockets, error) { return nil, fail() }
+	}, func(m *machine) { m.sources.sockets = nil }},
+	facts.GroupOwners: {func(m *machine, fail func() error) {
+		m.owners = func(context.Context, []facts.Socket) (*facts.Owners, error) { return nil, fail() }
+	}, func(m *machine) { m.owners = nil }},
+	facts.GroupNamespaces: {func(m *machine, fail func() error) {
+		m.namespaces = func(context.Context, uint16) (*facts.Namespaces, error) { return nil, fail() }
+	}, func(m *machine) { m.namespaces = nil }},
+	facts.GroupPackets: {func(m *machine, fail func() error) {
+		m.capture = func(uint16, func(func(uint16))) (*facts.Packets, error) { return nil, fail() }
+	}, func(m *machine) { m.capture = nil }},
+}
+
+// One look that goes wrong is absent, with its reason, and the others go on.
+func TestALookThatGoesWrong(t *testing.T) {
+	denied, cure := "needs root", "run it with sudo"
+	if os.Geteuid() == 0 {
+		denied, cure = "not permitted, even as root", "run it outside the sandbox"
+	}
+	for _, wrong := range []struct {
+		name           string
+		fail           func() error
+		reason, remedy string
+	}{
+		{"it panics", func() error { panic("oh") }, "internal error: oh", ""},
+		{"it fails", func() error { return errors.New("ask the kernel: EPROTO") }, "ask the kernel: EPROTO", ""},
+		{"it is not permitted", func() error { return &fs.PathError{Op: "open", Path: "/proc/x", Err: fs.ErrPermission} }, denied, cure},
+		{"it took too long", func() error { return context.DeadlineExceeded }, "time was over", ""},
+	} {
+		for g, look := range groupsThatFail {
+			m := newMachine()
+			look.fails(m, wrong.fail)
+			onlyOneIsAbsent(t, string(g)+": "+wrong.name, mustLook(t, m, target(""), Options{}), g, wrong.reason, wrong.remedy)
+		}
+	}
+}
+
+func TestALookThatThisSystemDoesNotHave(t *testing.T) {
+	for g, look := range groupsThatFail {
+		m := newMachine()
+		look.absent(m)
+		onlyOneIsAbsent(t, string(g), mustLook(t, m, target(""), Options{}), g, "not on this system", "")
+	}
+	for g, absent := range map[facts.Group]func(*machine){
+		facts.GroupDials:  func(m *machine) { m.dial = nil },
+		facts.GroupBinds:  func(m *machine) { m.bind = nil },
+		facts.GroupLedger: func(m *machine) { m.sources.ledger = nil },
+	} {
+		m := newMachine()
+		absent(m)
+		f := mustLook(t, m, target(""), Options{})
+		if f.Has(g) || f.Absent[g].Reason != "not on this system" {
+			t.Errorf("%s: %+v", g, f.Absent[g])
+		}
+	}
+}
+
+func onlyOneIsAbsent(t *testing.T, name string, f *facts.Facts, g facts.Group, reason, remedy string) {
+	t.Helper()
+	a := f.Absent[g]
+	if f.Has(g) || a.Why != facts.CouldNot || a.Reason != reason || a.Remedy != remedy {
+		t.Errorf("%s: there %v, absent because %+v, want %q and %q", name, f.Has(g), a, reason, remedy)
+	}
+	for _, other := range facts.Groups() {
+		// Without sockets nobody knows whose, nor whether something listens here.
+		follows := g == facts.GroupSockets && (other == facts.GroupOwners || other == facts.GroupNamespaces)
+		if other != g && other != facts.GroupListeners && !follows && !f.Has(other) {
+			t.Errorf("%s: %s is absent too: %+v", name, other, f.Absent[other])
+		}
+	}
+}
+
+// Without a target a connection over lo is tried with a listener of our own, and
+// nothing is asked of anybody's port.
+func TestLookWithoutATarget(t *testing.T) {
+	m := newMachine(outcome("127.0.0.1", facts.Connected), outcome("::1", facts.Connected))
+	none := facts.Target{Network: "tcp", Intent: facts.Connect}
+	f := mustLook(t, m, none, Options{})
+	if want := []string{"connect 127.0.0.1", "connect ::1"}; !slices.Equal(m.asked, want) || !f.Has(facts.GroupListeners) || f.Has(facts.GroupSockets) {
+		t.Errorf("asked %v, want %v; groups %+v", m.asked, want, f.Absent)
+	}
+}
+
+// A silence that the counters explain is not waited for, any other is, until a
+// repeated SYN could have been answered.
+func TestHowLongSilenceIsWaitedFor(t *testing.T) {
+	burstDied := []map[string]int64{{"OutRequests": 1}, {"OutRequests": 32}}
+	arrived := []map[string]int64{{"InSegs": 1}, {"InSegs": 32}}
+	for _, test := range []struct {
+		name    string
+		counts  []map[string]int64
+		patient bool
+	}{
+		{"the counters explain it", burstDied, false},
+		{"the queue is full", []map[string]int64{{"InSegs": 1, "ListenOverflows": 1}}, false},
+		{"nothing explains it", arrived, true},
+	} {
+		m := newMachine(listening("127.0.0.1", false), outcome("127.0.0.1", facts.Timeout), counted(test.counts...))
+		begin := time.Now()
+		mustLook(t, m, target("127.0.0.1"), Options{NoCapture: true})
+		if waited := time.Since(begin) >= lateReply; waited != test.patient {
+			t.Errorf("%s: it was waited %v", test.name, time.Since(begin))
+		}
+	}
+}
+
+// The time limit ends a wait that has no other end.
+func TestTheTimeLimitEndsTheWaiting(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	m := newMachine(listening("127.0.0.1", false), outcome("127.0.0.1", facts.Timeout), counted(map[string]int64{"InSegs": 1}, map[string]int64{"InSegs": 32}))
+	begin := time.Now()
+	if _, err := m.lookIn(ctx, target("127.0.0.1"), Options{NoCapture: true}); err != nil || time.Since(begin) > time.Second {
+		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+	// When it is over before it began, nothing is dialled, and the report says so.
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	m = newMachine()
+	f, err := m.lookIn(ended, target("127.0.0.1"), Options{})
+	if err != nil || slices.Contains(m.asked, "connect 127.0.0.1") || f.Absent[facts.GroupDials].Why != facts.CouldNot {
+		t.Errorf("asked %v, %+v, %v", m.asked, f.Absent[facts.GroupDials], err)
+	}
+}
