@@ -42,6 +42,7 @@ func init() {
 		staleOwnDevServer,
 		ephemeralClientHoldsPort,
 		timeWaitBlocksBind,
+		lingeringConnectionBlocksBind,
 		privilegedPort,
 	}
 }

@@ -188,6 +188,56 @@ var timeWaitBlocksBind = &Check{
 	},
 }
 
+// lingeringConnectionBlocksBind: what a listener accepted keeps the port as its
+// own port, also when the listener has gone.
+var lingeringConnectionBlocksBind = &Check{
+	Name:     "lingering-connection-blocks-bind",
+	Doc:      "a connection of a server that no longer listens still holds the port",
+	Stage:    StageBind,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLimits},
+	Explains: []*Check{cannotBind},
+	Run: func(f *facts.Facts) []Finding {
+		if len(pick(f, func(s facts.Socket) bool { return s.State == facts.Listen || s.State == facts.Bound })) > 0 {
+			return nil
+		}
+		var fs []Finding
+		for _, s := range pick(f, lingers) {
+			if f.Limits != nil && f.Limits.Ephemeral(f.Target.Port) && !f.Limits.Ephemeral(s.Remote.Port()) {
+				continue // ephemeral-client-holds-port
+			}
+			x := Finding{Affects: bindsLostTo(f, s), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			who := "nobody can take the port until it has gone"
+			if len(x.Affects) == 0 {
+				x.Affects, x.Remark = plainBindsLostTo(f, s), true
+				who = "a server that does not set SO_REUSEADDR cannot take the port until it has gone"
+			}
+			if len(x.Affects) == 0 {
+				continue
+			}
+			x.Summary = fmt.Sprintf("Nothing listens any more, but a connection from %s to %s is still there in state %s (%s): %s.", s.Local, s.Remote, s.State, holder(f, s), who)
+			cut := Fix{Do: "Cut the connection.", Elevated: true, Steps: [][]string{{"ss", "-K", "-t", "-n", fmt.Sprintf("sport = :%d", f.Target.Port)}},
+				Interrupts: "what the two ends still have to say to each other"}
+			x.Fixes = append([]Fix{cut}, stopHolders(f, s, "Stop %s, which holds it, and wait for its TIME_WAIT.")...)
+			if s.Inode == 0 { // no process holds it: it goes by itself
+				x.Fixes = []Fix{cut, {Do: "Wait: the kernel ends it within about a minute (net.ipv4.tcp_fin_timeout)."}}
+			}
+			fs = append(fs, x)
+		}
+		return mergeAddresses(f, fs)
+	},
+}
+
+// lingers tells whether a socket is an end of a connection that is not over.
+// TIME_WAIT is over.
+func lingers(s facts.Socket) bool {
+	switch s.State {
+	case facts.Established, facts.CloseWait, facts.FinWait1, facts.FinWait2, facts.LastAck, facts.Closing:
+		return s.Local != s.Remote && s.Remote.Port() != 0
+	}
+	return false
+}
+
 var privilegedPort = &Check{
 	Name:     "privileged-port",
 	Doc:      "the port is below ip_unprivileged_port_start, and the user may not take it",
@@ -251,6 +301,17 @@ func bindsLostTo(f *facts.Facts, s facts.Socket) []netip.Addr {
 	var as []netip.Addr
 	for _, b := range f.Binds {
 		if b.Errno == "EADDRINUSE" && (b.ReuseAddr || f.Target.Network == "udp") && conflicts(s, b.Addr) && !slices.Contains(as, b.Addr) {
+			as = append(as, b.Addr)
+		}
+	}
+	return as
+}
+
+// plainBindsLostTo is the same for a server that does not set SO_REUSEADDR.
+func plainBindsLostTo(f *facts.Facts, s facts.Socket) []netip.Addr {
+	var as []netip.Addr
+	for _, b := range f.Binds {
+		if b.Errno == "EADDRINUSE" && !b.ReuseAddr && conflicts(s, b.Addr) && !slices.Contains(as, b.Addr) {
 			as = append(as, b.Addr)
 		}
 	}
