@@ -57,6 +57,9 @@ func familyMismatch(f *facts.Facts, other netip.Addr, mine func(netip.Addr) bool
 	if len(there) == 0 || slices.ContainsFunc(there, func(s facts.Socket) bool { return s.Local.Addr().IsUnspecified() && s.Local.Addr().Is6() }) {
 		return nil // [::] that serves IPv6 only is v6only-wildcard
 	}
+	if slices.ContainsFunc(listeners(f), func(s facts.Socket) bool { return mine(s.Local.Addr().Unmap()) }) {
+		return nil // the family is served, at another address: lan-ip-only-bind
+	}
 	var missed []netip.Addr
 	remark := true
 	for _, a := range f.Target.Addresses {
@@ -159,8 +162,13 @@ var lanIPOnlyBind = &Check{
 			return nil
 		}
 		none := meant(f, on)
+		var where []string
+		for _, l := range listeners(f) {
+			where = append(where, l.Local.String())
+		}
+		slices.Sort(where)
 		return []Finding{{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
-			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), s.Local, ats(f, none)),
+			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), list(slices.Compact(where)), ats(f, none)),
 			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}}}
 	},
 }

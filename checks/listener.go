@@ -45,8 +45,10 @@ func noUDPListener(f *facts.Facts) []Finding {
 	}
 	x := Finding{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("No program has the UDP port %s.", ats(f, none)),
 		Evidence: []Evidence{{f.Sockets.From, "no UDP socket is bound there"}}, Fixes: []Fix{{Do: "Start the server."}}}
-	for _, s := range listeners(f) { // the service may speak TCP
-		x.Evidence = append(x.Evidence, socketEvidence(f, s))
+	for _, s := range f.Sockets.Sockets {
+		if s.State == facts.Listen && s.Local.Port() == f.Target.Port { // the service may speak TCP
+			x.Evidence = append(x.Evidence, socketEvidence(f, s))
+		}
 	}
 	return []Finding{x}
 }
@@ -216,7 +218,9 @@ func stopHolders(f *facts.Facts, s facts.Socket, do string) []Fix {
 	for _, p := range ps {
 		worker := slices.ContainsFunc(ps, func(q facts.Process) bool { return q.PID == p.PPID })
 		switch {
-		case p.Me || worker:
+		case p.Me && p.PID != 1 || worker:
+		case p.PID == 1:
+			fixes = append(fixes, Fix{Do: "Find the socket unit that listens there (systemctl list-sockets), and stop it."})
 		case p.Container != "":
 			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, "the container of "+who(p)), Interrupts: "everything else in the container"})
 		case strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@"):

@@ -63,7 +63,7 @@ var staleOwnDevServer = &Check{
 			if p.PPID == 1 && f.Host.Vantage == "host" { // in a container process 1 may well be its parent
 				orphan = ", and the shell that started it is gone"
 			}
-			fs = append(fs, Finding{Affects: on, Certainty: Proven, Since: p.Started,
+			fs = append(fs, Finding{Affects: on, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Since: p.Started,
 				Summary:  fmt.Sprintf("An earlier run of your own still holds %s: %s, started in %s%s.", s.Local, who(p), p.Cwd, orphan),
 				Evidence: []Evidence{socketEvidence(f, s), {"process", fmt.Sprintf("%d: %s, working directory %s", p.PID, words(p), p.Cwd)}},
 				Fixes:    stopHolders(f, s, "Stop the earlier run, %s.")})
@@ -194,8 +194,8 @@ var lingeringConnectionBlocksBind = &Check{
 	Name:     "lingering-connection-blocks-bind",
 	Doc:      "a connection of a server that no longer listens still holds the port",
 	Stage:    StageBind,
-	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLimits},
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds, facts.GroupLimits},
+	Uses:     []facts.Group{facts.GroupOwners},
 	Explains: []*Check{cannotBind},
 	Run: func(f *facts.Facts) []Finding {
 		if len(pick(f, func(s facts.Socket) bool { return s.State == facts.Listen || s.State == facts.Bound })) > 0 {
@@ -203,7 +203,7 @@ var lingeringConnectionBlocksBind = &Check{
 		}
 		var fs []Finding
 		for _, s := range pick(f, lingers) {
-			if f.Limits != nil && f.Limits.Ephemeral(f.Target.Port) && !f.Limits.Ephemeral(s.Remote.Port()) {
+			if f.Limits.Ephemeral(f.Target.Port) && !f.Limits.Ephemeral(s.Remote.Port()) {
 				continue // ephemeral-client-holds-port
 			}
 			x := Finding{Affects: bindsLostTo(f, s), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}

@@ -27,7 +27,7 @@ func portConflictSituations() []situation {
 		),
 		of(staleOwnDevServer,
 			row{"the same directory", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, named("node"), mine, childOf(900)), taken), says("proven 127.0.0.1", "node (pid 50)", "127.0.0.1:62893", "/home/ann/shop")},
-			row{"and its shell is gone", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, mine), taken), says("proven 127.0.0.1", "the shell that started it is gone")},
+			row{"and its shell is gone", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, mine), taken, seenFrom("host")), says("proven 127.0.0.1", "the shell that started it is gone")},
 			row{"another directory", machine("127.0.0.1", toBind, listens("127.0.0.1", 50), taken), nothing},
 			row{"the same directory, another user", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, mine, uid(1001)), taken), nothing},
 			row{"the same directory, in a container", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, mine, container), taken), nothing},
@@ -46,6 +46,16 @@ func portConflictSituations() []situation {
 			row{"it is over", machine("127.0.0.1", toBind, ephemeral(32768, 65535), holds(facts.TimeWait, "127.0.0.1", "127.0.0.1:5432", 0), taken), nothing},
 			row{"the port can be taken", machine("127.0.0.1", toBind, ephemeral(32768, 65535), holds(facts.Established, "127.0.0.1", "127.0.0.1:5432", 50), binds("127.0.0.1", "", true)), nothing},
 			row{"the client has another address", machine("127.0.0.1", toBind, ephemeral(32768, 65535), holds(facts.Established, "192.0.2.7", "192.0.2.1:443", 50), taken), nothing},
+		),
+		of(lingeringConnectionBlocksBind,
+			row{"the server closed, and its client has not", machine("127.0.0.1", toBind, holds(facts.FinWait2, "127.0.0.1", "127.0.0.1:40001", 0), taken), says("proven 127.0.0.1", "127.0.0.1:62893", "127.0.0.1:40001", "fin-wait-2", "nobody can take the port")},
+			row{"a worker still talks, and the listener is gone", machine("127.0.0.1", toBind, holds(facts.Established, "127.0.0.1", "127.0.0.1:40001", 50), taken), says("proven 127.0.0.1", "established", "server (pid 50)")},
+			row{"the new one alone would have to set SO_REUSEADDR", machine("127.0.0.1", toBind, holds(facts.CloseWait, "127.0.0.1", "127.0.0.1:40001", 50), binds("127.0.0.1", "", true), binds("127.0.0.1", "EADDRINUSE", false)), says("remark 127.0.0.1", "SO_REUSEADDR")},
+			row{"something listens there: those are its clients", machine("127.0.0.1", toBind, listens("127.0.0.1", 51), holds(facts.Established, "127.0.0.1", "127.0.0.1:40001", 51), taken), nothing},
+			row{"a client was given the port", machine("127.0.0.1", toBind, ephemeral(32768, 65535), holds(facts.Established, "127.0.0.1", "127.0.0.1:5432", 50), taken), nothing},
+			row{"it is in TIME_WAIT, which has a name of its own", machine("127.0.0.1", toBind, holds(facts.TimeWait, "127.0.0.1", "127.0.0.1:40001", 0), taken), nothing},
+			row{"nothing fails", machine("127.0.0.1", toBind, holds(facts.FinWait2, "127.0.0.1", "127.0.0.1:40001", 0), binds("127.0.0.1", "", true), binds("127.0.0.1", "", false)), nothing},
+			row{"it is of the other family", machine("127.0.0.1", toBind, holds(facts.FinWait2, "::1", "[::1]:40001", 0), taken), nothing},
 		),
 		of(timeWaitBlocksBind,
 			row{"the last run set no SO_REUSEADDR", machine("127.0.0.1", toBind, holds(facts.TimeWait, "127.0.0.1", "127.0.0.1:40001", 0, left(31_500)), taken, binds("127.0.0.1", "EADDRINUSE", false)), says("proven 127.0.0.1", "another 32 s", "62893")},
@@ -68,6 +78,16 @@ func portConflictSituations() []situation {
 	)
 }
 
+func seenFrom(vantage string) change { return func(f *facts.Facts) { f.Host.Vantage = vantage } }
+
+// In a container process 1 is the parent of much that nobody forgot.
+func TestProcessOneOfAContainerIsNoProofOfAnOrphan(t *testing.T) {
+	f := machine("127.0.0.1", toBind, seenFrom("container"), listens("127.0.0.1", 50, inDirectory("/home/ann/shop")), binds("127.0.0.1", "EADDRINUSE", true))
+	if x := found(t, staleOwnDevServer, f)[0]; strings.Contains(x.Summary, "gone") {
+		t.Error(x.Summary)
+	}
+}
+
 func startedIn(dir string) change { return func(f *facts.Facts) { f.Host.Cwd = dir } }
 
 func TestPortConflict(t *testing.T) { judge(t, portConflictSituations()) }
@@ -86,6 +106,10 @@ func TestFreeingAPort(t *testing.T) {
 			[]string{`root runs ss -K -t -n "sport = :62893"`, "root runs kill -TERM 50", "if 50 began at 08:00", "root runs sysctl -w net.ipv4.ip_local_reserved_ports=62893", "undo sysctl -w net.ipv4.ip_local_reserved_ports=", "lasts until reboot"}},
 		{"what is reserved stays so", ephemeralClientHoldsPort, machine("127.0.0.1", toBind, ephemeral(32768, 65535), reserved("5000,6000-6010"), client, taken),
 			[]string{`root runs ss -K -t -n "sport = :62893"`, "root runs kill -TERM 50", "if 50 began at 08:00", "root runs sysctl -w net.ipv4.ip_local_reserved_ports=5000,6000-6010,62893", "undo sysctl -w net.ipv4.ip_local_reserved_ports=5000,6000-6010", "lasts until reboot"}},
+		{"a worker that lingers", lingeringConnectionBlocksBind, machine("127.0.0.1", toBind, holds(facts.Established, "127.0.0.1", "127.0.0.1:40001", 50), taken),
+			[]string{`root runs ss -K -t -n "sport = :62893"`, "run kill -TERM 50", "if 50 began at 08:00"}},
+		{"nobody's connection lingers", lingeringConnectionBlocksBind, machine("127.0.0.1", toBind, holds(facts.FinWait2, "127.0.0.1", "127.0.0.1:40001", 0), taken),
+			[]string{`root runs ss -K -t -n "sport = :62893"`, "by hand"}},
 		{"the last run", timeWaitBlocksBind, machine("127.0.0.1", toBind, waits, taken),
 			[]string{`root runs ss -K -t -n state time-wait "sport = :62893"`, "by hand"}},
 		{"a low port", privilegedPort, machine("127.0.0.1", toBind, privilegedBelow(63000), binds("127.0.0.1", "EACCES", true)),

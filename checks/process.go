@@ -125,7 +125,7 @@ var processStoppedOrDebugged = &Check{
 
 func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Process) Finding {
 	p := ps[0]
-	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven,
+	x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred),
 		Evidence: []Evidence{{"process", fmt.Sprintf("pid %d (%s): state %s%s", p.PID, p.Name, p.State, cond(p.Frozen, ", its cgroup is frozen", ""))}, socketEvidence(f, s)}}
 	switch p.Halted() {
 	case "halted by a debugger":

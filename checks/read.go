@@ -23,9 +23,10 @@ func listeners(f *facts.Facts) []facts.Socket {
 	return pick(f, func(s facts.Socket) bool { return s.State == facts.Listen })
 }
 
-// pick returns the TCP sockets whose own port is the target's and that fit.
+// pick returns the TCP sockets whose own port is the target's and that fit; of
+// a UDP target none has to do with it.
 func pick(f *facts.Facts, fits func(facts.Socket) bool) []facts.Socket {
-	if f.Sockets == nil {
+	if f.Sockets == nil || f.Target.Network != "tcp" {
 		return nil
 	}
 	var out []facts.Socket

@@ -288,7 +288,7 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			case v[1] == "-CONT" && len(fix.Undo) == 0:
 				return "it cannot be undone"
 			}
-		case "ip", "sysctl", "cp", "sed", "chmod":
+		case "env", "ip", "sysctl", "cp", "sed", "chmod":
 			if !fix.Elevated || len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it changes the system: as root, with an undo, and for how long"
 			}

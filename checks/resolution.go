@@ -29,7 +29,7 @@ var hostsLocalhostMissing = &Check{
 		if n.Hosts.Error != "" {
 			x.Summary = fmt.Sprintf("%s cannot be read (%s), so %s does not resolve.", n.Hosts.Path, n.Hosts.Error, n.Name)
 			x.Evidence[0].Text = n.Hosts.Error
-			if n.Hosts.Mode != 0 && n.Hosts.Mode&0o004 == 0 {
+			if n.Hosts.Error != "missing" && n.Hosts.Mode&0o004 == 0 {
 				x.Evidence[0].Text += fmt.Sprintf(", mode %04o", n.Hosts.Mode)
 				x.Fixes = []Fix{{Do: "Let everybody read the hosts file.", Elevated: true, Lasts: Persistent,
 					Steps: [][]string{{"chmod", "644", n.Hosts.Path}}, Undo: [][]string{{"chmod", fmt.Sprintf("%04o", n.Hosts.Mode), n.Hosts.Path}}}}
@@ -108,7 +108,7 @@ var dnsAnswersLocalhost = &Check{
 		a := n.Addresses[0]
 		x := Finding{Certainty: Proven, Remark: !f.Target.Named, Since: n.Switch.Changed, Evidence: nameEvidence(f),
 			Summary: fmt.Sprintf("The %s answers that %s is %s: the question should never have left this machine (RFC 6761 section 6.3).", a.Source, n.Name, a.Addr)}
-		if !slices.Contains(n.Switch.Sources, "files") && n.Switch.Line > 0 {
+		if filesLast(n) && n.Switch.Line > 0 {
 			x.Fixes = []Fix{addFiles(n)}
 		} else {
 			x.Fixes = []Fix{addHostsLines(f)}
@@ -131,7 +131,7 @@ func nameEvidence(f *facts.Facts) []Evidence {
 		}
 	}
 	for _, l := range n.Hosts.Lines {
-		es = append(es, Evidence{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text + " (never read)"})
+		es = append(es, Evidence{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text + cond(slices.Contains(n.Switch.Sources, "files"), " (read too late)", " (never read)")})
 	}
 	return es
 }
@@ -160,8 +160,17 @@ func addHostsLines(f *facts.Facts) Fix {
 	return fix
 }
 
+// filesLast tells whether a name server is asked before the hosts file, if that
+// is read at all.
+func filesLast(n *facts.Names) bool {
+	files, dns := slices.Index(n.Switch.Sources, "files"), slices.Index(n.Switch.Sources, "dns")
+	return files < 0 || dns >= 0 && dns < files
+}
+
 func addFiles(n *facts.Names) Fix {
-	line := "hosts: files " + strings.TrimSpace(strings.TrimPrefix(n.Switch.Text, "hosts:"))
+	_, sources, _ := strings.Cut(n.Switch.Text, ":")
+	words := slices.DeleteFunc(strings.Fields(sources), func(w string) bool { return w == "files" })
+	line := "hosts: files " + strings.Join(words, " ")
 	return rewriteLine(n.Switch.Path, n.Switch.Line, []string{line}, "Let the C library read the hosts file first.")
 }
 
@@ -181,13 +190,13 @@ func withoutName(line, name string) []string {
 
 // rewriteLine puts others in the place of one line. sed's w writes into the
 // file that is there, so it works on a bind-mounted /etc/hosts too, where
-// sed -i cannot rename.
+// sed -i cannot rename. In the C locale a dot matches any byte.
 func rewriteLine(path string, line int, lines []string, do string) Fix {
 	for i := range lines {
 		lines[i] = strings.NewReplacer(`\`, `\\`, `/`, `\/`, `&`, `\&`, "\n", " ").Replace(lines[i])
 	}
 	text := strings.Join(lines, `\n`)
 	return Fix{Do: do, Elevated: true, Lasts: Persistent,
-		Steps: [][]string{{"cp", "-p", path, path + backup}, {"sed", "-n", "-e", fmt.Sprintf("%ds/.*/%s/", line, text), "-e", "w " + path, path + backup}},
+		Steps: [][]string{{"cp", "-p", path, path + backup}, {"env", "LC_ALL=C", "sed", "-n", "-e", fmt.Sprintf("%ds/.*/%s/", line, text), "-e", "w " + path, path + backup}},
 		Undo:  [][]string{{"cp", path + backup, path}, {"rm", path + backup}}}
 }

@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -217,28 +218,29 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, stage Stage, text, 
 		if slices.ContainsFunc(f.Dials, func(o facts.Dial) bool { return o.Addr == d.Addr && o.As != d.As && o.Outcome != d.Outcome }) {
 			summary += fmt.Sprintf(" (as uid %d)", d.As)
 		}
-		if strings.Contains(settle, "%s") {
-			settle = fmt.Sprintf(settle, d.Addr)
+		try := settle
+		if strings.Contains(try, "%s") {
+			try = fmt.Sprintf(try, d.Addr)
 		}
 		st := stage
 		if s, ok := lostAt(f, d); ok {
 			st = s
 		}
-		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: settle,
+		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: try,
 			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as uid %d: %s after %.1f ms", at(f, d.Addr), d.As, cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
 	}
 	return mergeAddresses(f, fs)
 }
 
-// mergeAddresses makes one finding of those that differ by nothing but their
-// address, and says of the first one that it holds for the others too.
+// mergeAddresses makes one finding of those that one cure heals, and says of the
+// first one that it holds for the others too.
 func mergeAddresses(f *facts.Facts, fs []Finding) []Finding {
 	var out []Finding
 	var also [][]netip.Addr
 next:
 	for _, x := range fs {
 		for i := range out {
-			if out[i].Stage != x.Stage || out[i].Certainty != x.Certainty || out[i].Remark != x.Remark {
+			if out[i].Stage != x.Stage || out[i].Certainty != x.Certainty || out[i].Remark != x.Remark || !reflect.DeepEqual(out[i].Fixes, x.Fixes) {
 				continue
 			}
 			for _, a := range x.Affects {

@@ -167,6 +167,12 @@ func (o *Owners) Of(s Socket) []Process {
 	return ps
 }
 
+// Seen tells whether the holders of the socket were found by their descriptors:
+// nothing else proves that they hold it.
+func (o *Owners) Seen(s Socket) bool {
+	return o != nil && len(o.Holders[s.Inode]) > 0 && !slices.ContainsFunc(o.Holders[s.Inode], func(h Holder) bool { return h.Attribution != ByDescriptor })
+}
+
 // Process returns the process with that PID, or nil.
 func (o *Owners) Process(pid int) *Process {
 	if o == nil {

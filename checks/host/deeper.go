@@ -36,7 +36,9 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 	}
 	repeat := func(also func(uint16)) {
 		for _, d := range failing {
-			l.repeat(d, also)
+			if err := guard(func() error { l.repeat(d, also); return nil }); err != nil {
+				l.missing(facts.GroupLedger, err)
+			}
 		}
 	}
 	switch {
@@ -48,9 +50,14 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 		repeat(nil)
 	default:
 		done := false
-		get(l, facts.GroupPackets, &l.f.Packets, func() (*facts.Packets, error) {
-			return l.sources.capture(t.Port, func(also func(uint16)) { done = true; repeat(also) })
+		// Not by get: what the capture runs writes facts, so it is not left behind.
+		err := guard(func() (err error) {
+			l.f.Packets, err = l.sources.capture(t.Port, func(also func(uint16)) { done = true; repeat(also) })
+			return err
 		})
+		if err != nil {
+			l.missing(facts.GroupPackets, err)
+		}
 		if !done {
 			repeat(nil)
 		}
@@ -146,7 +153,7 @@ func (l *look) elsewhere(ctx context.Context) {
 	case l.sources.namespaces == nil:
 		l.missing(facts.GroupNamespaces, errNotHere)
 	default:
-		get(l, facts.GroupNamespaces, &l.f.Namespaces, func() (*facts.Namespaces, error) { return l.sources.namespaces(ctx, t.Port) })
+		get(ctx, l, facts.GroupNamespaces, &l.f.Namespaces, func() (*facts.Namespaces, error) { return l.sources.namespaces(ctx, t.Port) })
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 
 // handshake is how long a connection over lo may take: the kernel completes it
 // within the system call, unless lo is shaped or steers packets to another CPU.
-const handshake = 20 * time.Millisecond
+// What comes later still is noticed: the connection stays open.
+const handshake = 10 * time.Millisecond
 
 // asUser runs do on a thread that is the user, as the kernel sees it: uid, gid,
 // groups and, since they go with uid 0, capabilities. Raw system calls on
@@ -32,7 +33,7 @@ func asUser(uid uint32, do func()) error {
 		runtime.LockOSThread()
 		err := become(uid)
 		if err == nil {
-			do()
+			err = guard(func() error { do(); return nil })
 		}
 		done <- err
 	}()
@@ -59,6 +60,7 @@ type probe struct {
 	begin time.Time
 	fact  facts.Dial
 	bound func(port uint16) // called with the source port before the SYN leaves
+	diag  *sockdiag.Client  // opened at the first look at the server's side
 }
 
 // dial connects and waits for the handshake, no longer.
@@ -160,6 +162,9 @@ func (p *probe) done(err error) {
 		d.ICMP = icmpError(p.fd)
 	}
 	switch {
+	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		// The handshake came to pass: a reset before that is ECONNREFUSED.
+		d.Outcome, d.Errno, d.Closed = facts.Connected, "", "reset"
 	case err == nil && p.local() == p.remote():
 		// No port was free but the target's own: the socket has connected to
 		// itself (RFC 9293 section 3.5).
@@ -167,7 +172,7 @@ func (p *probe) done(err error) {
 	case err == nil:
 		d.Outcome = facts.Connected
 		d.From = p.local()
-	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET), d.ICMP != "":
+	case errors.Is(err, unix.ECONNREFUSED), d.ICMP != "":
 		d.Outcome = facts.Refused
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		d.Outcome = facts.Denied
@@ -199,11 +204,14 @@ func (p *probe) Fact() facts.Dial {
 // long as the application has not taken it from the queue.
 func (p *probe) Accepted() bool {
 	d := &p.fact
-	c, err := sockdiag.Open()
-	if err != nil {
-		return true // without sock_diag nobody can tell; silence is not a fault
+	if p.diag == nil {
+		c, err := sockdiag.Open()
+		if err != nil {
+			return true // without sock_diag nobody can tell; silence is not a fault
+		}
+		p.diag = c
 	}
-	defer c.Close()
+	c := p.diag
 	to := netip.AddrPortFrom(d.Addr, p.remote().Port())
 	s, err := c.Pair(to, d.From)
 	if err == nil && s == nil {
@@ -251,6 +259,9 @@ func (p *probe) listener(c *sockdiag.Client, at netip.AddrPort) *facts.Socket {
 
 // Early waits for an end of file, or a reset, that comes before any byte.
 func (p *probe) Early(wait time.Duration) {
+	if p.fact.Closed != "" {
+		return
+	}
 	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN | unix.POLLRDHUP}}
 	if n, err := unix.Poll(fds, int(wait.Milliseconds())); n == 0 || err != nil {
 		return
@@ -269,6 +280,10 @@ func (p *probe) Early(wait time.Duration) {
 // servers log an error; the TIME_WAIT is then on our own temporary port. What
 // nobody accepted is reset, so that nothing of it stays.
 func (p *probe) Close() {
+	if p.diag != nil {
+		p.diag.Close()
+		p.diag = nil
+	}
 	if p.fd < 0 {
 		return
 	}

@@ -41,7 +41,7 @@ func (l *look) target(ctx context.Context) error {
 	if l.sources.sockets == nil {
 		l.missing(facts.GroupSockets, errNotHere)
 	} else {
-		get(l, facts.GroupSockets, &f.Sockets, func() (*facts.Sockets, error) { return l.sources.sockets(f.Target.Port) })
+		get(ctx, l, facts.GroupSockets, &f.Sockets, func() (*facts.Sockets, error) { return l.sources.sockets(f.Target.Port) })
 	}
 	l.expect()
 
@@ -51,7 +51,7 @@ func (l *look) target(ctx context.Context) error {
 		defer close(l.ownersDone)
 		l.owners(ctx)
 	}()
-	l.routesAndRules()
+	l.routesAndRules(ctx)
 	l.lookByConnecting(ctx)
 	return nil
 }
@@ -62,12 +62,12 @@ func (l *look) settings(ctx context.Context) {
 	if l.sources.interfaces == nil {
 		l.missing(facts.GroupInterfaces, errNotHere)
 	} else {
-		get(l, facts.GroupInterfaces, &f.Interfaces, l.sources.interfaces)
+		get(ctx, l, facts.GroupInterfaces, &f.Interfaces, l.sources.interfaces)
 	}
 	if l.sources.limits == nil {
 		l.missing(facts.GroupLimits, errNotHere)
 	} else {
-		get(l, facts.GroupLimits, &f.Limits, func() (*facts.Limits, error) { return l.sources.limits(f.Host.As) })
+		get(ctx, l, facts.GroupLimits, &f.Limits, func() (*facts.Limits, error) { return l.sources.limits(f.Host.As) })
 	}
 	name := f.Target.Host
 	switch {
@@ -79,7 +79,7 @@ func (l *look) settings(ctx context.Context) {
 		if name == "" {
 			name = "localhost"
 		}
-		get(l, facts.GroupNames, &f.Names, func() (*facts.Names, error) { return l.names(ctx, name, f.Host.As[0].UID, l.AskDNS) })
+		get(ctx, l, facts.GroupNames, &f.Names, func() (*facts.Names, error) { return l.names(ctx, name, f.Host.As[0].UID, l.AskDNS) })
 	}
 	f.Proxies = proxyVariables(os.Environ())
 }
@@ -96,9 +96,9 @@ func (l *look) loopback(ctx context.Context) error {
 	if l.sources.listeners == nil {
 		l.missing(facts.GroupListeners, errNotHere)
 	} else {
-		get(l, facts.GroupListeners, &f.Listeners, l.sources.listeners)
+		get(ctx, l, facts.GroupListeners, &f.Listeners, l.sources.listeners)
 	}
-	l.routesAndRules()
+	l.routesAndRules(ctx)
 	if f.Listeners != nil {
 		l.ownersOf(ctx, f.Listeners.Sockets)
 	}
@@ -149,15 +149,20 @@ const discard = 9
 
 // lookByConnecting dials, and looks deeper where that fails.
 func (l *look) lookByConnecting(ctx context.Context) {
-	open := l.dials(ctx)
+	var open []connection
+	if err := guard(func() error { open = l.dials(ctx); return nil }); err != nil {
+		l.missing(facts.GroupDials, err)
+	}
 	defer func() {
 		for _, c := range open {
 			c.Close()
 		}
 	}()
 	l.waitForOwners()
-	if l.own == nil {
-		l.binds()
+	if l.f.Target.Port != 0 {
+		if err := guard(func() error { l.binds(); return nil }); err != nil {
+			l.missing(facts.GroupBinds, err)
+		}
 	}
 	l.deeper(ctx, open)
 	for _, c := range open {
@@ -165,7 +170,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	}
 	l.expectWhatAnswers()
 	l.ownersOfFarEnds(ctx)
-	if _, said := l.f.Absent[facts.GroupDials]; len(open) == 0 && !said {
+	if len(open) == 0 && !l.said(facts.GroupDials) {
 		if ctx.Err() != nil {
 			l.missing(facts.GroupDials, ctx.Err())
 		} else {
@@ -210,7 +215,7 @@ func (l *look) ownersOf(ctx context.Context, want []facts.Socket) {
 		l.missing(facts.GroupOwners, errNotHere)
 		return
 	}
-	get(l, facts.GroupOwners, &l.f.Owners, func() (*facts.Owners, error) { return l.sources.owners(ctx, want) })
+	get(ctx, l, facts.GroupOwners, &l.f.Owners, func() (*facts.Owners, error) { return l.sources.owners(ctx, want) })
 }
 
 // ownersOfFarEnds adds the processes to which a redirect took us.
@@ -230,12 +235,12 @@ func (l *look) ownersOfFarEnds(ctx context.Context) {
 	}
 }
 
-func (l *look) routesAndRules() {
+func (l *look) routesAndRules(ctx context.Context) {
 	if l.sources.routes == nil {
 		l.missing(facts.GroupRoutes, errNotHere)
 		return
 	}
-	get(l, facts.GroupRoutes, &l.f.Routes, func() (*facts.Routes, error) { return l.sources.routes(l.f.Target, l.f.Host.As[0].UID) })
+	get(ctx, l, facts.GroupRoutes, &l.f.Routes, func() (*facts.Routes, error) { return l.sources.routes(l.f.Target, l.f.Host.As[0].UID) })
 }
 
 // dials connects to every address that is this machine's, one after the other:

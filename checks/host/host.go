@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -109,6 +110,7 @@ type look struct {
 	sources
 	Options
 	f          *facts.Facts
+	mu         sync.Mutex            // of f.Absent
 	own        map[netip.Addr]uint16 // ports of our own listeners, in the run without a target
 	ownersDone chan struct{}
 }
@@ -122,11 +124,29 @@ func (l *look) missing(g facts.Group, err error) {
 			a.Reason, a.Remedy = "not permitted, even as root", "run it outside the sandbox"
 		}
 	}
-	l.f.Absent[g] = a
+	if errors.Is(err, errNotHere) {
+		a.Why = facts.NotOnThisOS
+	}
+	l.absent(g, a)
 }
 
 func (l *look) skipped(g facts.Group, why facts.Why, reason string) {
-	l.f.Absent[g] = facts.Absence{Why: why, Reason: reason}
+	l.absent(g, facts.Absence{Why: why, Reason: reason})
+}
+
+// absent is called by looks that run at the same time.
+func (l *look) absent(g facts.Group, a facts.Absence) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.f.Absent[g] = a
+}
+
+// said tells whether it is written down why the group is not there.
+func (l *look) said(g facts.Group) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.f.Absent[g]
+	return ok
 }
 
 func reason(err error) string {
@@ -153,18 +173,28 @@ func guard(do func() error) (err error) {
 	return do()
 }
 
-// get runs one look and writes down what it saw, or why it saw nothing.
-func get[T any](l *look, g facts.Group, into *T, do func() (T, error)) {
-	err := guard(func() error {
-		v, err := do()
-		if err == nil {
-			*into = v
-		}
-		return err
-	})
+// get runs one look and writes down what it saw, or why it saw nothing. One that
+// does not end in time is left behind.
+func get[T any](ctx context.Context, l *look, g facts.Group, into *T, do func() (T, error)) {
+	var v T
+	done := make(chan error, 1)
+	go func() {
+		done <- guard(func() (err error) {
+			v, err = do()
+			return err
+		})
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	if err != nil {
 		l.missing(g, err)
+		return
 	}
+	*into = v
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -45,7 +45,7 @@ func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (f
 		return l, err
 	}
 	l.Delta, l.Missing = after.since(before)
-	ports := map[uint16]bool{}
+	ours := map[netip.AddrPort]bool{}
 	for _, p := range probes {
 		f := p.Fact()
 		name := f.Errno
@@ -53,14 +53,14 @@ func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (f
 			name = string(f.Outcome)
 		}
 		l.Outcomes[name]++
-		ports[f.From.Port()] = true
+		ours[f.From] = true
 	}
 	// Half-open sockets of our own on the server's side: the SYN arrived.
 	if c, err := sockdiag.Open(); err == nil {
 		defer c.Close()
 		ss, _ := c.Port(to.Port())
 		for _, s := range ss {
-			if s.State == facts.SynRecv && ports[s.Remote.Port()] {
+			if s.State == facts.SynRecv && ours[s.Remote] {
 				l.HalfOpen++
 			}
 		}

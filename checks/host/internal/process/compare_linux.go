@@ -11,9 +11,9 @@ const (
 	// maxCompared is how many sockets may be wanted for a comparison with each
 	// of them to be cheaper than one readlink.
 	maxCompared = 3
-	// maxGap is how many unused numbers may come between the descriptors of a
-	// process before they are listed instead of tried.
-	maxGap = 32
+	// maxGap is how many unused numbers may come between two descriptors of a
+	// process before the rest is listed instead of tried.
+	maxGap = 8
 
 	kcmpFile = 0 // KCMP_FILE, linux/kcmp.h
 )
@@ -23,30 +23,36 @@ const (
 // passed it, and kcmp(2) tells whether two descriptors are the same one, without
 // a path or a link. So once one holder is known the others are found by it.
 //
-// It is false if it could not look at all of them: there is no known holder yet,
-// the kernel does not count descriptors (before 6.2) or does not compare, one
-// disappeared, or their numbers are too far apart to be tried.
-func (w *worker) compare(pid int, fds string) bool {
+// It returns the number from which on the descriptors have to be listed, since
+// the numbers are too far apart to be tried; -1 if all were seen. That is 0 if
+// there is no known holder yet, the kernel does not count descriptors (before
+// 6.2) or does not compare, or one disappeared.
+func (w *worker) compare(pid int, fds string) (rest int) {
 	if w.known.Load() == nil {
-		return false
+		return 0
 	}
 	var st unix.Stat_t
 	if unix.Fstatat(w.proc, fds, &st, 0) != nil || st.Size == 0 {
-		return false
+		return 0
 	}
-	for fd, found := 0, 0; found < int(st.Size); fd++ {
+	for fd, gap := 0, 0; st.Size > 0; fd++ {
 		same, errno := w.same(pid, fd)
 		switch {
 		case errno == 0:
-			found++
-		case errno != unix.EBADF || fd-found > maxGap:
-			return false
+			st.Size--
+			gap = 0
+		case errno != unix.EBADF:
+			return 0
+		case gap == maxGap:
+			return fd - gap
+		default:
+			gap++
 		}
 		if same {
 			w.confirm(fds, pid, fd)
 		}
 	}
-	return true
+	return -1
 }
 
 // same tells whether a descriptor is one of the sockets, by comparison with the

@@ -118,10 +118,11 @@ func (w *worker) note() {
 func (w *worker) process(ctx context.Context, pid int) {
 	defer w.note()
 	name := strconv.Itoa(pid)
-	if w.compare(pid, name+"/fd") {
+	rest := w.compare(pid, name+"/fd")
+	if rest < 0 {
 		return
 	}
-	n, err := w.descriptors(ctx, pid, name+"/fd")
+	n, err := w.descriptors(ctx, pid, name+"/fd", rest)
 	if n == 0 && err == nil {
 		// The first thread has ended while others live on: theirs are the
 		// descriptors. (A kernel thread has none either, and one task.)
@@ -134,8 +135,9 @@ func (w *worker) process(ctx context.Context, pid int) {
 	}
 }
 
-// descriptors counts the entries of an fd directory and notes those wanted.
-func (w *worker) descriptors(ctx context.Context, pid int, name string) (n int, err error) {
+// descriptors counts the entries of an fd directory and notes those wanted,
+// from that number on.
+func (w *worker) descriptors(ctx context.Context, pid int, name string, from int) (n int, err error) {
 	dir, err := openDir(w.proc, name)
 	if err != nil {
 		return 0, err
@@ -149,6 +151,9 @@ func (w *worker) descriptors(ctx context.Context, pid int, name string) (n int, 
 		}
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return false
+		}
+		if fd < uint64(from) {
+			return true
 		}
 		if same, errno := w.same(pid, int(fd)); errno == 0 && !same {
 			return true
@@ -200,7 +205,7 @@ func (w *worker) tasks(ctx context.Context, pid int, name string) (n int, err er
 		return 0, err
 	}
 	for _, tid := range tids {
-		n, err = w.descriptors(ctx, pid, name+"/"+strconv.FormatUint(tid, 10)+"/fd")
+		n, err = w.descriptors(ctx, pid, name+"/"+strconv.FormatUint(tid, 10)+"/fd", 0)
 		if n > 0 || err != nil {
 			return n, err // threads share one table
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -21,21 +22,27 @@ const (
 // opened. Its methods may be called from several goroutines.
 type Client struct {
 	conn  *netlink.Conn
-	noUDP atomic.Bool // a dump has shown that udp_diag is missing
+	conn6 *netlink.Conn // lists IPv6 meanwhile
+	noUDP atomic.Bool   // a dump has shown that udp_diag is missing
 }
 
-// Open opens the netlink socket. It fails where a sandbox forbids it; then
+// Open opens the netlink sockets. It fails where a sandbox forbids it; then
 // ParseProcNet is what is left.
 func Open() (*Client, error) {
 	conn, err := netlink.Open(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{conn: conn}, nil
+	conn6, err := netlink.Open(unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &Client{conn: conn, conn6: conn6}, nil
 }
 
-// Close closes the netlink socket.
-func (c *Client) Close() error { return c.conn.Close() }
+// Close closes the netlink sockets.
+func (c *Client) Close() error { return errors.Join(c.conn.Close(), c.conn6.Close()) }
 
 // Port returns the sockets that have to do with the port: every TCP socket
 // whose local or remote port it is, in any state, and every UDP socket whose
@@ -117,40 +124,54 @@ func (c *Client) Partial() string {
 	return strings.Join(gaps, ", ")
 }
 
-// list runs each query for both families and keeps what fits.
+// list runs each query for both families and keeps what fits. The kernel goes
+// through all its sockets for each family, so that two at a time take half as
+// long on a machine with many.
 func (c *Client) list(fits func(*facts.Socket) bool, queries ...query) ([]facts.Socket, error) {
-	var found []entry
-	for _, q := range queries {
-		network := "tcp"
-		if q.protocol == protoUDP {
-			network = "udp"
-		}
-		for _, q.family = range []uint8{familyV4, familyV6} {
-			es, err := netlink.Dump(c.conn, messageType, q.bytes(), func(b []byte) (entry, bool) {
-				e, ok := parse(b, network)
-				return e, ok && fits(&e.Socket)
-			})
-			// ENOENT is a protocol or family without a diag module; without
-			// TCP over IPv4 nothing can be said at all.
-			if errors.Is(err, unix.ENOENT) && (q.protocol != protoTCP || q.family != familyV4) {
-				if q.protocol == protoUDP && q.family == familyV4 {
-					c.noUDP.Store(true)
-				}
-				continue
-			}
-			if err != nil && !errors.Is(err, netlink.ErrInterrupted) { // a list of sockets is never still
-				return nil, fmt.Errorf("list %s sockets: %w", network, err)
-			}
-			found = append(found, es...)
-		}
+	var found, found6 []entry
+	var err, err6 error
+	var wg sync.WaitGroup
+	wg.Go(func() { found6, err6 = c.family(c.conn6, familyV6, fits, queries) })
+	found, err = c.family(c.conn, familyV4, fits, queries)
+	wg.Wait()
+	if err := errors.Join(err, err6); err != nil {
+		return nil, err
 	}
-	found = distinct(found)
+	found = distinct(append(found, found6...))
 	list := make([]facts.Socket, len(found))
 	for i, e := range found {
 		e.Device = c.conn.DeviceName(e.device)
 		list[i] = e.Socket
 	}
 	return list, nil
+}
+
+// family runs each query for one family.
+func (c *Client) family(conn *netlink.Conn, family uint8, fits func(*facts.Socket) bool, queries []query) (found []entry, err error) {
+	for _, q := range queries {
+		q.family = family
+		network := "tcp"
+		if q.protocol == protoUDP {
+			network = "udp"
+		}
+		es, err := netlink.Dump(conn, messageType, q.bytes(), func(b []byte) (entry, bool) {
+			e, ok := parse(b, network)
+			return e, ok && fits(&e.Socket)
+		})
+		// ENOENT is a protocol or family without a diag module; without
+		// TCP over IPv4 nothing can be said at all.
+		if errors.Is(err, unix.ENOENT) && (q.protocol != protoTCP || family != familyV4) {
+			if q.protocol == protoUDP && family == familyV4 {
+				c.noUDP.Store(true)
+			}
+			continue
+		}
+		if err != nil && !errors.Is(err, netlink.ErrInterrupted) { // a list of sockets is never still
+			return nil, fmt.Errorf("list %s sockets: %w", network, err)
+		}
+		found = append(found, es...)
+	}
+	return found, nil
 }
 
 // anyAddr is a port without an address.
