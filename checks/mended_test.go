@@ -19,7 +19,7 @@ func allSteps(fs []Finding) string {
 	return strings.Join(out, "; ")
 }
 
-// MergeAddresses drops the fixes (and the subject) of the second finding.
+// Two findings that need two cures stay two.
 func TestMergedFindingsKeepTheirFixes(t *testing.T) {
 	for name, c := range map[string]struct {
 		check *Check
@@ -52,7 +52,7 @@ func TestMergedFindingsKeepTheirFixes(t *testing.T) {
 	}
 }
 
-// Checks about TCP speak on a UDP target, replace no-listener, explain the wrong symptom.
+// What listens for TCP says nothing about a UDP target.
 func TestTCPCausesAreSilentOnAUDPTarget(t *testing.T) {
 	expect(t, machine("127.0.0.1", asksUDP, holds(facts.Bound, "127.0.0.1", "", 50)), "broken", "active no-listener proven")
 	expect(t, machine("127.0.0.1", asksUDP, listens("::1", 50)), "broken", "active no-listener proven")
@@ -62,7 +62,7 @@ func TestTCPCausesAreSilentOnAUDPTarget(t *testing.T) {
 	expect(t, machine("127.0.0.1", asksUDP, udp(facts.Bound, "127.0.0.1", "", 50), listens("127.0.0.1", 51, stopped, queue(6, 5))), "unknown")
 }
 
-// PID 1.
+// systemd holds the sockets of its socket units: nobody should kill it.
 func TestNeverSignalInit(t *testing.T) {
 	f := machine("127.0.0.1", toBind, listens("127.0.0.1", 1, named("systemd"), uid(0), inUnit("init.scope"), childOf(0)), binds("127.0.0.1", "EADDRINUSE", true))
 	if got := allSteps(found(t, portHeldByOtherApp, f)); strings.Contains(got, "kill -TERM 1") {
@@ -70,7 +70,7 @@ func TestNeverSignalInit(t *testing.T) {
 	}
 }
 
-// Attribution by cgroup is a guess.
+// A process found by its cgroup is a guess.
 func TestAttributionByCgroupIsNoProof(t *testing.T) {
 	f := machine("127.0.0.1", listens("127.0.0.1", 50, stopped))
 	for i, hs := range f.Owners.Holders {
@@ -84,7 +84,7 @@ func TestAttributionByCgroupIsNoProof(t *testing.T) {
 	}
 }
 
-// Symptom's settle keeps the first address.
+// Each address has its own command that would settle it.
 func TestSettleNamesTheAddress(t *testing.T) {
 	f := machine("62893", dials("127.0.0.1", facts.Timeout), dials("::1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput), counts("::1", 32, diedOnOutput))
 	for _, x := range found(t, noReply, f) {
@@ -94,7 +94,7 @@ func TestSettleNamesTheAddress(t *testing.T) {
 	}
 }
 
-// Rewriting a hosts line drops the other names on it.
+// A line of the hosts file often carries the name of the host, too.
 func TestOtherNamesOfTheLineStay(t *testing.T) {
 	f := machine("localhost", hosts("10.0.0.9"))
 	f.Names.Hosts.Lines[0].Text = "10.0.0.9 localhost shop.test db.test"
@@ -104,7 +104,7 @@ func TestOtherNamesOfTheLineStay(t *testing.T) {
 	}
 }
 
-// App.localhost is not healed by adding localhost.
+// app.localhost is not healed by adding localhost.
 func TestTheNameThatWasAskedFor(t *testing.T) {
 	f := machine("localhost", asksFor("app.localhost"), hosts())
 	if got := allSteps(found(t, hostsLocalhostMissing, f)); !strings.Contains(got, "app.localhost") {
@@ -112,7 +112,7 @@ func TestTheNameThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// Dns before files: adding the line does not help.
+// With dns before files a line in the hosts file would not help.
 func TestDNSBeforeFiles(t *testing.T) {
 	f := machine("localhost", nsswitch("hosts: dns files", "dns", "files"), resolvesTo("name server 127.0.0.53", "10.0.0.9"))
 	if got := allSteps(found(t, dnsAnswersLocalhost, f)); strings.Contains(got, "append") || !strings.Contains(got, "nsswitch.conf") {
@@ -120,7 +120,7 @@ func TestDNSBeforeFiles(t *testing.T) {
 	}
 }
 
-// The nsswitch line as glibc also reads it.
+// The line as glibc also reads it.
 func TestNsswitchLineWithSpaces(t *testing.T) {
 	f := machine("localhost", hosts(), nsswitch("hosts : dns", "dns"))
 	if got := allSteps(found(t, nsswitchWithoutFiles, f)); strings.Contains(got, "files hosts") {
@@ -128,7 +128,7 @@ func TestNsswitchLineWithSpaces(t *testing.T) {
 	}
 }
 
-// Sed in a UTF-8 locale does not match invalid UTF-8 with "."
+// In a UTF-8 locale a dot of sed does not match an invalid byte.
 func TestRewritingALatin1Line(t *testing.T) {
 	t.Setenv("LC_ALL", "C.UTF-8")
 	path := t.TempDir() + "/hosts"
@@ -139,7 +139,7 @@ func TestRewritingALatin1Line(t *testing.T) {
 	}
 }
 
-// With nothing to settle it names a root rule for the loopback of a LAN address.
+// The kernel reaches its own LAN address over lo.
 func TestLoDownConcernsOwnAddressesToo(t *testing.T) {
 	f := machine("10.0.0.1", loIsDown, holdsOn("eth0", "10.0.0.1/24"), listens("10.0.0.1", 50), dials("10.0.0.1", facts.Timeout), counts("10.0.0.1", 32, diedOnWire))
 	if len(found(t, loDown, f)) == 0 {
@@ -147,7 +147,7 @@ func TestLoDownConcernsOwnAddressesToo(t *testing.T) {
 	}
 }
 
-// Two rules before local, one for each... second rule of the same family stays.
+// A file that nobody may read has no bits at all.
 func TestUnreadableHostsMode0(t *testing.T) {
 	f := machine("localhost", hosts(), unreadable("permission denied", 0))
 	if got := allSteps(found(t, hostsLocalhostMissing, f)); !strings.Contains(got, "chmod") {

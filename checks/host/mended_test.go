@@ -11,7 +11,7 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// Without a target and with --no-connect, port 0 is bound.
+// Without a target there is no port to bind.
 func TestWithoutATargetNothingIsBound(t *testing.T) {
 	m := newMachine()
 	f := mustLook(t, m, facts.Target{Network: "tcp", Intent: facts.Connect}, Options{NoConnect: true})
@@ -20,7 +20,7 @@ func TestWithoutATargetNothingIsBound(t *testing.T) {
 	}
 }
 
-// A look that ignores its context hangs the run. Two kinds: synchronous, and the owners.
+// A look that ignores its context does not keep the run beyond its limit.
 func TestAHangingLookIsLeftBehind(t *testing.T) {
 	for name, hang := range map[string]func(*machine, chan struct{}){
 		"interfaces": func(m *machine, c chan struct{}) {
@@ -55,7 +55,7 @@ func TestAHangingLookIsLeftBehind(t *testing.T) {
 	}
 }
 
-// A panic while dialling, binding or counting takes the whole program down.
+// Also of those that are not run by get.
 func TestAPanicIsTheReasonOfItsLook(t *testing.T) {
 	for name, c := range map[string]struct {
 		group facts.Group
@@ -87,7 +87,7 @@ func TestAPanicIsTheReasonOfItsLook(t *testing.T) {
 	}
 }
 
-// The owners' goroutine and the look write Absent at the same time (-race, or fatal error: concurrent map writes).
+// The owners are looked for while the other looks go on: with -race this tells whether they share anything.
 func TestLooksAtTheSameTimeMayAllFail(t *testing.T) {
 	for range 300 {
 		m := newMachine()
@@ -97,7 +97,7 @@ func TestLooksAtTheSameTimeMayAllFail(t *testing.T) {
 	}
 }
 
-// What this system cannot do is said to have been tried.
+// "Could not" is for what was tried.
 func TestWhatThisSystemLacksIsNotSaidToBeTried(t *testing.T) {
 	m := newMachine(func(m *machine) { m.routes = nil })
 	if a := mustLook(t, m, target(""), Options{}).Absent[facts.GroupRoutes]; a.Why != facts.NotOnThisOS {
