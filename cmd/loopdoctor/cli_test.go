@@ -46,7 +46,7 @@ func oneLine(t *testing.T, hint string, wantStatus, status int, stdout, stderr s
 
 func TestBadUsage(t *testing.T) {
 	for args, hint := range map[string]string{
-		"":                               "no target: give a port",
+		"--bind":                         "--bind needs a target",
 		"--bogus 80":                     "unknown flag: --bogus (see loopdoctor --help)",
 		"--format yaml 80":               "it is one of text, json, markdown, html",
 		"--color sometimes 80":           "it is one of auto, always, never",
