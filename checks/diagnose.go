@@ -346,5 +346,7 @@ func tried(f *facts.Facts, a netip.Addr) bool {
 	if f.Target.Intent == facts.ToBind {
 		return slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Addr == a && b.Errno == "" })
 	}
-	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool { return x.Addr == a && (x.Outcome.Works() && !unanswered(x) && x.Closed == "") })
+	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool {
+		return x.Addr == a && (x.Outcome.Works() && !unanswered(x) && x.Closed == "" && !ackLost(f, x))
+	})
 }

@@ -33,18 +33,19 @@ func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps)
 		Name: name, Doc: doc, Stage: stage, Intent: facts.Connect,
 		Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
 		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
-		Explains: []*Check{noReply},
+		Explains: []*Check{noReply, notAccepted},
 		Run: func(f *facts.Facts) []Finding {
 			var fs []Finding
 			for _, d := range f.Dials {
 				st, ok := lostAt(f, d)
-				if d.Outcome != facts.Timeout || !ok || st != stage {
+				if d.Outcome != facts.Timeout && !d.HalfOpen() || !ok || st != stage {
 					continue
 				}
 				l := ledgerOf(f, d.Addr)
+				of := cond(d.HalfOpen(), "handshakes", "SYNs")
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: cond(stage == StageWire, findOnWire, findRule),
 					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s.", at(f, d.Addr), where, what),
-					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d SYNs, %d %s", l.SYNs, gap(gapsOf(l)), counted)}}, seen(f, d)...),
+					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d %s, %d %s", l.SYNs, of, gap(gapsOf(l)), counted)}}, seen(f, d)...),
 					Fixes:    []Fix{acceptAhead(stage)}})
 			}
 			return mergeAddresses(f, fs)

@@ -150,6 +150,16 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 		return StageNone, false
 	}
 	g := gapsOf(l)
+	if d.HalfOpen() && l.SYNs > 1 { // the last packet of the handshake, each time
+		switch {
+		case enough(g.output, l.SYNs):
+			return StageOutput, true
+		case enough(g.wire, l.SYNs):
+			return StageWire, true
+		case enough(g.input, l.SYNs):
+			return StageInput, true
+		}
+	}
 	switch d.Outcome {
 	case facts.Timeout:
 		switch {
@@ -171,6 +181,13 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 		}
 	}
 	return StageNone, false
+}
+
+// ackLost tells whether the handshake came to pass for the client alone: its last
+// packet never reaches the server.
+func ackLost(f *facts.Facts, d facts.Dial) bool {
+	_, lost := lostAt(f, d)
+	return d.HalfOpen() && lost
 }
 
 // answers tells whether TCP saw the SYNs, so that what was lost is its answer.

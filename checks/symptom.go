@@ -143,13 +143,18 @@ var notAccepted = &Check{
 	Doc:   "the kernel completes the connection, but no program takes it",
 	Stage: StageAccept,
 	Needs: []facts.Group{facts.GroupDials},
-	Uses:  []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Uses:  []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupLedger},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
 			if unanswered(d) && slices.Contains(f.Target.Expected(), d.Addr) {
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: fmt.Sprintf("ss -tln 'sport = :%d'", f.Target.Port),
 					Summary: fmt.Sprintf("The kernel completes the connection to %s, but no program has accepted it within %.0f ms.", at(f, d.Addr), d.Server.WaitedMS)})
+				continue
+			}
+			if st, _ := lostAt(f, d); ackLost(f, d) && slices.Contains(f.Target.Expected(), d.Addr) {
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven,
+					Summary: fmt.Sprintf("%s connects, but the last packet of the handshake never reaches the server.", at(f, d.Addr))})
 				continue
 			}
 			// Of several listeners on one address the kernel picks one by hash:

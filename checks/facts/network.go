@@ -135,8 +135,9 @@ type Dial struct {
 	ICMP      string         `json:"icmp,omitempty"`  // from the error queue: "3/3" (type/code)
 	ElapsedMS float64        `json:"elapsed_ms"`
 	Server    *ServerSide    `json:"server,omitempty"`
-	Late      bool           `json:"late,omitempty"`   // it connected only after loopdoctor had begun to look deeper
-	Closed    string         `json:"closed,omitempty"` // what came after the handshake, unasked: "end of file", "reset"
+	NoServer  bool           `json:"no_server,omitempty"` // connected, and the server's side of it is not in this network namespace
+	Late      bool           `json:"late,omitempty"`      // it connected only after loopdoctor had begun to look deeper
+	Closed    string         `json:"closed,omitempty"`    // what came after the handshake, unasked: "end of file", "reset"
 }
 
 // Outcome is how a connect() ended.
@@ -153,6 +154,13 @@ const (
 	Failed      Outcome = "failed"      // another errno
 	Skipped     Outcome = "skipped"     // --no-connect, or UDP
 )
+
+// HalfOpen tells whether the client is connected while the server's side is not
+// seen to be: TCP_DEFER_ACCEPT and SYN cookies do that to a healthy connection,
+// and the loss of the handshake's last packet does.
+func (d Dial) HalfOpen() bool {
+	return d.Outcome == Deferred || d.Outcome == Connected && d.NoServer
+}
 
 // Works tells whether the kernel completed the handshake.
 func (o Outcome) Works() bool { return o == Connected || o == Deferred }

@@ -19,7 +19,8 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 		// One client that fails is enough: of the others the counters would say
 		// the same.
 		known := slices.ContainsFunc(failing, func(x facts.Dial) bool { return x.Addr == d.Addr })
-		if (d.Outcome == facts.Timeout || d.Outcome == facts.Refused) && expected(t, d.Addr) && !known {
+		silent := d.Outcome == facts.Timeout || d.Outcome == facts.Refused || d.HalfOpen() && len(l.listening(d.Addr)) > 0
+		if silent && expected(t, d.Addr) && !known {
 			failing = append(failing, d)
 		}
 	}
@@ -82,6 +83,14 @@ func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
 			return nil
 		}
 		return &r
+	}
+	if d.HalfOpen() {
+		// A server's side that stays half-open is what TCP_DEFER_ACCEPT looks
+		// like, and what the loss of the handshake's last packet looks like.
+		if some := send(few); some != nil {
+			l.f.Ledger = append(l.f.Ledger, *some)
+		}
+		return
 	}
 	first := send(1)
 	if first == nil {

@@ -222,7 +222,7 @@ func (p *probe) Accepted() bool {
 		}
 	}
 	if err != nil || s == nil {
-		d.Server = nil
+		d.Server, d.NoServer = nil, err == nil
 		return true // it may be in another network namespace
 	}
 	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, WaitedMS: millis(time.Since(p.begin))}

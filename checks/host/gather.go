@@ -26,6 +26,8 @@ const (
 	lateReply = 1300 * time.Millisecond
 	// burst is how many SYNs make a gap that other traffic cannot hide.
 	burst = 32
+	// few is enough where a single loss is a rare thing to look for.
+	few = 8
 )
 
 // target runs both rounds.
