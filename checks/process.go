@@ -173,8 +173,7 @@ var forwarderAcceptsBackendDead = &Check{
 					Summary: fmt.Sprintf("%s accepts on %s for somebody else and closes at once (%s): the far end that it forwards to is not there.", who(ps[i]), s.Local, d.Closed),
 					Evidence: []Evidence{{"connection", fmt.Sprintf("%s: %s after the handshake, without a byte", at(f, d.Addr), d.Closed)},
 						{"process", fmt.Sprintf("%d: %s", ps[i].PID, words(ps[i]))}},
-					Fixes:  []Fix{{Do: "Start the service at the far end, on the address and port that the forwarder's command line names."}},
-					Settle: "look at the far end: " + words(ps[i])})
+					Fixes: []Fix{{Do: "Start the service at the far end, on the address and port that the forwarder's command line names."}}})
 			}
 		}
 		return mergeAddresses(f, fs)

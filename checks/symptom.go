@@ -173,11 +173,12 @@ var closedAtOnce = &Check{
 	Doc:   "the connection is accepted and closed again without a byte",
 	Stage: StageAnswer,
 	Needs: []facts.Group{facts.GroupDials},
+	Uses:  []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
 			if d.Closed != "" && slices.Contains(f.Target.Expected(), d.Addr) {
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: cond(len(f.Owners.Of(first(serving(f, d.Addr)))) == 0, "sudo loopdoctor "+at(f, d.Addr), ""),
 					Summary: fmt.Sprintf("%s accepts the connection and closes it at once (%s), unasked.", at(f, d.Addr), d.Closed)})
 			}
 		}
@@ -265,7 +266,7 @@ next:
 		also = append(also, nil)
 	}
 	for i, as := range also {
-		if len(as) > 0 {
+		if len(as) > 0 && strings.Contains(out[i].Summary, at(f, out[i].Affects[0])) {
 			out[i].Summary += fmt.Sprintf(" The same holds for %s.", ats(f, as))
 		}
 	}

@@ -261,6 +261,7 @@ func (l *look) dials(ctx context.Context) []connection {
 		l.missing(facts.GroupDials, errNotHere)
 	default:
 		var open []connection
+		var stuck []uint64
 		for _, a := range t.Addresses {
 			for _, as := range l.f.Host.As {
 				// An address of another machine is never contacted, whatever
@@ -268,11 +269,22 @@ func (l *look) dials(ctx context.Context) []connection {
 				if !l.mine(a.Addr) || ctx.Err() != nil {
 					continue
 				}
+				// What was not accepted stays in the queue of its listener:
+				// a second one would only take another place there.
+				if ls := l.listening(a.Addr); len(ls) == 1 && slices.Contains(stuck, ls[0].Inode) {
+					open = append(open, untried{facts.Dial{Addr: a.Addr, As: as.UID, Outcome: facts.Skipped}})
+					continue
+				}
 				c := l.sources.dial(l.to(a.Addr), as.UID)
 				open = append(open, c)
 				if c.Fact().Outcome.Works() {
 					l.accept(ctx, c)
 					c.Close()
+				}
+				if d := c.Fact(); d.Outcome == facts.Connected && d.Server != nil && !d.Server.Accepted {
+					for _, s := range l.listening(a.Addr) {
+						stuck = append(stuck, s.Inode)
+					}
 				}
 			}
 		}
@@ -282,13 +294,22 @@ func (l *look) dials(ctx context.Context) []connection {
 	return nil
 }
 
+// untried is a connection that was not made.
+type untried struct{ fact facts.Dial }
+
+func (u untried) Fact() facts.Dial  { return u.fact }
+func (untried) Accepted() bool      { return true }
+func (untried) Forget()             {}
+func (untried) Early(time.Duration) {}
+func (untried) Close()              {}
+
 // again repeats the first client's connection where another client's failed: a
 // rule that limits how many may pass would look like one about users.
 func (l *look) again(open []connection) {
 	for i, c := range open {
 		for _, other := range open[i+1:] {
 			a, b := c.Fact(), other.Fact()
-			if a.Addr != b.Addr || !a.Outcome.Works() || b.Outcome.Works() {
+			if a.Addr != b.Addr || !a.Outcome.Works() || b.Outcome.Works() || b.Outcome == facts.Skipped {
 				continue
 			}
 			second := l.sources.dial(l.to(a.Addr), a.As)
@@ -298,65 +319,6 @@ func (l *look) again(open []connection) {
 			}
 			open[i], c = second, second
 		}
-	}
-}
-
-// accept watches the server's side of a connection until the application has
-// taken it.
-func (l *look) accept(ctx context.Context, c connection) {
-	begin := time.Now()
-	taken := func(limit time.Duration) bool {
-		for pause := 200 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
-			switch {
-			case c.Accepted():
-				return true
-			case time.Since(begin) >= limit || ctx.Err() != nil:
-				return false
-			}
-			time.Sleep(pause)
-		}
-	}
-	a := c.Fact().Addr
-	ok := taken(acceptSoon)
-	if !ok {
-		l.waitForOwners()
-		// For one that cannot run there is no point in waiting; one that is
-		// busy may serve those who came before us first.
-		ok = !l.halted(a) && taken(acceptLate)
-	}
-	switch {
-	case !ok && !l.halted(a) && (time.Since(begin) < acceptLate || l.moves()):
-		c.Forget()
-	case ok && l.own == nil && c.Fact().Server != nil:
-		if l.waitForOwners(); l.forwarded(a) {
-			c.Early(earlyEnd)
-		}
-	}
-}
-
-// moves tells whether the accept queue of the port has moved since the first
-// look: somebody who waited then waits no more.
-func (l *look) moves() bool {
-	if l.f.Sockets == nil || l.sources.sockets == nil {
-		return false
-	}
-	now, err := l.sources.sockets(l.f.Target.Port)
-	if err != nil {
-		return false
-	}
-	waits := func(s facts.Socket) bool {
-		return s.Network == "tcp" && s.State == facts.Established && s.Inode == 0 && s.Local.Port() == l.f.Target.Port
-	}
-	return slices.ContainsFunc(l.f.Sockets.Sockets, func(old facts.Socket) bool {
-		return waits(old) && !slices.ContainsFunc(now.Sockets, func(s facts.Socket) bool {
-			return waits(s) && s.Local == old.Local && s.Remote == old.Remote
-		})
-	})
-}
-
-func (l *look) waitForOwners() {
-	if l.ownersDone != nil {
-		<-l.ownersDone
 	}
 }
 
