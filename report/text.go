@@ -62,10 +62,6 @@ type page struct {
 }
 
 func (p *page) target(t *Target) {
-	if t.IsLoopback() {
-		p.gap()
-		p.table(p.r.Loopback.Sockets)
-	}
 	latent := false
 	for i := range t.Causes {
 		c := &t.Causes[i]
@@ -81,6 +77,10 @@ func (p *page) target(t *Target) {
 	if !latent {
 		p.gap()
 		p.unexplained(t)
+	}
+	if t.IsLoopback() { // below the cause: it may be long
+		p.gap()
+		p.table(p.r.Loopback.Sockets)
 	}
 	if ls := t.listeners(); t.Verdict == checks.Works && t.Intent == "connect" && len(ls) > 0 {
 		p.gap()
