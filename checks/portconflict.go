@@ -228,12 +228,15 @@ var lingeringConnectionBlocksBind = &Check{
 	},
 }
 
-// lingers tells whether a socket is an end of a connection that is not over.
-// TIME_WAIT is over.
+// lingers tells whether a socket is an end of a connection that stays: one that a
+// process holds, or one whose other end does not close. The states between last
+// for moments, and TIME_WAIT is a cause of its own.
 func lingers(s facts.Socket) bool {
 	switch s.State {
-	case facts.Established, facts.CloseWait, facts.FinWait1, facts.FinWait2, facts.LastAck, facts.Closing:
-		return s.Local != s.Remote && s.Remote.Port() != 0
+	case facts.Established, facts.CloseWait:
+		return s.Inode != 0 && s.Local != s.Remote && s.Remote.Port() != 0
+	case facts.FinWait2:
+		return true
 	}
 	return false
 }
