@@ -13,6 +13,11 @@ func init() {
 		loV4AddressMissing,
 		policyRuleBeforeLocal,
 		rejectRouteOnLoopback,
+		localTableRouteMissing,
+		loopbackAliasMissing,
+		localhostBindV6Missing,
+		loMTUTooSmall,
+		sourcePortsExhausted,
 
 		lostOnOutput,
 		lostOnWire,

@@ -17,7 +17,7 @@ var loDown = &Check{
 	Stage:    StageRoute, // it was never up: the addresses are missing; it went down later: packets die on the wire
 	Needs:    []facts.Group{facts.GroupInterfaces},
 	Uses:     []facts.Group{facts.GroupLedger},
-	Explains: []*Check{unreachable, noReply, cannotBind, loV4AddressMissing},
+	Explains: []*Check{unreachable, noReply, cannotBind, loV4AddressMissing, localhostBindV6Missing, loopbackAliasMissing},
 	Refines:  lostOnWire,
 	Run: func(f *facts.Facts) []Finding {
 		lo := f.Interfaces.Loopback

@@ -2,7 +2,7 @@ package host
 
 import (
 	"context"
-	"slices"
+	"net/netip"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -32,7 +32,7 @@ func (l *look) accept(ctx context.Context, c connection) {
 		ok = !l.halted(a) && taken(acceptLate)
 	}
 	switch {
-	case !ok && !l.halted(a) && (time.Since(begin) < acceptLate || l.moves()):
+	case !ok && !l.halted(a) && (time.Since(begin) < acceptLate || l.moves(a)):
 		c.Forget()
 	case ok && l.own == nil && c.Fact().Server != nil:
 		if l.waitForOwners(); l.forwarded(a) {
@@ -41,9 +41,10 @@ func (l *look) accept(ctx context.Context, c connection) {
 	}
 }
 
-// moves tells whether the accept queue of the port has moved since the first
-// look: somebody who waited then waits no more.
-func (l *look) moves() bool {
+// moves tells whether the accept queue has moved since the first look: somebody
+// who waited in it has been accepted, or it is shorter although we have joined
+// it. A client that gave up does not leave it.
+func (l *look) moves(a netip.Addr) bool {
 	if l.f.Sockets == nil || l.sources.sockets == nil {
 		return false
 	}
@@ -51,14 +52,19 @@ func (l *look) moves() bool {
 	if err != nil {
 		return false
 	}
-	waits := func(s facts.Socket) bool {
-		return s.Network == "tcp" && s.State == facts.Established && s.Inode == 0 && s.Local.Port() == l.f.Target.Port
+	for _, s := range now.Sockets {
+		for _, old := range l.f.Sockets.Sockets {
+			if s.Network != "tcp" || s.Local != old.Local || s.Remote != old.Remote {
+				continue
+			}
+			accepted := old.Inode == 0 && s.Inode != 0 && old.State == facts.Established
+			shorter := s.Inode == old.Inode && s.Serves(a) && s.Queue != nil && old.Queue != nil && s.Queue.Length <= old.Queue.Length && old.Queue.Length > 0
+			if accepted || shorter {
+				return true
+			}
+		}
 	}
-	return slices.ContainsFunc(l.f.Sockets.Sockets, func(old facts.Socket) bool {
-		return waits(old) && !slices.ContainsFunc(now.Sockets, func(s facts.Socket) bool {
-			return waits(s) && s.Local == old.Local && s.Remote == old.Remote
-		})
-	})
+	return false
 }
 
 func (l *look) waitForOwners() {

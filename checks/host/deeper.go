@@ -37,7 +37,11 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 	}
 	repeat := func(also func(uint16)) {
 		for _, d := range failing {
-			if err := guard(func() error { l.repeat(d, also); return nil }); err != nil {
+			err := ctx.Err()
+			if err == nil {
+				err = guard(func() error { l.repeat(d, also); return nil })
+			}
+			if err != nil {
 				l.missing(facts.GroupLedger, err)
 			}
 		}

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ type machine struct {
 	sockets []facts.Socket
 	dials   map[string]facts.Dial // by address; missing: refused
 	ledger  []facts.Ledger        // what the next looks at the counters see
+	mu      sync.Mutex            // of asked: a look that was left behind may go on
 	asked   []string              // "connect 127.0.0.1:80 as 1000", "2 SYNs to …", "bind …", "capture", "namespaces"
 }
 
@@ -23,7 +25,11 @@ const port = 62893
 
 func newMachine(changes ...func(*machine)) *machine {
 	m := &machine{dials: map[string]facts.Dial{}}
-	note := func(s string) { m.asked = append(m.asked, s) }
+	note := func(s string) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.asked = append(m.asked, s)
+	}
 	m.sources = sources{
 		interfaces: func() (*facts.Interfaces, error) {
 			return &facts.Interfaces{Loopback: &facts.Interface{Name: "lo", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},

@@ -176,6 +176,10 @@ func guard(do func() error) (err error) {
 // get runs one look and writes down what it saw, or why it saw nothing. One that
 // does not end in time is left behind.
 func get[T any](ctx context.Context, l *look, g facts.Group, into *T, do func() (T, error)) {
+	if err := ctx.Err(); err != nil {
+		l.missing(g, err)
+		return
+	}
 	var v T
 	done := make(chan error, 1)
 	go func() {
