@@ -22,12 +22,15 @@ var v6OnlyServerV4Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		return familyMismatch(f, v6Loopback, func(a netip.Addr) bool { return a.Is4() }, "IPv6", "IPv4",
-			fmt.Sprintf("Make the server listen on 127.0.0.1 too (Vite, Nuxt, Angular: --host 127.0.0.1; Node: listen(%d, '127.0.0.1')), or let the client use http://[::1]:%d.", f.Target.Port, f.Target.Port))
+		do := fmt.Sprintf("Make the server listen on 127.0.0.1 too (Vite, Nuxt, Angular: --host 127.0.0.1; Node: listen(%d, '127.0.0.1'))", f.Target.Port)
+		if i := f.Interfaces; i == nil || i.Loopback == nil || i.Loopback.Holds(v6Loopback) {
+			do += fmt.Sprintf(", or let the client use [::1]:%d", f.Target.Port)
+		}
+		return familyMismatch(f, v6Loopback, func(a netip.Addr) bool { return a.Is4() }, "IPv6", "IPv4", do+".")
 	},
 }
 
@@ -37,7 +40,7 @@ var v4OnlyServerV6Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupOwners},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {

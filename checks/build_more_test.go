@@ -271,7 +271,7 @@ func noLoopbackDevice(f *facts.Facts) { f.Interfaces.Loopback = nil }
 // routed replaces the answer of the route lookup; table holds "type prefix".
 func routed(to, kind, errno string, table ...string) change {
 	return func(f *facts.Facts) {
-		r := facts.Route{To: netip.MustParseAddr(to), Type: kind, Errno: errno}
+		r := facts.Route{To: netip.MustParseAddr(to), Type: kind, Errno: errno, Table: []facts.TableRow{}}
 		for _, t := range table {
 			kind, prefix, _ := strings.Cut(t, " ")
 			r.Table = append(r.Table, facts.TableRow{Type: kind, Prefix: netip.MustParsePrefix(prefix)})

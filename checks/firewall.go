@@ -11,7 +11,7 @@ import (
 // Where the kernel lost the packet, told by its counters and by what crossed
 // lo. Which rule did it is not told here.
 
-const findRule = "sudo nft list ruleset; sudo iptables-legacy-save"
+const findRule = "sudo nft list ruleset; sudo iptables-legacy-save; sudo ip6tables-legacy-save"
 
 const findOnWire = "ip -d link show lo; tc qdisc show dev lo; tc filter show dev lo ingress; tc filter show dev lo egress; " + findRule
 
@@ -100,14 +100,16 @@ var filterRejectsLoopback = &Check{
 			if d.Outcome != facts.Refused || !ok {
 				continue
 			}
-			l := ledgerOf(f, d.Addr)
 			with, proof := "a forged reset", "the kernel sent no reset of its own (TcpOutRsts +0)"
+			if l := ledgerOf(f, d.Addr); l.SYNs > 1 {
+				proof = fmt.Sprintf("of %d SYNs, %d never reached TCP", l.SYNs, max(gapsOf(l).input, gapsOf(l).output))
+			}
 			if d.ICMP != "" {
 				with, proof = "an ICMP error", "ICMP type/code "+d.ICMP+" came back: the kernel never sends that for a closed TCP port"
 			}
 			x := Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Settle: findRule,
 				Summary:  fmt.Sprintf("A packet filter rejects the connection to %s on its way %s, with %s (%s).", at(f, d.Addr), cond(st == StageOutput, "out", "in"), with, d.Errno),
-				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%s; of %d SYN %d reached TCP", proof, l.SYNs, max(0, int64(l.SYNs)-max(gapsOf(l).input, gapsOf(l).output)))}}, seen(f, d)...),
+				Evidence: append([]Evidence{{"counters", proof}}, seen(f, d)...),
 				Fixes:    []Fix{acceptAhead(st)}}
 			fs = append(fs, x)
 		}
@@ -139,6 +141,10 @@ var answeredElsewhere = &Check{
 			}
 			ls := serving(f, d.Addr)
 			if d.Outcome != facts.Refused || len(ls) == 0 {
+				continue
+			}
+			// /proc/net/tcp does not say whether [::] has IPV6_V6ONLY.
+			if l := ls[0].Local.Addr(); f.Sockets.From != "sock_diag" && d.Addr.Is4() && l.Is6() && l.IsUnspecified() {
 				continue
 			}
 			l := ledgerOf(f, d.Addr)
@@ -175,11 +181,11 @@ var leaveOut = Fix{Do: "Leave loopback out of the redirect: in its chain, ahead 
 func acceptAhead(stage Stage) Fix {
 	switch stage {
 	case StageOutput:
-		return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -I OUTPUT 1 -o lo -j ACCEPT."}
+		return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -I OUTPUT 1 -o lo -j ACCEPT."}
 	case StageWire:
 		return Fix{Do: "Take off lo what is attached to it: tc qdisc del dev lo clsact (or root), ip link set dev lo xdpgeneric off, or the rule of the nftables netdev chain."}
 	}
-	return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables -I INPUT 1 -i lo -j ACCEPT."}
+	return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables (for IPv6 ip6tables) -I INPUT 1 -i lo -j ACCEPT."}
 }
 
 // sure: one SYN may be lost in the noise of other traffic, a burst is not.

@@ -200,7 +200,7 @@ var selfConnect = &Check{
 			x.Affects = meant(f, x.Affects)
 			x.Summary = fmt.Sprintf("%s is connected to itself on %s: nothing listens there, and the server cannot take the port.", holder(f, s), s.Local)
 			x.Fixes = append(cutFirst(f, stopHolders(f, s, "Cut the connection, stop %s, then start the server.")), reservePort(f)...)
-			if l := f.Limits; l != nil {
+			if l := f.Limits; l != nil && l.Ephemeral(f.Target.Port) {
 				x.Evidence = append(x.Evidence, Evidence{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", l.EphemeralLow, l.EphemeralHigh, f.Target.Port)})
 			}
 			fs = append(fs, x)

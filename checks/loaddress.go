@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -20,7 +22,7 @@ var localTableRouteMissing = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, r := range f.Routes.Lookups {
-			if r.Type == "local" || hasLocalRow(r) || rejecting(r) != nil || catches(f.Routes.Rules, r.To) != nil {
+			if r.Type == "local" || r.Table == nil || hasLocalRow(r) || rejecting(r) != nil || catches(f.Routes.Rules, r.To) != nil {
 				continue
 			}
 			dev, prefix := holderOf(f, r.To)
@@ -28,16 +30,13 @@ var localTableRouteMissing = &Check{
 				continue
 			}
 			fix := Fix{Do: "Put the local route back.", Elevated: true, Lasts: UntilReboot}
-			// The route of the prefix names a source, which has to be local
-			// itself: its own route comes first.
-			for _, to := range slices.Compact([]netip.Prefix{netip.PrefixFrom(prefix.Addr(), prefix.Addr().BitLen()), prefix.Masked()}) {
-				route := []string{"local", to.String(), "dev", dev, "table", "local", "proto", "kernel"}
-				if r.To.Is4() {
-					route = append(route, "scope", "host", "src", prefix.Addr().String())
-				}
-				fix.Steps = append(fix.Steps, ip(r.To, "route", "add", route))
-				fix.Undo = append([][]string{ip(r.To, "route", "del", route)}, fix.Undo...)
+			// Without a source: the kernel's own route names one, which would have
+			// to be local already, and then takes the destination, as this does.
+			route := []string{"local", prefix.Masked().String(), "dev", dev, "table", "local", "proto", "kernel"}
+			if r.To.Is4() {
+				route = append(route, "scope", "host")
 			}
+			fix.Steps, fix.Undo = [][]string{ip(r.To, "route", "add", route)}, [][]string{ip(r.To, "route", "del", route)}
 			fs = append(fs, Finding{Affects: []netip.Addr{r.To}, Certainty: Proven,
 				Summary: fmt.Sprintf("%s has the address %s, but table local has no route to it: the kernel does not know it as its own.", dev, r.To),
 				Evidence: []Evidence{{"interface " + dev, prefix.String()}, {"ip route show table local", "nothing for " + r.To.String()},
@@ -170,7 +169,8 @@ var sourcePortsExhausted = &Check{
 			if d.Errno != "EADDRNOTAVAIL" || f.Interfaces != nil && d.Addr == v6Loopback && (f.Interfaces.Loopback == nil || !f.Interfaces.Loopback.Holds(d.Addr)) {
 				continue // there is no such address to connect from
 			}
-			size, used := f.Limits.EphemeralHigh-f.Limits.EphemeralLow+1, map[uint16]bool{}
+			low, high := f.Limits.EphemeralLow, f.Limits.EphemeralHigh
+			size, used := high-low+1-reservedIn(f.Limits), map[uint16]bool{}
 			states := map[facts.State]int{}
 			for _, s := range f.Sockets.Sockets {
 				if s.Network == "tcp" && s.Remote.Port() == f.Target.Port && s.Remote.Addr().Unmap() == d.Addr && f.Limits.Ephemeral(s.Local.Port()) && !used[s.Local.Port()] {
@@ -186,9 +186,9 @@ var sourcePortsExhausted = &Check{
 				Evidence: []Evidence{{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh)},
 					{"connect", at(f, d.Addr) + ": EADDRNOTAVAIL"}}}
 			const key = "net.ipv4.ip_local_port_range"
-			if f.Limits.EphemeralLow > 10240 || f.Limits.EphemeralHigh < 60999 {
+			if wide := fmt.Sprintf("%d %d", min(low, 10240), max(high, 60999)); low > 10240 || high < 60999 {
 				x.Fixes = append(x.Fixes, Fix{Do: "Widen the range of temporary ports.", Elevated: true, Lasts: UntilReboot,
-					Steps: [][]string{{"sysctl", "-w", key + "=10240 60999"}}, Undo: [][]string{{"sysctl", "-w", fmt.Sprintf("%s=%d %d", key, f.Limits.EphemeralLow, f.Limits.EphemeralHigh)}},
+					Steps: [][]string{{"sysctl", "-w", key + "=" + wide}}, Undo: [][]string{{"sysctl", "-w", fmt.Sprintf("%s=%d %d", key, f.Limits.EphemeralLow, f.Limits.EphemeralHigh)}},
 					Risk: "a service that wants a port of the wider range may find it given to a client"})
 			}
 			x.Fixes = append(x.Fixes, Fix{Do: "Let the clients keep their connections and use them again (keep-alive, a pool) instead of opening one for each request."})
@@ -196,6 +196,24 @@ var sourcePortsExhausted = &Check{
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// reservedIn counts the ports of the range that no client is given: the list of
+// net.ipv4.ip_local_reserved_ports is like 8080,9148-9150.
+func reservedIn(l *facts.Limits) int {
+	n := 0
+	for _, part := range strings.Split(l.Reserved, ",") {
+		first, last, ok := strings.Cut(part, "-")
+		a, errA := strconv.Atoi(first)
+		b, errB := a, error(nil)
+		if ok {
+			b, errB = strconv.Atoi(last)
+		}
+		if errA == nil && errB == nil {
+			n += max(0, min(b, l.EphemeralHigh)-max(a, l.EphemeralLow)+1)
+		}
+	}
+	return n
 }
 
 // most is the state that is counted most often.

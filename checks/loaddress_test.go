@@ -55,11 +55,10 @@ func loAddressSituations() []situation {
 func TestAddressesOfLo(t *testing.T) { judge(t, loAddressSituations()) }
 
 func TestMendingAddressesOfLo(t *testing.T) {
-	const host, whole = "ip -4 route add local 127.0.0.1/32 dev lo table local proto kernel scope host src 127.0.0.1",
-		"ip -4 route add local 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1"
+	const whole = "ip -4 route add local 127.0.0.0/8 dev lo table local proto kernel scope host"
 	prescribe(t, []cure{
-		{"the source's own route first", localTableRouteMissing, machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH")),
-			[]string{"root runs " + host, "root runs " + whole, "undo " + deleted(whole), "undo " + deleted(host), "lasts until reboot"}},
+		{"the whole prefix", localTableRouteMissing, machine("127.0.0.2", routed("127.0.0.2", "", "ENETUNREACH")),
+			[]string{"root runs " + whole, "undo " + deleted(whole), "lasts until reboot"}},
 		{"MTU, then the address", loMTUTooSmall, machine("::1", holdsOn("lo", "127.0.0.1/8"), mtu(1000)),
 			[]string{"root runs ip link set lo mtu 65536", "root runs ip -6 addr add ::1/128 dev lo", "undo ip link set lo mtu 1000", "lasts until reboot"}},
 	})

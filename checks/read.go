@@ -207,10 +207,10 @@ func answers(f *facts.Facts, l *facts.Ledger) bool {
 	return about(l.Delta["InSegs"])
 }
 
-// sawSYN: a half-open socket of ours, or the answer of a listener whose queue of
-// those is full, which is a cookie or nothing.
+// sawSYN: a half-open socket of ours, the reset of one by who rejects the answer,
+// or a listener whose queue of those is full and that sends a cookie.
 func sawSYN(l *facts.Ledger) bool {
-	return l.HalfOpen > 0 || l.Delta["SyncookiesSent"] > 0 || l.Delta["TCPReqQFullDoCookies"] > 0
+	return l.HalfOpen > 0 || l.Delta["EmbryonicRsts"] > 0 || l.Delta["SyncookiesSent"] > 0 || l.Delta["TCPReqQFullDoCookies"] > 0
 }
 
 // forged tells whether a refusal came from something other than TCP: the

@@ -22,7 +22,7 @@ var hostsLocalhostMissing = &Check{
 		if !facts.IsLocalhost(n.Name) || len(n.Hosts.Lines) > 0 || len(n.Addresses) > 0 || !slices.Contains(n.Switch.Sources, "files") {
 			return nil
 		}
-		x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
+		x := Finding{Certainty: cond(n.Unknown(), Inferred, Proven), Settle: cond(n.Unknown(), "getent ahosts "+n.Name, ""), Since: n.Hosts.Changed,
 			Summary:  fmt.Sprintf("%s has no line for %s, and nothing else on this machine answers for the name. Programs that ask the system fail; curl and browsers know it without asking.", n.Hosts.Path, n.Name),
 			Evidence: []Evidence{{n.Hosts.Path, "no line with " + n.Name}, {n.Switch.Path, "hosts: " + strings.Join(n.Switch.Sources, " ")}},
 			Fixes:    []Fix{addHostsLines(f)}}
@@ -52,7 +52,7 @@ var hostsLocalhostWrong = &Check{
 			return nil
 		}
 		for _, l := range n.Hosts.Lines {
-			if l.Addr == v4Loopback || l.Addr == v6Loopback {
+			if a := l.Addr.Unmap(); a == v4Loopback || a == v6Loopback {
 				continue
 			}
 			// 127.0.1.1 does no harm when the server can be reached there.
@@ -67,7 +67,11 @@ var hostsLocalhostWrong = &Check{
 				Evidence: []Evidence{{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text}},
 				Fixes:    []Fix{rewriteLine(n.Hosts.Path, l.Line, append([]string{"127.0.0.1 " + n.Name}, withoutName(l.Text, n.Name)...), fmt.Sprintf("Give %s its address in line %d.", n.Name, l.Line))}}
 			if f.Target.Named && !f.Target.Literal {
-				x.Affects = []netip.Addr{l.Addr}
+				x.Affects = []netip.Addr{l.Addr.Unmap()}
+				// The name has lost the address at which the server is.
+				if f.Sockets != nil && len(serving(f, v4Loopback)) > 0 && !slices.ContainsFunc(n.Addresses, func(a facts.NamedAddr) bool { return a.Addr.Unmap() == v4Loopback }) {
+					x.Affects = nil
+				}
 			} else {
 				x.Remark = true
 			}
@@ -88,7 +92,7 @@ var nsswitchWithoutFiles = &Check{
 		if !facts.IsLocalhost(n.Name) || n.Switch.Line == 0 || slices.Contains(n.Switch.Sources, "files") || len(n.Addresses) > 0 {
 			return nil
 		}
-		return []Finding{{Certainty: Proven, Since: n.Switch.Changed,
+		return []Finding{{Certainty: cond(n.Unknown(), Inferred, Proven), Settle: cond(n.Unknown(), "getent ahosts "+n.Name, ""), Since: n.Switch.Changed,
 			Summary:  fmt.Sprintf("Line %d of %s does not name files: the hosts file is never read, and %s does not resolve.", n.Switch.Line, n.Switch.Path, n.Name),
 			Evidence: nameEvidence(f), Fixes: []Fix{addFiles(n)}}}
 	},
@@ -154,6 +158,9 @@ func addHostsLines(f *facts.Facts) Fix {
 		Steps: [][]string{{"cp", "-p", path, path + backup}},
 		Undo:  [][]string{{"cp", path + backup, path}, {"rm", path + backup}},
 		Files: []File{{Path: path, Append: fmt.Sprintf("127.0.0.1 %[1]s\n::1 %[1]s\n", f.Names.Name)}}}
+	if f.Names.Hosts.Open {
+		fix.Files[0].Append = "\n" + fix.Files[0].Append
+	}
 	if f.Names.Hosts.Error == "missing" {
 		fix.Steps, fix.Undo = nil, [][]string{{"rm", path}}
 	}

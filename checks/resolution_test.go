@@ -26,7 +26,7 @@ func resolutionSituations() []situation {
 		of(hostsLocalhostWrong,
 			row{"another machine's address", machine("localhost", hosts("10.0.0.9")), says("proven 10.0.0.9", "Line 1 of /etc/hosts", "10.0.0.9")},
 			row{"a wrong line after a right one", machine("localhost", hosts("127.0.0.1", "10.0.0.9")), says("proven 10.0.0.9", "Line 2")},
-			row{"another loopback address, where nothing listens", machine("localhost", hosts("127.0.1.1"), listens("127.0.0.1", 50)), says("proven 127.0.1.1", "127.0.1.1")},
+			row{"another loopback address, where nothing listens", machine("localhost", hosts("127.0.1.1"), listens("127.0.0.1", 50)), says("proven 127.0.0.1 ::1", "127.0.1.1")},
 			row{"the port alone was asked for", machine("62893", hosts("10.0.0.9")), says("remark 127.0.0.1 ::1")},
 			row{"another loopback address, which is served", machine("localhost", hosts("127.0.1.1"), listens("0.0.0.0", 50)), nothing},
 			row{"the usual lines", machine("localhost"), nothing},

@@ -24,7 +24,11 @@ var nameNotResolved = &Check{
 		if !f.Target.Named || f.Target.Literal || len(n.Addresses) > 0 {
 			return nil
 		}
-		return []Finding{{Certainty: Proven, Summary: fmt.Sprintf("The name %s has no address here: a program that asks the system for it gets %q.", n.Name, "Name or service not known"),
+		text := fmt.Sprintf("The name %s has no address here: a program that asks the system for it gets %q.", n.Name, "Name or service not known")
+		if n.Unknown() {
+			text = fmt.Sprintf("The name %s has no address on this machine: only a name server that was not asked could give it one.", n.Name)
+		}
+		return []Finding{{Certainty: Proven, Summary: text,
 			Evidence: []Evidence{{"resolver", n.Name + ": " + n.Error}}, Settle: "getent ahosts " + n.Name}}
 	},
 }
@@ -74,7 +78,7 @@ var noReply = &Check{
 	Needs: []facts.Group{facts.GroupDials},
 	Uses:  []facts.Group{facts.GroupLedger},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout && !d.Late }, StageNone,
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout }, StageNone,
 			"A connection to %s gets no answer at all.", "sudo tcpdump -ni lo host %s and port "+fmt.Sprint(f.Target.Port))
 	},
 }

@@ -142,9 +142,9 @@ func byClient(f *facts.Facts) string {
 	for _, id := range f.Host.As {
 		n, works := 0, 0
 		for _, d := range f.Dials {
-			if d.As == id.UID && slices.Contains(f.Target.Expected(), d.Addr) {
+			if d.As == id.UID && slices.Contains(f.Target.Expected(), d.Addr) && d.Outcome != facts.Skipped {
 				n++
-				if d.Outcome.Works() {
+				if d.Outcome.Works() && (d.Outcome == facts.Deferred || d.Server == nil || d.Server.Accepted) {
 					works++
 				}
 			}
@@ -209,6 +209,9 @@ func notes(f *facts.Facts) []string {
 	} else if n > 0 {
 		out = append(out, fmt.Sprintf("The %s of %d %s hidden from you (%s).", plural(n, "owner", "owners"), n,
 			plural(n, "listener is", "listeners are"), because(f.Absent[facts.GroupOwners])))
+	}
+	if n := f.Namespaces; n != nil && n.Partial != "" && len(n.Found) == 0 {
+		out = append(out, "Not every other network namespace was looked into: "+n.Partial+".")
 	}
 	for _, s := range []*facts.Sockets{f.Sockets, f.Listeners} {
 		if s != nil && s.Partial != "" {

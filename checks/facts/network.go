@@ -16,11 +16,19 @@ type Names struct {
 	Error     string       `json:"error,omitempty"` // why it gives nothing: "not found", "not known here"
 }
 
+// Unknown tells whether the name might resolve all the same: a source that was
+// not asked has the last word.
+func (n *Names) Unknown() bool { return n.Error == UnknownHere }
+
+// UnknownHere is the Error of a name that only a server elsewhere could know.
+const UnknownHere = "not known here"
+
 // HostsFile is what /etc/hosts says about the name.
 type HostsFile struct {
 	Path    string      `json:"path"`
 	Lines   []HostsLine `json:"lines"`
 	Mode    uint32      `json:"mode,omitempty"`  // permission bits
+	Open    bool        `json:"open,omitempty"`  // its last line has no end: what is appended would become part of it
 	Error   string      `json:"error,omitempty"` // "missing", "permission denied"
 	Changed time.Time   `json:"changed,omitzero"`
 }
@@ -104,7 +112,7 @@ type Route struct {
 	Device string     `json:"device,omitempty"`
 	Source netip.Addr `json:"source,omitzero"`
 	Errno  string     `json:"errno,omitempty"` // the lookup itself gave this: "EINVAL" for a blackhole
-	Table  []TableRow `json:"table,omitempty"` // what table local holds for it when the lookup is not local
+	Table  []TableRow `json:"table"`           // what table local holds for it when the lookup is not local; null: not read
 }
 
 // TableRow is one row of table local that covers the address.

@@ -142,11 +142,13 @@ func (l *look) late(ctx context.Context, open []connection) {
 	}
 }
 
-// explained tells whether the counters, or a full queue, account for the
-// silence; what they mean is for the checks to say.
+// explained tells whether the counters account for the silence; what they mean is
+// for the checks to say.
 func (l *look) explained() bool {
 	for _, r := range l.f.Ledger {
-		if r.SYNs > 1 && (r.Delta["InSegs"] < int64(r.SYNs) || r.HalfOpen > 0) || r.Delta["ListenOverflows"] > 0 {
+		// A full queue that moves takes the SYN that is sent again.
+		full := r.Delta["ListenOverflows"] > 0 && l.halted(r.Addr)
+		if r.SYNs > 1 && (r.Delta["InSegs"] < int64(r.SYNs) || r.HalfOpen > 0) || full {
 			return true
 		}
 	}
@@ -157,11 +159,15 @@ func (l *look) explained() bool {
 // this one.
 func (l *look) elsewhere(ctx context.Context) {
 	t := l.f.Target
-	here := l.f.Sockets == nil || slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+	here := l.f.Sockets != nil && slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
 		return s.Network == t.Network && s.Local.Port() == t.Port && (s.State == facts.Listen || s.State == facts.Bound)
 	})
 	switch {
-	case t.Intent == facts.ToBind || here || t.Network != "tcp" || l.own != nil:
+	case t.Intent == facts.ToBind || t.Network != "tcp" || l.own != nil:
+		l.skipped(facts.GroupNamespaces, facts.DidNotNeedTo, "the question is about this one")
+	case l.f.Sockets == nil:
+		l.skipped(facts.GroupNamespaces, facts.CouldNot, "sockets were not seen")
+	case here:
 		l.skipped(facts.GroupNamespaces, facts.DidNotNeedTo, "something is here")
 	case l.sources.namespaces == nil:
 		l.missing(facts.GroupNamespaces, errNotHere)

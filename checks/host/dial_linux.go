@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
@@ -19,8 +20,8 @@ import (
 // What comes later still is noticed: the connection stays open.
 const handshake = 10 * time.Millisecond
 
-// asUser runs do on a thread that is the user, as the kernel sees it: uid, gid,
-// groups and, since they go with uid 0, capabilities. Raw system calls on
+// asUser runs do on a thread that is the user, as the kernel sees it: uid and
+// primary gid, no other groups, and no capabilities, since they go with uid 0. Raw system calls on
 // purpose: Go's own would change every thread. The thread is never unlocked,
 // so the runtime ends it together with the goroutine.
 func asUser(uid uint32, do func()) error {
@@ -60,7 +61,9 @@ type probe struct {
 	begin time.Time
 	fact  facts.Dial
 	bound func(port uint16) // called with the source port before the SYN leaves
-	diag  *sockdiag.Client  // opened at the first look at the server's side
+	to    netip.AddrPort
+	over  bool             // how the connect ended is known: SO_ERROR says it once
+	diag  *sockdiag.Client // opened at the first look at the server's side
 }
 
 // dial connects and waits for the handshake, no longer.
@@ -85,7 +88,7 @@ func (p *probe) open(to netip.AddrPort) {
 	if to.Addr().Is6() {
 		family, any = unix.AF_INET6, &unix.SockaddrInet6{}
 	}
-	p.begin = time.Now()
+	p.begin, p.to = time.Now(), to
 	for range 4 {
 		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -156,6 +159,7 @@ func (p *probe) poll(limit time.Duration) {
 // done writes down how the connect ended.
 func (p *probe) done(err error) {
 	d := &p.fact
+	p.over = true
 	d.ElapsedMS = millis(time.Since(p.begin))
 	d.Errno = errnoName(err)
 	if p.fd >= 0 {
@@ -190,7 +194,7 @@ func (p *probe) done(err error) {
 // Fact is the dial as it stands: a connection that came up after the wait
 // withdraws what was thought of its silence.
 func (p *probe) Fact() facts.Dial {
-	if p.fact.Outcome == facts.Timeout && p.fd >= 0 {
+	if p.fact.Outcome == facts.Timeout && p.fd >= 0 && !p.over {
 		p.poll(0)
 		p.fact.Late = p.fact.Outcome.Works()
 		if p.fact.Outcome == facts.Timeout {
@@ -212,8 +216,7 @@ func (p *probe) Accepted() bool {
 		p.diag = c
 	}
 	c := p.diag
-	to := netip.AddrPortFrom(d.Addr, p.remote().Port())
-	s, err := c.Pair(to, d.From)
+	s, err := c.Pair(p.to, d.From)
 	if err == nil && s == nil {
 		// Something rewrote the connection: only its source port is still ours.
 		var peers []facts.Socket
@@ -222,7 +225,8 @@ func (p *probe) Accepted() bool {
 		}
 	}
 	if err != nil || s == nil {
-		d.Server, d.NoServer = nil, err == nil
+		p.Early(0) // a reset takes the server's side away, too
+		d.Server, d.NoServer = nil, err == nil && d.Closed == ""
 		return true // it may be in another network namespace
 	}
 	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, WaitedMS: millis(time.Since(p.begin))}
@@ -341,31 +345,32 @@ func icmpError(fd int) string {
 
 // bind tries to take the port and gives it back. It never listens, so no client
 // can notice.
-func bind(network string, to netip.AddrPort, uid uint32, reuse bool) facts.Bind {
+func bind(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error) {
 	b := facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}
+	var failed error
 	err := asUser(uid, func() {
-		family := unix.AF_INET
+		family, kind := unix.AF_INET, unix.SOCK_STREAM
 		if to.Addr().Is6() {
 			family = unix.AF_INET6
 		}
-		kind := unix.SOCK_STREAM
 		if network == "udp" {
 			kind = unix.SOCK_DGRAM
 		}
 		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
-		if err == nil {
-			defer unix.Close(fd)
-			if reuse {
-				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-			}
-			err = unix.Bind(fd, sockaddr(to))
+		if err != nil {
+			failed = fmt.Errorf("open a socket: %w", err)
+			return
 		}
-		b.Errno = errnoName(err)
+		defer unix.Close(fd)
+		if reuse {
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		}
+		b.Errno = errnoName(unix.Bind(fd, sockaddr(to)))
 	})
 	if err != nil {
-		b.Errno = errnoName(err)
+		failed = fmt.Errorf("act as uid %d: %w", uid, err)
 	}
-	return b
+	return b, failed
 }
 
 func sockaddr(ap netip.AddrPort) unix.Sockaddr {

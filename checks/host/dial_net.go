@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -22,6 +23,10 @@ type netProbe struct {
 // netDial connects. The user cannot be chosen here: it is always our own.
 func netDial(to netip.AddrPort, uid uint32) connection {
 	p := &netProbe{fact: facts.Dial{Addr: to.Addr(), As: uid}}
+	if own := os.Getuid(); own >= 0 && uint32(own) != uid {
+		p.fact.Outcome, p.fact.Errno = facts.Skipped, "another user cannot be taken here"
+		return p
+	}
 	begin := time.Now()
 	conn, err := net.DialTimeout("tcp", to.String(), time.Second)
 	p.fact.ElapsedMS = millis(time.Since(begin))

@@ -47,9 +47,9 @@ func newMachine(changes ...func(*machine)) *machine {
 			note("namespaces")
 			return &facts.Namespaces{}, nil
 		},
-		bind: func(network string, to netip.AddrPort, uid uint32, reuse bool) facts.Bind {
+		bind: func(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error) {
 			note("bind " + map[bool]string{true: "UDP "}[network == "udp"] + to.Addr().String() + map[bool]string{true: " reusing"}[reuse])
-			return facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}
+			return facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}, nil
 		},
 		dial: func(to netip.AddrPort, uid uint32) connection {
 			note("connect " + to.Addr().String() + map[bool]string{true: " as root"}[uid == 0])

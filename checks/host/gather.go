@@ -26,8 +26,8 @@ const (
 	lateReply = 1300 * time.Millisecond
 	// burst is how many SYNs make a gap that other traffic cannot hide.
 	burst = 32
-	// few is enough where a single loss is a rare thing to look for.
-	few = 8
+	// few is enough where the loss is a rare thing to look for.
+	few = 4
 )
 
 // target runs both rounds.
@@ -171,7 +171,9 @@ func (l *look) lookByConnecting(ctx context.Context) {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}
 	l.expectWhatAnswers()
-	l.ownersOfFarEnds(ctx)
+	if err := guard(func() error { l.ownersOfFarEnds(ctx); return nil }); err != nil {
+		l.missing(facts.GroupOwners, err)
+	}
 	if len(open) == 0 && !l.said(facts.GroupDials) {
 		if ctx.Err() != nil {
 			l.missing(facts.GroupDials, ctx.Err())
@@ -233,7 +235,11 @@ func (l *look) ownersOfFarEnds(ctx context.Context) {
 	}
 	if more, err := l.sources.owners(ctx, ends); err == nil {
 		maps.Copy(l.f.Owners.Holders, more.Holders)
-		l.f.Owners.Processes = append(l.f.Owners.Processes, more.Processes...)
+		for _, p := range more.Processes {
+			if l.f.Owners.Process(p.PID) == nil {
+				l.f.Owners.Processes = append(l.f.Owners.Processes, p)
+			}
+		}
 	}
 }
 
@@ -382,11 +388,16 @@ func (l *look) binds() {
 				continue
 			}
 			for _, reuse := range reuses {
-				l.f.Binds = append(l.f.Binds, l.sources.bind(t.Network, netip.AddrPortFrom(a.Addr, t.Port), as.UID, reuse))
+				b, err := l.sources.bind(t.Network, netip.AddrPortFrom(a.Addr, t.Port), as.UID, reuse)
+				if err != nil {
+					l.missing(facts.GroupBinds, err)
+					continue
+				}
+				l.f.Binds = append(l.f.Binds, b)
 			}
 		}
 	}
-	if l.f.Binds == nil {
+	if l.f.Binds == nil && !l.said(facts.GroupBinds) {
 		l.skipped(facts.GroupBinds, facts.CouldNot, "no address of this machine")
 	}
 }

@@ -50,7 +50,7 @@ type sources struct {
 	owners     func(ctx context.Context, sockets []facts.Socket) (*facts.Owners, error)
 	limits     func(as []facts.Identity) (*facts.Limits, error)
 	namespaces func(ctx context.Context, port uint16) (*facts.Namespaces, error)
-	bind       func(network string, to netip.AddrPort, uid uint32, reuse bool) facts.Bind
+	bind       func(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error)
 	dial       func(to netip.AddrPort, uid uint32) connection
 	ledger     func(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error)
 	capture    func(port uint16, during func(also func(port uint16))) (*facts.Packets, error)
@@ -218,23 +218,21 @@ func proxyVariables(environ []string) *facts.Proxies {
 	return p
 }
 
-// maskURL hides what stands between the scheme and the last @ of the authority.
+// maskURL hides everything between the scheme and the last @: who types a
+// password with a slash in it does not escape it.
 func maskURL(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
 		scheme, rest = "", s
-	}
-	authority, path, _ := strings.Cut(rest, "/")
-	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		authority = "***" + authority[i:]
 	} else {
-		return s
+		scheme += "://"
 	}
-	if ok {
-		authority = scheme + "://" + authority
+	end := len(rest)
+	if i := strings.IndexAny(rest, "?#"); i >= 0 {
+		end = i
 	}
-	if path != "" {
-		authority += "/" + path
+	if i := strings.LastIndexByte(rest[:end], '@'); i >= 0 {
+		return scheme + "***" + rest[i:]
 	}
-	return authority
+	return s
 }

@@ -63,7 +63,9 @@ func TestAPanicIsTheReasonOfItsLook(t *testing.T) {
 		o     Options
 	}{
 		"dial": {facts.GroupDials, func(m *machine) { m.dial = func(netip.AddrPort, uint32) connection { panic("oh") } }, Options{}},
-		"bind": {facts.GroupBinds, func(m *machine) { m.bind = func(string, netip.AddrPort, uint32, bool) facts.Bind { panic("oh") } }, Options{}},
+		"bind": {facts.GroupBinds, func(m *machine) {
+			m.bind = func(string, netip.AddrPort, uint32, bool) (facts.Bind, error) { panic("oh") }
+		}, Options{}},
 		"ledger without capture": {facts.GroupLedger, func(m *machine) {
 			m.sources.ledger = func(netip.AddrPort, uint32, int, func(uint16)) (facts.Ledger, error) { panic("oh") }
 		}, Options{NoCapture: true}},

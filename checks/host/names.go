@@ -43,6 +43,7 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 	hosts, info, err := env.read(n.Hosts.Path)
 	n.Hosts.Lines = resolve.Hosts(hosts, name)
 	n.Hosts.Error = fileError(err)
+	n.Hosts.Open = len(hosts) > 0 && hosts[len(hosts)-1] != '\n'
 	if info != nil {
 		n.Hosts.Mode, n.Hosts.Changed = uint32(info.Mode().Perm()), info.ModTime()
 	}

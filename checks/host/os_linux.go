@@ -154,7 +154,7 @@ func linuxDump(ask func(*sockdiag.Client) ([]facts.Socket, error), fits func(fac
 			return &facts.Sockets{From: "sock_diag", Partial: c.Partial(), Sockets: ss}, nil
 		}
 	}
-	found := &facts.Sockets{From: "/proc/net/tcp", Partial: "accept queue limits, devices and sockets that are bound but do not listen (" + err.Error() + ")", Sockets: []facts.Socket{}}
+	found := &facts.Sockets{From: "/proc/net/tcp", Partial: "accept queue limits, devices, IPV6_V6ONLY and sockets that are bound but do not listen (" + err.Error() + ")", Sockets: []facts.Socket{}}
 	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		f, openErr := os.Open("/proc/net/" + file)
 		if errors.Is(openErr, fs.ErrNotExist) && file != "tcp" {
@@ -231,8 +231,10 @@ func capturePackets(port uint16, during func(also func(port uint16))) (*facts.Pa
 		return nil, err
 	}
 	packets := capture.Conversations(frames, port, ours)
-	packets.Dropped, err = c.Dropped()
-	return packets, err
+	if packets.Dropped, err = c.Dropped(); err != nil {
+		return nil, err
+	}
+	return packets, nil
 }
 
 func loopbackIndex() (int, error) {

@@ -37,7 +37,7 @@ func TestBindAsked(t *testing.T) {
 		{"something listens in one of both families", netip.IPv6Unspecified(), served, true, "EADDRINUSE"},
 		{"not an address of this machine", netip.MustParseAddr("192.0.2.1"), closed, true, "EADDRNOTAVAIL"},
 	} {
-		got := bind("tcp", netip.AddrPortFrom(test.to, test.port), me, test.reuse)
+		got, _ := bind("tcp", netip.AddrPortFrom(test.to, test.port), me, test.reuse)
 		if want := (facts.Bind{Addr: test.to, As: me, ReuseAddr: test.reuse, Errno: test.want}); got != want {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, want)
 		}
@@ -122,7 +122,7 @@ func TestProbeLeavesNothingOnTheServersPort(t *testing.T) {
 					t.Errorf("left: %+v", left)
 				}
 				// The next server needs no SO_REUSEADDR.
-				if b := bind("tcp", netip.AddrPortFrom(a, served), uint32(os.Geteuid()), false); b.Errno != "" {
+				if b, err := bind("tcp", netip.AddrPortFrom(a, served), uint32(os.Geteuid()), false); err != nil || b.Errno != "" {
 					t.Errorf("bind: %s", b.Errno)
 				}
 			})
@@ -154,7 +154,7 @@ func TestDialAsAnotherUser(t *testing.T) {
 		t.Errorf("SYNs of uid %d ended as %v: %v", nobody, l.Outcomes, err)
 	}
 	for uid, want := range map[uint32]string{0: "", nobody: "EACCES"} {
-		if b := bind("tcp", netip.AddrPortFrom(v4, 80), uid, true); b.Errno != want || b.As != uid {
+		if b, err := bind("tcp", netip.AddrPortFrom(v4, 80), uid, true); err != nil || b.Errno != want || b.As != uid {
 			t.Errorf("bind port 80 as %d: got %+v, want %q", uid, b, want)
 		}
 	}

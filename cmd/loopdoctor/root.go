@@ -142,7 +142,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 		if o.bind {
 			return nil, errors.New("--bind needs a target: the port that a server cannot take")
 		}
-		return []facts.Target{{Raw: "loopback", Network: "tcp", Host: "localhost", Named: true, Intent: facts.Connect}}, nil
+		return []facts.Target{{Raw: "loopback", Network: "tcp", Named: true, Intent: facts.Connect}}, nil
 	}
 	intent := facts.Connect
 	if o.bind {

@@ -156,8 +156,10 @@ func parseURL(s string) (facts.Target, error) {
 		return t, errors.New("it is not a URL: write http://host:port/")
 	}
 	u.Scheme = strings.ToLower(u.Scheme)
-	if _, secret := u.User.Password(); secret {
-		u.User = url.User(u.User.Username())
+	// What could be a secret is not needed to find the service.
+	query := u.RawQuery
+	if u.User != nil || query != "" || u.Fragment != "" {
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
 		s = u.String()
 	}
 	t.Raw = s
@@ -174,7 +176,7 @@ func parseURL(s string) (facts.Target, error) {
 		if port == "" {
 			return t, fmt.Errorf("the port is missing: write %s://%s:3000", u.Scheme, u.Host)
 		}
-		if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		if strings.Trim(u.Path, "/") != "" || query != "" {
 			return t, fmt.Errorf("%s:// takes a host and a port, nothing more", u.Scheme)
 		}
 		return t, parsePort(&t, port)

@@ -22,15 +22,15 @@ func TestParseTarget(t *testing.T) {
 		"postgresql":                         {Network: "tcp", Host: "localhost", Port: 5432},
 		"localhost:https":                    {Network: "tcp", Host: "localhost", Port: 443, Named: true},
 		"http://localhost":                   {Network: "tcp", Host: "localhost", Port: 80, Named: true, URL: "http://localhost"},
-		"HTTPS://[::1]/a?b=c":                {Network: "tcp", Host: "::1", Port: 443, Named: true, Literal: true, URL: "https://[::1]/a?b=c"},
+		"HTTPS://[::1]/a?b=c":                {Raw: "https://[::1]/a", Network: "tcp", Host: "::1", Port: 443, Named: true, Literal: true, URL: "https://[::1]/a"},
 		"http://localhost:5173/x":            {Network: "tcp", Host: "localhost", Port: 5173, Named: true, URL: "http://localhost:5173/x"},
 		"ws://localhost:5173/":               {Network: "tcp", Host: "localhost", Port: 5173, Named: true},
 		"wss://localhost/":                   {Network: "tcp", Host: "localhost", Port: 443, Named: true},
 		"udp://127.0.0.1:53":                 {Network: "udp", Host: "127.0.0.1", Port: 53, Named: true, Literal: true},
 		"tcp://localhost:53":                 {Network: "tcp", Host: "localhost", Port: 53, Named: true},
 		"postgresql://localhost/db":          {Network: "tcp", Host: "localhost", Port: 5432, Named: true},
-		"http://me:secret@localhost:8080/":   {Raw: "http://me@localhost:8080/", Network: "tcp", Host: "localhost", Port: 8080, Named: true, URL: "http://me@localhost:8080/"},
-		"postgresql://me:secret@localhost/x": {Raw: "postgresql://me@localhost/x", Network: "tcp", Host: "localhost", Port: 5432, Named: true},
+		"http://me:secret@localhost:8080/":   {Raw: "http://localhost:8080/", Network: "tcp", Host: "localhost", Port: 8080, Named: true, URL: "http://localhost:8080/"},
+		"postgresql://me:secret@localhost/x": {Raw: "postgresql://localhost/x", Network: "tcp", Host: "localhost", Port: 5432, Named: true},
 	} {
 		if want.Raw == "" {
 			want.Raw = in

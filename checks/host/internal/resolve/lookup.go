@@ -12,7 +12,7 @@ import (
 // Why a name has no address, as [facts.Names] says it.
 const (
 	ErrNotFound = "not found"
-	ErrUnknown  = "not known here" // a source that would be asked was not asked
+	ErrUnknown  = facts.UnknownHere // a source that would be asked was not asked
 )
 
 // NoAnswer is the error of a name server that said nothing in the time it was

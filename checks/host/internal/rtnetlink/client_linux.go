@@ -89,9 +89,8 @@ func (c *Client) Route(to netip.Addr, uid uint32, proto uint8, dport uint16) fac
 	return answer
 }
 
-// localRows returns the rows of table local that cover the address; nil if
-// they cannot be had, which the caller sees no other way, as they only
-// illustrate the answer.
+// localRows returns the rows of table local that cover the address; nil if they
+// cannot be had, which is not the same as none.
 func (c *Client) localRows(to netip.Addr) []facts.TableRow {
 	ask := make([]byte, routeLen)
 	ask[0] = family(to)
