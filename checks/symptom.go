@@ -26,7 +26,7 @@ var nameNotResolved = &Check{
 		}
 		text := fmt.Sprintf("The name %s has no address here: a program that asks the system for it gets %q.", n.Name, "Name or service not known")
 		if n.Unknown() {
-			text = fmt.Sprintf("The name %s has no address on this machine: only a name server that was not asked could give it one.", n.Name)
+			text = fmt.Sprintf("The name %s has no address on this machine; only a name server could give it one, and none has.", n.Name)
 		}
 		return []Finding{{Certainty: Proven, Summary: text,
 			Evidence: []Evidence{{"resolver", n.Name + ": " + n.Error}}, Settle: "getent ahosts " + n.Name}}
