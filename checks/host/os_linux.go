@@ -31,7 +31,7 @@ var here = sources{
 	sockets:    linuxSockets,
 	listeners:  linuxListeners,
 	owners: func(ctx context.Context, ss []facts.Socket) (*facts.Owners, error) {
-		return process.Owners(ctx, ss, process.Options{})
+		return process.Owners(ctx, ss)
 	},
 	limits:     linuxLimits,
 	namespaces: netns.Find,

@@ -224,7 +224,7 @@ func owned(ctx context.Context, found []*space, port uint16) []facts.Namespace {
 		sockets = append(sockets, s.listeners...)
 		pids = append(pids, s.pids...)
 	}
-	owners, err := process.Owners(ctx, sockets, process.Options{First: pids})
+	owners, err := process.Owners(ctx, sockets, pids...)
 	if err != nil {
 		owners = &facts.Owners{}
 	}

@@ -54,7 +54,7 @@ func BenchmarkOwners(b *testing.B) {
 	}
 	b.Run("loopdoctor", func(b *testing.B) {
 		for b.Loop() {
-			if o, err := Owners(b.Context(), sockets, Options{}); err != nil || len(o.Processes) == 0 {
+			if o, err := Owners(b.Context(), sockets); err != nil || len(o.Processes) == 0 {
 				b.Fatal(o, err)
 			}
 		}

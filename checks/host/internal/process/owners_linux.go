@@ -16,23 +16,16 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// Options say how Owners looks. The zero value looks at everything.
-type Options struct {
-	Workers int   // goroutines; 0: one for each CPU, four at most
-	First   []int // processes to look into before all others
-	Quick   bool  // stop as soon as each socket has a holder: others may exist
-}
-
-// Owners finds the processes that hold the sockets. Those of the sockets'
-// cgroups are looked into first, then those of the sockets' users, then all
-// others: a listener may be shared by forked workers, by systemd and the
+// Owners finds the processes that hold the sockets. Those named first are looked
+// into first, then those of the sockets' cgroups, then those of the sockets'
+// users, then all others: a listener may be shared by forked workers, by systemd and the
 // service it started, or by a child that its parent left behind, and all of
 // them count. A process whose descriptors may not be read is named by its
 // cgroup if nobody else can be meant.
 //
 // When ctx ends before all were looked into, the result is what was found by
 // then, with Complete false. Sockets without an inode have no owner.
-func Owners(ctx context.Context, sockets []facts.Socket, o Options) (*facts.Owners, error) {
+func Owners(ctx context.Context, sockets []facts.Socket, first ...int) (*facts.Owners, error) {
 	owners := &facts.Owners{Holders: map[uint64][]facts.Holder{}, Complete: true}
 	wanted, uids, ids := map[uint64]bool{}, map[uint32]bool{}, map[uint64]bool{}
 	for _, s := range sockets {
@@ -56,7 +49,7 @@ func Owners(ctx context.Context, sockets []facts.Socket, o Options) (*facts.Owne
 	d := newDescriber()
 	dirs := directories(d.mounts, ids)
 	inCgroup := map[uint64][]int{}
-	first := slices.Clone(o.First)
+	first = slices.Clone(first)
 	for id, dir := range dirs {
 		if pids, ok := members(dir); ok {
 			inCgroup[id] = pids
@@ -64,7 +57,7 @@ func Owners(ctx context.Context, sockets []facts.Socket, o Options) (*facts.Owne
 		}
 	}
 
-	s := &scanner{proc: proc, wanted: wanted, workers: o.Workers, held: map[uint64]map[int]int{}, whole: true}
+	s := &scanner{proc: proc, wanted: wanted, held: map[uint64]map[int]int{}, whole: true}
 	done := map[int]bool{}
 	todo := func(pids []int) []int {
 		return slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
@@ -74,22 +67,15 @@ func Owners(ctx context.Context, sockets []facts.Socket, o Options) (*facts.Owne
 		})
 	}
 	s.scan(ctx, todo(first))
-	if enough := o.Quick && len(s.held) == len(wanted); !enough {
-		pids, err := PIDs()
-		if err != nil {
-			return nil, fmt.Errorf("find owners: %w", err)
-		}
-		// The uid only orders them: a setuid program has another one than the
-		// sockets it made.
-		same, other := splitByUID(proc, pids, uids)
-		if s.scan(ctx, todo(same)); !o.Quick || len(s.held) < len(wanted) {
-			s.scan(ctx, todo(other))
-		} else {
-			s.whole = false
-		}
-	} else {
-		s.whole = false
+	pids, err := PIDs()
+	if err != nil {
+		return nil, fmt.Errorf("find owners: %w", err)
 	}
+	// The uid only orders them: a setuid program has another one than the
+	// sockets it made.
+	same, other := splitByUID(proc, pids, uids)
+	s.scan(ctx, todo(same))
+	s.scan(ctx, todo(other))
 	if len(s.held) < len(wanted) {
 		s.scanHeadless(ctx)
 	}

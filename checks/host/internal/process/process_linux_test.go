@@ -66,7 +66,7 @@ var helpers = map[string]func(){
 	"owners": func() {
 		var sockets []facts.Socket
 		check(json.NewDecoder(os.Stdin).Decode(&sockets))
-		o, err := Owners(context.Background(), sockets, Options{})
+		o, err := Owners(context.Background(), sockets)
 		check(err)
 		check(json.NewEncoder(os.Stdout).Encode(o))
 	},
@@ -170,7 +170,7 @@ func listener(t *testing.T, port int) facts.Socket {
 
 func owners(t *testing.T, sockets ...facts.Socket) *facts.Owners {
 	t.Helper()
-	o, err := Owners(t.Context(), sockets, Options{})
+	o, err := Owners(t.Context(), sockets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,21 +251,12 @@ func allReadable(t *testing.T) bool {
 	return true
 }
 
-func TestOwnersQuick(t *testing.T) {
-	c := start(t, "listen", nil)
-	s := listener(t, c.number(t))
-	o, err := Owners(t.Context(), []facts.Socket{s}, Options{First: []int{c.pid}, Quick: true})
-	if err != nil || !slices.Equal(pidsOf(o, s), []int{c.pid}) || o.Complete {
-		t.Errorf("got %+v, %v", o, err)
-	}
-}
-
 func TestOwnersNoTime(t *testing.T) {
 	c := start(t, "listen", nil)
 	s := listener(t, c.number(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	o, err := Owners(ctx, []facts.Socket{s}, Options{})
+	o, err := Owners(ctx, []facts.Socket{s})
 	if err != nil || o.Complete || len(o.Processes) != 0 {
 		t.Errorf("got %+v, %v", o, err)
 	}
@@ -383,7 +374,7 @@ func TestOwnersByCgroup(t *testing.T) {
 	if walk(top, ids, walked); walked[s.Cgroup] != dir {
 		t.Errorf("by walking: %v", walked)
 	}
-	o, err := Owners(t.Context(), []facts.Socket{s}, Options{Quick: true})
+	o, err := Owners(t.Context(), []facts.Socket{s})
 	if err != nil || !slices.Equal(pidsOf(o, s), []int{c.pid}) || o.Holders[s.Inode][0].Attribution != facts.ByDescriptor {
 		t.Errorf("root: %+v, %v", o, err)
 	}

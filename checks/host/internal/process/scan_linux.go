@@ -19,9 +19,8 @@ import (
 // kernel directly: on a machine with thousands of processes os.ReadDir and
 // os.Readlink take three times as long.
 type scanner struct {
-	proc    int             // descriptor of /proc
-	wanted  map[uint64]bool // inodes; only read while workers run
-	workers int
+	proc   int             // descriptor of /proc
+	wanted map[uint64]bool // inodes; only read while workers run
 
 	known atomic.Pointer[[]sighting] // a holder of each socket, once compare has what it needs
 
@@ -50,11 +49,7 @@ func (s *scanner) worker() *worker {
 
 // scan looks into the processes; it stops early when ctx ends.
 func (s *scanner) scan(ctx context.Context, pids []int) {
-	n := s.workers
-	if n <= 0 {
-		n = min(runtime.GOMAXPROCS(0), 4)
-	}
-	n = max(1, min(n, len(pids)/16)) // a goroutine is not worth it for a few
+	n := max(1, min(runtime.GOMAXPROCS(0), 4, len(pids)/16)) // a goroutine is not worth it for a few
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range n {
