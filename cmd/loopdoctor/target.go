@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/report"
 )
 
 // ParseTarget reads what the person asked about: a port (62893 or :62893), a
@@ -20,7 +21,8 @@ import (
 func ParseTarget(s string, intent facts.Intent) (facts.Target, error) {
 	t, err := parseTarget(s)
 	if err != nil {
-		return facts.Target{}, fmt.Errorf("target %q: %w", redact(s), err)
+		// What is quoted of the target as it was typed may be anything.
+		return facts.Target{}, fmt.Errorf("target %q: %s", redact(s), report.Clean(err.Error()))
 	}
 	t.Intent = intent
 	return t, nil

@@ -121,7 +121,7 @@ func TestFindService(t *testing.T) {
 }
 
 func FuzzParseTarget(f *testing.F) {
-	for _, s := range []string{"62893", "localhost:80", "[::1]:80", "[fe80::1%lo]:80", "http://u:p@[::1]:80/?q#f", "udp://0.0.0.0:53", "::1:80", "http", "a:b:c", "http://u:p:q@@h"} {
+	for _, s := range []string{"62893", "localhost:80", "[::1]:80", "[fe80::1%lo]:80", "http://u:p@[::1]:80/?q#f", "udp://0.0.0.0:53", "::1:80", "http", "a:b:c", "http://u:p:q@@h", "[\r", "a\nb:"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
