@@ -55,7 +55,7 @@ func (c counters) parseSNMP6(data []byte) {
 		}
 		name, ok := strings.CutPrefix(f[0], "Ip6")
 		n, err := strconv.ParseInt(f[1], 10, 64)
-		if !ok || err != nil {
+		if !ok || name == "" || err != nil {
 			continue
 		}
 		if name == "OutForwDatagrams" {

@@ -125,6 +125,7 @@ func FuzzCounters(f *testing.F) {
 		f.Add(bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n")))
 	}
 	f.Add([]byte("Tcp:\nTcp:\n"))
+	f.Add([]byte("Ip6 0"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		read := func() (counters, []bool) {
 			c := counters{}
