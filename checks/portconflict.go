@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -323,13 +324,7 @@ func plainBindsLostTo(f *facts.Facts, s facts.Socket) []netip.Addr {
 
 // words is a command line, short.
 func words(p facts.Process) string {
-	s := ""
-	for i, a := range p.Args {
-		if i > 0 {
-			s += " "
-		}
-		s += a
-	}
+	s := strings.Join(p.Args, " ")
 	if len(s) > 120 {
 		s = s[:120] + "…"
 	}

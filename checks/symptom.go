@@ -55,7 +55,7 @@ var unreachable = &Check{
 	Stage: StageRoute,
 	Needs: []facts.Group{facts.GroupDials},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Unreachable || d.Outcome == facts.Failed }, StageNone,
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Unreachable || d.Outcome == facts.Failed },
 			"The kernel finds no way, no source address or no free port to %s: connect() fails with %s.", "ip route get %s")
 	},
 }
@@ -66,7 +66,7 @@ var denied = &Check{
 	Stage: StageRoute,
 	Needs: []facts.Group{facts.GroupDials},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Denied }, StageNone,
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Denied },
 			"The kernel forbids the connection to %s: connect() fails with %s.", "ip route get %s")
 	},
 }
@@ -78,7 +78,7 @@ var noReply = &Check{
 	Needs: []facts.Group{facts.GroupDials},
 	Uses:  []facts.Group{facts.GroupLedger},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout }, StageNone,
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout },
 			"A connection to %s gets no answer at all.", "sudo tcpdump -ni lo host %s and port "+fmt.Sprint(f.Target.Port))
 	},
 }
@@ -90,7 +90,7 @@ var refused = &Check{
 	Needs: []facts.Group{facts.GroupDials},
 	Uses:  []facts.Group{facts.GroupLedger},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Refused }, StageNone,
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Refused },
 			"%s refuses the connection (%s).", "sudo ss -tlnp 'sport = :"+fmt.Sprint(f.Target.Port)+"'")
 	},
 }
@@ -213,7 +213,7 @@ var cannotBind = &Check{
 
 // dialSymptom makes one finding of all expected addresses whose dial fits. The
 // texts take the address and port, then the errno; settle takes the address.
-func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, stage Stage, text, settle string) []Finding {
+func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, text, settle string) []Finding {
 	var fs []Finding
 	for _, d := range f.Dials {
 		if !fits(d) || !slices.Contains(f.Target.Expected(), d.Addr) {
@@ -232,10 +232,7 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, stage Stage, text, 
 		if strings.Contains(try, "%s") {
 			try = fmt.Sprintf(try, d.Addr)
 		}
-		st := stage
-		if s, ok := lostAt(f, d); ok {
-			st = s
-		}
+		st, _ := lostAt(f, d) // none: the check's own
 		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: try,
 			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as uid %d: %s after %.1f ms", at(f, d.Addr), d.As, cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
 	}
