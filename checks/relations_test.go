@@ -231,7 +231,10 @@ func TestChecksBearEmptyFacts(t *testing.T) {
 		empty := &facts.Facts{Target: facts.Target{Network: "tcp", Port: port, Intent: intent, Addresses: []facts.Address{{Addr: v4Loopback, Expected: true}, {Addr: v6Loopback, Expected: true}}},
 			Names: &facts.Names{}, Interfaces: &facts.Interfaces{}, Routes: &facts.Routes{Lookups: []facts.Route{{To: v4Loopback}}}, Dials: []facts.Dial{{}, {Addr: v4Loopback, Outcome: facts.Connected}},
 			Ledger: []facts.Ledger{{Addr: v4Loopback}}, Packets: &facts.Packets{Conversations: []facts.Conversation{{}}}, Sockets: &facts.Sockets{Sockets: []facts.Socket{{}, {Network: "tcp", State: facts.Listen, Local: addr("127.0.0.1"), Inode: 1}}},
-			Owners: &facts.Owners{Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, Binds: []facts.Bind{{}}, Limits: &facts.Limits{}, Namespaces: &facts.Namespaces{Found: []facts.Namespace{{}}}, Proxies: &facts.Proxies{}, Listeners: &facts.Sockets{}}
+			Owners: &facts.Owners{Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, Binds: []facts.Bind{{}}, Limits: &facts.Limits{}, Namespaces: &facts.Namespaces{Found: []facts.Namespace{{}}}, Proxies: &facts.Proxies{}, Listeners: &facts.Sockets{},
+			Spare: []facts.SparePort{{}}, ReusePort: []facts.Bind{{}}, Candidates: &facts.Candidates{Found: []facts.Candidate{{}}}, Units: &facts.Units{Units: []facts.Unit{{}}},
+			Containers: &facts.Containers{Found: []facts.Container{{}}}, Configs: &facts.Configs{Lines: []facts.ConfigLine{{}}}, UnixSockets: &facts.UnixSockets{Found: []facts.UnixSocket{{}}},
+			Environment: &facts.Environment{Variables: []facts.Variable{{}}}}
 		for _, g := range facts.Groups() {
 			if !empty.Has(g) {
 				t.Errorf("%s is missing from this test", g)

@@ -38,12 +38,22 @@ const (
 	GroupNamespaces Group = "namespaces" // listeners in other network namespaces
 	GroupProxies    Group = "proxies"    // proxy variables of the client
 	GroupListeners  Group = "listeners"  // every listener of this machine (run without a target)
+
+	GroupSpare       Group = "spare"        // a free port near by
+	GroupReusePort   Group = "reuseport"    // what bind() with SO_REUSEPORT met
+	GroupCandidates  Group = "candidates"   // processes that have to do with the port and do not listen on it
+	GroupUnits       Group = "units"        // units of the service manager that have to do with it
+	GroupContainers  Group = "containers"   // containers that publish it
+	GroupConfigs     Group = "configs"      // lines of configuration files about it
+	GroupUnixSockets Group = "unix_sockets" // UNIX sockets that may be meant instead
+	GroupEnvironment Group = "environment"  // environment variables of the client that bear on it
 )
 
 // Groups lists every group.
 func Groups() []Group {
 	return []Group{GroupNames, GroupInterfaces, GroupRoutes, GroupDials, GroupLedger, GroupPackets, GroupSockets,
-		GroupOwners, GroupBinds, GroupLimits, GroupNamespaces, GroupProxies, GroupListeners}
+		GroupOwners, GroupBinds, GroupLimits, GroupNamespaces, GroupProxies, GroupListeners,
+		GroupSpare, GroupReusePort, GroupCandidates, GroupUnits, GroupContainers, GroupConfigs, GroupUnixSockets, GroupEnvironment}
 }
 
 // Why tells the two kinds of absence apart: "unknown" never decays to "no".
@@ -86,6 +96,15 @@ type Facts struct {
 	Namespaces *Namespaces `json:"namespaces,omitempty"`
 	Proxies    *Proxies    `json:"proxies,omitempty"`
 	Listeners  *Sockets    `json:"listeners,omitempty"`
+
+	Spare       []SparePort  `json:"spare,omitempty"`
+	ReusePort   []Bind       `json:"reuseport,omitempty"` // with SO_REUSEPORT set; as the listener's user, and as each client
+	Candidates  *Candidates  `json:"candidates,omitempty"`
+	Units       *Units       `json:"units,omitempty"`
+	Containers  *Containers  `json:"containers,omitempty"`
+	Configs     *Configs     `json:"configs,omitempty"`
+	UnixSockets *UnixSockets `json:"unix_sockets,omitempty"`
+	Environment *Environment `json:"environment,omitempty"`
 }
 
 // Has tells whether a group was seen.
@@ -117,6 +136,22 @@ func (f *Facts) Has(g Group) bool {
 		return f.Proxies != nil
 	case GroupListeners:
 		return f.Listeners != nil
+	case GroupSpare:
+		return f.Spare != nil
+	case GroupReusePort:
+		return f.ReusePort != nil
+	case GroupCandidates:
+		return f.Candidates != nil
+	case GroupUnits:
+		return f.Units != nil
+	case GroupContainers:
+		return f.Containers != nil
+	case GroupConfigs:
+		return f.Configs != nil
+	case GroupUnixSockets:
+		return f.UnixSockets != nil
+	case GroupEnvironment:
+		return f.Environment != nil
 	}
 	return false
 }
@@ -153,6 +188,22 @@ func (f *Facts) Only(groups ...Group) *Facts {
 			c.Proxies = f.Proxies
 		case GroupListeners:
 			c.Listeners = f.Listeners
+		case GroupSpare:
+			c.Spare = f.Spare
+		case GroupReusePort:
+			c.ReusePort = f.ReusePort
+		case GroupCandidates:
+			c.Candidates = f.Candidates
+		case GroupUnits:
+			c.Units = f.Units
+		case GroupContainers:
+			c.Containers = f.Containers
+		case GroupConfigs:
+			c.Configs = f.Configs
+		case GroupUnixSockets:
+			c.UnixSockets = f.UnixSockets
+		case GroupEnvironment:
+			c.Environment = f.Environment
 		}
 	}
 	return c
@@ -212,6 +263,19 @@ type Target struct {
 	Literal   bool      `json:"literal"`       // the host is an IP address
 	Wildcard  bool      `json:"wildcard,omitempty"`
 	Addresses []Address `json:"addresses"`
+
+	Error *ClientError `json:"error,omitempty"` // what the client said: --error
+}
+
+// ClientError is the first line of what a client or a server said, and what
+// could be read from it.
+type ClientError struct {
+	Text    string         `json:"text"`              // one line, its secrets masked
+	Client  string         `json:"client,omitempty"`  // who speaks so: "Node", "curl", "Java", "Go" …
+	Errno   string         `json:"errno,omitempty"`   // "ECONNREFUSED"; on Windows "WSAECONNREFUSED"
+	Symptom string         `json:"symptom,omitempty"` // the symptom of that name; empty: one that loopdoctor does not look for
+	Means   string         `json:"means"`             // in a few words, for the report: "the connection is refused"
+	Addr    netip.AddrPort `json:"address,omitzero"`  // the address that it names
 }
 
 // Address is one address of the target.

@@ -254,6 +254,25 @@ type Variable struct {
 	Value string `json:"value"`
 }
 
+// Environment is what the client's environment says about where it connects
+// to, or where it was started: names from a fixed list, secrets masked.
+type Environment struct {
+	From      string     `json:"from"` // "loopdoctor's own", "process 4121"
+	Variables []Variable `json:"variables"`
+}
+
+// Get returns the value of a variable, and whether it is set.
+func (e *Environment) Get(name string) (string, bool) {
+	if e != nil {
+		for _, v := range e.Variables {
+			if v.Name == name {
+				return v.Value, true
+			}
+		}
+	}
+	return "", false
+}
+
 // IsLocalhost tells whether RFC 6761 section 6.3 makes the name mean this
 // machine, or systemd does: localhost, localhost.localdomain and what lies
 // below them.

@@ -77,6 +77,12 @@ func newMachine(changes ...func(*machine)) *machine {
 			during(func(uint16) {})
 			return &facts.Packets{}, nil
 		},
+		candidates:  func(context.Context, *facts.Facts) (*facts.Candidates, error) { return &facts.Candidates{}, nil },
+		units:       func(context.Context, *facts.Facts) (*facts.Units, error) { return &facts.Units{}, nil },
+		containers:  func(context.Context, *facts.Facts) (*facts.Containers, error) { return &facts.Containers{}, nil },
+		configs:     func(context.Context, *facts.Facts) (*facts.Configs, error) { return &facts.Configs{}, nil },
+		unixSockets: func(context.Context, *facts.Facts) (*facts.UnixSockets, error) { return &facts.UnixSockets{}, nil },
+		environment: func(*facts.Facts) (*facts.Environment, error) { return &facts.Environment{}, nil },
 	}
 	for _, c := range changes {
 		c(m)

@@ -84,6 +84,11 @@ func (l *look) settings(ctx context.Context) {
 		get(ctx, l, facts.GroupNames, &f.Names, func() (*facts.Names, error) { return l.names(ctx, name, f.Host.As[0].UID, l.AskDNS) })
 	}
 	f.Proxies = proxyVariables(os.Environ())
+	if l.sources.environment == nil {
+		l.missing(facts.GroupEnvironment, errNotHere)
+	} else {
+		get(ctx, l, facts.GroupEnvironment, &f.Environment, func() (*facts.Environment, error) { return l.sources.environment(f) })
+	}
 }
 
 // loopback is the look without a target: every listener and its owner, and
@@ -167,6 +172,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 		}
 	}
 	l.deeper(ctx, open)
+	l.whereabouts(ctx)
 	for _, c := range open {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}

@@ -54,6 +54,19 @@ type sources struct {
 	dial       func(to netip.AddrPort, uid uint32) connection
 	ledger     func(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error)
 	capture    func(port uint16, during func(also func(port uint16))) (*facts.Packets, error)
+
+	// Where a server may be that does not listen. They read the facts that are
+	// there already and write to none.
+	candidates  func(ctx context.Context, f *facts.Facts) (*facts.Candidates, error)
+	units       func(ctx context.Context, f *facts.Facts) (*facts.Units, error)
+	containers  func(ctx context.Context, f *facts.Facts) (*facts.Containers, error)
+	configs     func(ctx context.Context, f *facts.Facts) (*facts.Configs, error)
+	unixSockets func(ctx context.Context, f *facts.Facts) (*facts.UnixSockets, error)
+	environment func(f *facts.Facts) (*facts.Environment, error)
+
+	// How a server could share the port, or take another.
+	reusePort func(ctx context.Context, f *facts.Facts) ([]facts.Bind, error)
+	spare     func(ctx context.Context, f *facts.Facts) ([]facts.SparePort, error)
 }
 
 // connection is one dial that is kept open until the end of the look.

@@ -1,0 +1,91 @@
+package host
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// whereabouts looks for the server where nothing serves an expected address, and
+// for a way around who holds the port.
+func (l *look) whereabouts(ctx context.Context) {
+	t := l.f.Target
+	held := l.f.Sockets != nil && slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+		return s.Network == t.Network && s.Local.Port() == t.Port && (s.State == facts.Listen || s.State == facts.Bound)
+	})
+	why := ""
+	switch {
+	case t.Port == 0:
+		why = "no target was given"
+	case held:
+		why = "something holds the port"
+	case t.Intent == facts.ToBind:
+		why = "the question is who can bind"
+	}
+	bindFails := slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno != "" })
+
+	// Each writes a field of its own, and l.absent is guarded.
+	var wg sync.WaitGroup
+	search(ctx, l, &wg, facts.GroupCandidates, &l.f.Candidates, l.sources.candidates, why)
+	search(ctx, l, &wg, facts.GroupUnits, &l.f.Units, l.sources.units, why)
+	search(ctx, l, &wg, facts.GroupContainers, &l.f.Containers, l.sources.containers, why)
+	search(ctx, l, &wg, facts.GroupUnixSockets, &l.f.UnixSockets, l.sources.unixSockets, why)
+	search(ctx, l, &wg, facts.GroupConfigs, &l.f.Configs, l.sources.configs, l.noConfigs(held))
+	wg.Wait()
+
+	why = ""
+	switch {
+	case t.Port == 0:
+		why = "no target was given"
+	case !bindFails:
+		why = "nothing is in the way"
+	}
+	search(ctx, l, &wg, facts.GroupSpare, &l.f.Spare, l.sources.spare, why)
+	if why == "" && !held {
+		why = "nothing holds the port"
+	}
+	search(ctx, l, &wg, facts.GroupReusePort, &l.f.ReusePort, l.sources.reusePort, why)
+	wg.Wait()
+}
+
+// noConfigs says why the configuration of servers is of no interest; empty where
+// it is: nothing listens, or what listens does not serve an address of the target,
+// or serves more than loopback.
+func (l *look) noConfigs(held bool) string {
+	t := l.f.Target
+	switch {
+	case t.Port == 0:
+		return "no target was given"
+	case !held && t.Intent == facts.ToBind:
+		return "the question is who can bind"
+	case !held:
+		return ""
+	}
+	for _, a := range t.Addresses {
+		if t.Intent == facts.Connect && len(l.listening(a.Addr)) == 0 {
+			return ""
+		}
+	}
+	exposed := slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+		return s.State == facts.Listen && s.Local.Port() == t.Port && !s.Local.Addr().Unmap().IsLoopback()
+	})
+	others := l.f.Interfaces != nil && slices.ContainsFunc(l.f.Interfaces.Others, func(i facts.Interface) bool { return len(i.Addresses) > 0 })
+	if exposed && others {
+		return ""
+	}
+	return "the listener serves what it should"
+}
+
+// search runs one of these looks beside the others, unless there is a reason not to.
+func search[T any](ctx context.Context, l *look, wg *sync.WaitGroup, g facts.Group, into *T, do func(context.Context, *facts.Facts) (T, error), why string) {
+	switch {
+	case why != "":
+		l.skipped(g, facts.DidNotNeedTo, why)
+	case do == nil:
+		l.missing(g, errNotHere)
+	default:
+		wg.Go(func() { get(ctx, l, g, into, func() (T, error) { return do(ctx, l.f) }) })
+	}
+}
