@@ -98,7 +98,7 @@ func unixSockets(ctx context.Context, f *facts.Facts) (*facts.UnixSockets, error
 			if h.Attribution != facts.ByDescriptor {
 				continue
 			}
-			if u.PID == 0 {
+			if u.PID <= 1 { // process 1 may hold it for the service that it starts
 				u.PID, u.Program = h.PID, owners.Process(h.PID).Name
 			}
 			for _, s := range tcpListeners(tcp) {
