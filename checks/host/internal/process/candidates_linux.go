@@ -124,7 +124,7 @@ func (s *search) process(pid int, buf []byte) {
 		s.mu.Unlock()
 	}
 	if bytes.Contains(line, port) {
-		c.Names = mentions(Mask(args), s.Port)
+		c.Names = mentions(args, s.Port)
 	}
 	env, err := s.read(name+"/environ", buf)
 	if !s.hidden(err) && bytes.Contains(env, port) && !bystanders[base(args[0])] && !client(args) {

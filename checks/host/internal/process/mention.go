@@ -14,6 +14,12 @@ import (
 // maxQuoted is how much of a place that names the port is quoted, in bytes.
 const maxQuoted = 120
 
+// maxMentions is how many places of one process are told.
+const maxMentions = 4
+
+// maxValue is how long a variable that says where to listen is at most, in bytes.
+const maxValue = 256
+
 // Words of flags and variables. What is named with a word of the second list is
 // where to connect to, whatever else it says: --redis-port, DB_PORT.
 var (
@@ -53,27 +59,32 @@ func words(list string) map[string]bool {
 
 // mentions finds where a command line names the port to listen on: the number
 // as a word of its own, not inside a larger one, and not what only says where
-// to connect to.
+// to connect to. What is quoted is masked.
 func mentions(args []string, port uint16) []facts.Mention {
 	if len(args) == 0 || client(args) {
 		return nil
 	}
 	p := strconv.Itoa(int(port))
 	var ms []facts.Mention
-	for i := 1; i < len(args); i++ {
+	note := func(i int, sure bool) {
+		shown := Mask(args)
+		text := shown[i]
+		if args[i] == p && flagBefore(args, i) != "" {
+			text = shown[i-1] + " " + text
+		}
+		ms = append(ms, facts.Mention{Where: argument(i), Text: quote(text), Sure: sure})
+	}
+	for i := 1; i < len(args) && len(ms) < maxMentions; i++ {
 		a := args[i]
 		switch {
 		case !strings.Contains(a, p):
 		case strings.ContainsAny(a, " \t\n"):
 			if sure, ok := script(a, port); ok {
-				ms = append(ms, facts.Mention{Where: argument(i), Text: quote(a), Sure: sure})
+				note(i, sure)
 			}
 		default:
 			if sure, ok := names(args, i, p); ok {
-				if a == p && flagBefore(args, i) != "" {
-					a = args[i-1] + " " + a
-				}
-				ms = append(ms, facts.Mention{Where: argument(i), Text: quote(a), Sure: sure})
+				note(i, sure)
 			}
 		}
 	}
@@ -195,23 +206,24 @@ func endpoint(value, port string) bool {
 func variable(kv string, port uint16) (facts.Mention, bool) {
 	name, value, ok := strings.Cut(kv, "=")
 	p := strconv.Itoa(int(port))
-	if !ok || !strings.Contains(value, p) || len(name) > 64 || hasWord(name, farWords) {
+	if !ok || !strings.Contains(value, p) || len(name) > 64 || len(value) > maxValue || hasWord(name, farWords) {
 		return facts.Mention{}, false
 	}
-	m := facts.Mention{Where: "environment", Text: quote(Mask([]string{"", kv})[1])}
 	upper := strings.ToUpper(name)
+	sure := false
 	switch {
 	case upper == "PORT":
-		m.Sure = true
-		return m, leading(value) == p
+		sure, ok = true, leading(value) == p
 	case strings.HasSuffix(upper, "_PORT"):
-		m.Sure = hasWord(name, variableWords)
-		return m, leading(value) == p
-	case hasWord(name, listenWords) || hasWord(name, hostWords):
-		m.Sure = hasWord(name, listenWords)
-		return m, endpoint(value, p)
+		sure, ok = hasWord(name, variableWords), leading(value) == p
+	default:
+		sure = hasWord(name, listenWords)
+		ok = (sure || hasWord(name, hostWords)) && endpoint(value, p)
 	}
-	return facts.Mention{}, false
+	if !ok {
+		return facts.Mention{}, false
+	}
+	return facts.Mention{Where: "environment", Text: quote(Mask([]string{"", kv})[1]), Sure: sure}, true
 }
 
 // leading is the number that a value begins with, when what follows it is no
