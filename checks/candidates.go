@@ -143,7 +143,19 @@ func valueSocket(c facts.Candidate) string {
 	return c.Unix[i]
 }
 
-// mentioned says where a candidate names the port.
+// place says where a candidate names the port, without a quotation.
+func place(c facts.Candidate) string {
+	if len(c.Names) == 0 {
+		return ""
+	}
+	if c.Names[0].Where == "environment" {
+		name, _, _ := strings.Cut(c.Names[0].Text, "=")
+		return "its variable " + name
+	}
+	return c.Names[0].Where
+}
+
+// mentioned quotes where a candidate names the port.
 func mentioned(c facts.Candidate) string {
 	var ms []string
 	for _, m := range c.Names {
@@ -206,6 +218,13 @@ func whereabouts(f *facts.Facts) []Evidence {
 		}
 	}
 	return es
+}
+
+// veiled tells whether what a process that names the port listens on cannot be seen.
+func veiled(f *facts.Facts) bool {
+	return f.Candidates != nil && slices.ContainsFunc(f.Candidates.Found, func(c facts.Candidate) bool {
+		return len(c.Names) > 0 && !c.Sockets && !c.Gone
+	})
 }
 
 func unixEvidence(u facts.UnixSocket) Evidence {

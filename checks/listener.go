@@ -36,6 +36,7 @@ var noListener = &Check{
 		}
 		if len(listeners(f)) == 0 {
 			x.Evidence = append(x.Evidence, whereabouts(f)...)
+			x.Settle = cond(veiled(f), "sudo loopdoctor "+at(f, none[0]), "")
 		}
 		return []Finding{x}
 	},

@@ -29,7 +29,7 @@ var slowStart = &Check{
 		}
 		old := age(f, c).Round(time.Second)
 		x := Finding{Affects: abandoned(f), Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)},
-			Summary: fmt.Sprintf("%s was started %s ago and names port %d in %s, but does not listen yet.", who(c.Process), seconds(old), f.Target.Port, mentioned(c)),
+			Summary: fmt.Sprintf("%s was started %s ago and names port %d in %s, but does not listen yet.", who(c.Process), seconds(old), f.Target.Port, place(c)),
 			Fixes: []Fix{{Do: fmt.Sprintf("Wait until it listens: until ss -Htln 'sport = :%d' | grep -q .; do sleep 1; done", f.Target.Port)},
 				{Do: "Let what depends on it wait, too (compose: a healthcheck, and depends_on with condition: service_healthy), rather than sleep for a fixed time."}}}
 		if has(c, f.Target.Port) {
@@ -60,7 +60,7 @@ var portAutoIncremented = &Check{
 		}
 		i := slices.IndexFunc(c.Listens, func(a netip.AddrPort) bool { return a.Port() > f.Target.Port })
 		to := c.Listens[i].Port()
-		why := cond(s == nextPort, "names port "+fmt.Sprint(f.Target.Port)+" in "+mentioned(c), "runs in this project")
+		why := cond(s == nextPort, "names port "+fmt.Sprint(f.Target.Port)+" in "+place(c), "runs in this project")
 		return []Finding{{Affects: abandoned(f), Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)},
 			Summary: fmt.Sprintf("Nothing listens on port %d, but %s %s and listens on %s: you may mean :%d.", f.Target.Port, who(c.Process), why, c.Listens[i], to),
 			Fixes: []Fix{{Do: fmt.Sprintf("Use port %d: http://localhost:%[1]d/.", to)},
@@ -83,9 +83,9 @@ var listensOnAnotherPort = &Check{
 			return nil
 		}
 		return []Finding{{Affects: abandoned(f), Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)},
-			Summary: fmt.Sprintf("%s names port %d in %s, but listens on %s instead.", who(c.Process), f.Target.Port, mentioned(c), holdings(c)),
+			Summary: fmt.Sprintf("%s names port %d in %s, but listens on %s instead.", who(c.Process), f.Target.Port, place(c), holdings(c)),
 			Fixes: []Fix{{Do: fmt.Sprintf("Use the port that it has: %d.", c.Listens[0].Port())},
-				{Do: fmt.Sprintf("Find out what it reads its port from (a configuration file may come before %s), and start it again with port %d.", c.Names[0].Where, f.Target.Port)}}}}
+				{Do: fmt.Sprintf("Find out what it reads its port from (a configuration file, another variable), and start it again with port %d.", f.Target.Port)}}}}
 	},
 }
 
@@ -163,14 +163,19 @@ var unixSocketNotTCP = &Check{
 		if f.UnixSockets != nil {
 			for _, u := range f.UnixSockets.Found {
 				service, usual := strings.CutPrefix(u.About, "usual socket of ")
+				if !usual {
+					service = ""
+				}
 				// Port 9000 is that of many programs besides php-fpm.
 				if oddName(u.Path, f.Target.Port) || service == "php-fpm" || !isFile(u.Path) {
 					continue
 				}
 				x := Finding{Affects: none, Certainty: Inferred, Evidence: []Evidence{unixEvidence(u)}, Fixes: unixFixes(f, service, u.Path),
-					Summary: fmt.Sprintf("Nothing listens on TCP port %d, but a server listens on the UNIX socket %s, %s.", f.Target.Port, u.Path, u.About)}
+					Summary: fmt.Sprintf("Nothing listens on TCP port %d, but a server listens on the UNIX socket %s.", f.Target.Port, u.Path)}
 				if u.PID != 0 {
-					x.Summary = fmt.Sprintf("%s (pid %d) listens on the UNIX socket %s, %s, and not on TCP port %d.", u.Program, u.PID, u.Path, u.About, f.Target.Port)
+					x.Summary = fmt.Sprintf("%s (pid %d) listens on the UNIX socket %s, and not on TCP port %d.", u.Program, u.PID, u.Path, f.Target.Port)
+				} else {
+					x.Settle = "sudo loopdoctor " + at(f, none[0])
 				}
 				if u.PID > 1 && len(u.Listens) == 0 {
 					x.Certainty = Proven
@@ -187,7 +192,7 @@ var unixSocketNotTCP = &Check{
 		}
 		u := c.Unix[slices.IndexFunc(c.Unix, isFile)]
 		return []Finding{{Affects: none, Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)}, Fixes: unixFixes(f, "", u),
-			Summary: fmt.Sprintf("%s names port %d in %s, but listens on the UNIX socket %s and on no TCP port.", who(c.Process), f.Target.Port, mentioned(c), u)}}
+			Summary: fmt.Sprintf("%s names port %d in %s, but listens on the UNIX socket %s and on no TCP port.", who(c.Process), f.Target.Port, place(c), u)}}
 	},
 }
 

@@ -43,7 +43,7 @@ func unixAt(path string) func(*facts.Candidate) {
 }
 func inProject(c *facts.Candidate) { c.InProject, c.Cwd = true, "/home/ann/shop" }
 func toldSo(c *facts.Candidate)    { c.Told = true }
-func veiled(c *facts.Candidate)    { c.Sockets, c.Listens, c.Unix = false, nil, nil }
+func hidden(c *facts.Candidate)    { c.Sockets, c.Listens, c.Unix = false, nil, nil }
 func parentOf(pid int) func(*facts.Candidate) {
 	return func(c *facts.Candidate) { c.ParentOf = pid }
 }
@@ -82,16 +82,16 @@ func startingSituations() []situation {
 	here := "127.0.0.1"
 	return slices.Concat(
 		of(slowStart,
-			row{"a young process names the port and has no socket", nobody(candidate("python3", justNow, argued)), says("inferred "+here, "python3 (pid 70)", "3 s ago", "--port 62893")},
+			row{"a young process names the port and has no socket", nobody(candidate("python3", justNow, argued)), says("inferred "+here, "python3 (pid 70)", "3 s ago", "argument 3")},
 			row{"it may be a bare word", nobody(candidate("python3", justNow, positional)), says("inferred "+here, "argument 2")},
 			row{"it listens by now", nobody(candidate("python3", justNow, argued, on("127.0.0.1:62893"))), says("proven "+here, "does now")},
 			row{"a shell started it", nobody(candidate("sh", justNow, argued, parentOf(71)), candidate("python3", justNow, argued)), says("inferred "+here, "pid 71")},
-			row{"a variable, and nobody else has it", nobody(candidate("node", justNow, environ("PORT=62893"))), says("inferred "+here, "PORT=62893")},
+			row{"a variable, and nobody else has it", nobody(candidate("node", justNow, environ("PORT=62893"))), says("inferred "+here, "its variable PORT")},
 			row{"a variable that two have: it was handed down", nobody(candidate("node", justNow, environ("PORT=62893")), candidate("worker", justNow, environ("PORT=62893"))), nothing},
 			row{"a variable that may mean anything", nobody(candidate("node", justNow, environ("WORKER_PORT=62893"))), nothing},
 			row{"it is old", nobody(candidate("python3", longAgo, argued)), nothing},
 			row{"its age is not known", nobody(candidate("python3", justNow, argued, func(c *facts.Candidate) { c.Started = time.Time{} })), nothing},
-			row{"its sockets cannot be seen", nobody(candidate("python3", justNow, argued, veiled)), nothing},
+			row{"its sockets cannot be seen", nobody(candidate("python3", justNow, argued, hidden)), nothing},
 			row{"it is in the project and listens elsewhere", nobody(candidate("node", justNow, inProject, on("127.0.0.1:5000"))), nothing},
 			row{"it has ended", nobody(candidate("python3", justNow, argued, gone)), nothing},
 			row{"it is started again and again", nobody(candidate("python3", justNow, argued, restarted)), nothing},
@@ -108,8 +108,8 @@ func startingSituations() []situation {
 			row{"one below", nobody(candidate("node", longAgo, inProject, on("127.0.0.1:62892"))), nothing},
 		),
 		of(listensOnAnotherPort,
-			row{"an argument says this port", nobody(candidate("node", longAgo, argued, on("127.0.0.1:5173"))), says("inferred "+here, "node (pid 70)", "--port 62893", "127.0.0.1:5173")},
-			row{"a variable says this port", nobody(candidate("node", longAgo, environ("PORT=62893"), on("127.0.0.1:5173"))), says("inferred "+here, "PORT=62893")},
+			row{"an argument says this port", nobody(candidate("node", longAgo, argued, on("127.0.0.1:5173"))), says("inferred "+here, "node (pid 70)", "argument 3", "127.0.0.1:5173")},
+			row{"a variable says this port", nobody(candidate("node", longAgo, environ("PORT=62893"), on("127.0.0.1:5173"))), says("inferred "+here, "its variable PORT")},
 			row{"a bare word may be where it connects to", nobody(candidate("node", longAgo, positional, on("127.0.0.1:5173"))), nothing},
 			row{"it names both", nobody(candidate("node", longAgo, argued, toldSo, on("127.0.0.1:5173"))), nothing},
 			row{"it is in the project alone", nobody(candidate("node", longAgo, inProject, on("127.0.0.1:5173"))), nothing},
@@ -130,7 +130,7 @@ func startingSituations() []situation {
 			row{"process 1 holds it for a service", nobody(unixListener("/run/docker.sock", "usual socket of docker", "systemd", 1)), says("inferred "+here, "/run/docker.sock")},
 			row{"it is named after the port", nobody(unixListener("/tmp/62893.sock", "named after the port", "gunicorn", 70)), says("proven "+here, "gunicorn (pid 70)", "/tmp/62893.sock")},
 			row{"it is named so, and nobody knows whose it is", nobody(unixListener("/tmp/62893.sock", "named after the port", "", 0)), nothing},
-			row{"of a command line", nobody(candidate("server", longAgo, argued, unixAt("/run/app.sock"))), says("inferred "+here, "/run/app.sock", "--port 62893")},
+			row{"of a command line", nobody(candidate("server", longAgo, argued, unixAt("/run/app.sock"))), says("inferred "+here, "/run/app.sock", "argument 3")},
 			row{"abstract sockets are for the program itself", nobody(candidate("server", longAgo, argued, unixAt("@app"))), nothing},
 			row{"php-fpm is one of many on port 9000", nobody(unixListener("/run/php/php8.2-fpm.sock", "usual socket of php-fpm", "php-fpm8.2", 70)), nothing},
 			row{"there is TCP as well", machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), unixListener("/run/mysqld/mysqld.sock", "usual socket of mysql", "mariadbd", 50)), nothing},
@@ -154,7 +154,7 @@ func TestWhereabouts(t *testing.T) {
 		want   string
 	}{
 		{candidate("python3", longAgo, argued), "python3, pid 70 names the port in argument 3 (--port 62893), and listens on nothing"},
-		{candidate("python3", longAgo, argued, veiled), "what it listens on cannot be seen"},
+		{candidate("python3", longAgo, argued, hidden), "what it listens on cannot be seen"},
 		{candidate("python3", justNow, argued, gone), "has ended meanwhile"},
 		{candidate("node", longAgo, inProject, toldSo, on("127.0.0.1:5173")), "runs in this project (/home/ann/shop), and listens on 127.0.0.1:5173"},
 		{unixListener("/run/php/fpm.sock", "usual socket of php-fpm", "php-fpm", 70), "unix listen /run/php/fpm.sock, usual socket of php-fpm: php-fpm (pid 70)"},
