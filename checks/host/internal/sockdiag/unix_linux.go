@@ -24,7 +24,7 @@ func UnixListeners() ([]UnixListener, error) {
 	if err == nil {
 		return list, nil
 	}
-	f, openErr := os.Open("/proc/net/unix")
+	f, openErr := os.Open("/proc/thread-self/net/unix") // of the thread: the process may have begun in another namespace
 	if openErr != nil {
 		return nil, errors.Join(err, openErr)
 	}

@@ -42,7 +42,7 @@ func TestUnixListeners(t *testing.T) {
 	if got := ours(list); err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q %v, want %q", got, err, want)
 	}
-	f, err := os.Open("/proc/net/unix")
+	f, err := os.Open("/proc/thread-self/net/unix")
 	if err != nil {
 		t.Fatal(err)
 	}
