@@ -34,6 +34,7 @@ func init() {
 		listensOnAnotherPort,
 		portValueNotANumber,
 		unixSocketNotTCP,
+		clientDefaultEndpoint,
 		otherNetworkNamespace,
 		selfConnect,
 		v6OnlyServerV4Client,

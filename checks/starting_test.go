@@ -123,6 +123,14 @@ func startingSituations() []situation {
 			row{"a number with a newline behind it", nobody(candidate("node", longAgo, environ("PORT=62893\r"))), nothing},
 			row{"a socket that was meant to be one", nobody(unixListener("/run/62893.sock", "named after the port", "gunicorn", 70)), nothing},
 		),
+		of(clientDefaultEndpoint,
+			row{"kubectl speaks of 8080", nobody(said(8080, facts.ClientError{Client: "kubectl", Text: "The connection to the server localhost:8080 was refused - did you specify the right host or port?"})), says("inferred "+here, "kubectl has no configuration", "localhost:8080")},
+			row{"with a configuration that leads nowhere", nobody(said(8080, facts.ClientError{Client: "kubectl"}), exported("KUBECONFIG", "/tmp/none")), says("inferred "+here, "KUBECONFIG=/tmp/none")},
+			row{"Helm", nobody(said(8080, facts.ClientError{Client: "Go", Text: "Error: Kubernetes cluster unreachable: Get \"http://localhost:8080/version\""})), says("inferred "+here, "Helm")},
+			row{"kubectl was told where to go", nobody(said(6443, facts.ClientError{Client: "kubectl"})), nothing},
+			row{"curl", nobody(said(8080, facts.ClientError{Client: "curl", Text: "curl: (7)"})), nothing},
+			row{"nobody said anything", nobody(func(f *facts.Facts) { f.Target.Port = 8080 }), nothing},
+		),
 		of(unixSocketNotTCP,
 			row{"the usual socket, and no TCP", nobody(unixListener("/run/mysqld/mysqld.sock", "usual socket of mysql", "mariadbd", 70)), says("proven "+here, "mariadbd (pid 70)", "/run/mysqld/mysqld.sock", "62893")},
 			row{"it has another TCP port", nobody(unixListener("/run/mysqld/mysqld.sock", "usual socket of mysql", "mariadbd", 70, "127.0.0.1:3307")), says("inferred "+here, "mariadbd")},
@@ -136,6 +144,17 @@ func startingSituations() []situation {
 			row{"there is TCP as well", machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), unixListener("/run/mysqld/mysqld.sock", "usual socket of mysql", "mariadbd", 50)), nothing},
 		),
 	)
+}
+
+// said gives the target another port and what a client said of it.
+func said(port uint16, e facts.ClientError) change {
+	return func(f *facts.Facts) { f.Target.Port, f.Target.Error = port, &e }
+}
+
+func exported(name, value string) change {
+	return func(f *facts.Facts) {
+		f.Environment = &facts.Environment{Variables: []facts.Variable{{Name: name, Value: value}}}
+	}
 }
 
 func TestStarting(t *testing.T) { judge(t, startingSituations()) }
