@@ -26,7 +26,7 @@ var (
 	listenWords = words("port ports listen bind urls inspect")
 	hostWords   = words("addr address host hostname server serve http https socket")
 	farWords    = words("to upstream upstreams target backend backends proxy remote dest destination peer peers connect join seed seeds broker brokers forward" +
-		" db database redis valkey mysql mariadb postgres postgresql pg mongo mongodb amqp rabbitmq kafka zookeeper smtp mail ldap elastic elasticsearch es memcached memcache nats mqtt api" +
+		" db database redis valkey mysql mariadb postgres postgresql pg mongo mongodb amqp rabbitmq kafka zookeeper smtp mail ldap elastic elasticsearch es memcached memcache nats mqtt api container" +
 		" tcp service url uri dsn pid")
 )
 

@@ -49,6 +49,7 @@ func TestMentions(t *testing.T) {
 		{"server -n 62893", ""},
 		{"server app-62893.log", ""},
 		{"server --redis-port=62893 --port=80", ""},
+		{"docker-proxy -host-port 80 -container-port 62893", ""},
 		{"server --db.port 62893", ""},
 		{"java -Ddb.port=62893 -jar app.jar", ""},
 		{"caddy reverse-proxy --to 127.0.0.1:62893", ""},
