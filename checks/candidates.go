@@ -32,7 +32,7 @@ const (
 	badValue  story = iota // the value that names the port is no number
 	crashes                // it ends and is started again
 	nextPort               // it names the port, and has one of the next
-	otherPort              // it names the port, and has another one
+	movedPort              // it names the port, and has another one
 	unixOnly               // it names the port, and listens on a UNIX socket
 	starts                 // it names the port, is young, and listens on nothing
 	kinPort                // it runs in the project and has one of the next ports
@@ -86,15 +86,31 @@ func tells(f *facts.Facts, c facts.Candidate) story {
 	case named && above && !c.Told:
 		return nextPort
 	case named && sure && !bare && !c.Told && !has(c, f.Target.Port):
-		return otherPort
+		return movedPort
 	case argument && sure && bare && slices.ContainsFunc(c.Unix, isFile):
 		return unixOnly
-	case named && (bare && c.ParentOf == 0 || has(c, f.Target.Port)) && age(f, c) < startTime:
+	case named && (bare && c.ParentOf == 0 || has(c, f.Target.Port)) && age(f, c) < startTime && !repeats(f, c):
 		return starts
 	case c.InProject && above && !c.Told:
 		return kinPort
 	}
 	return untold
+}
+
+// repeats tells whether the process may be one of a series: a script that starts
+// its server over and over, or a service. Of that only its manager knows whether
+// this is the first time.
+func repeats(f *facts.Facts, c facts.Candidate) bool {
+	loop := slices.ContainsFunc(c.Names, func(m facts.Mention) bool {
+		words := strings.Fields(m.Text)
+		return slices.Contains(words, "while") || slices.Contains(words, "until")
+	})
+	if loop || !strings.HasSuffix(c.Unit, ".service") {
+		return loop
+	}
+	return f.Units == nil || slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool {
+		return u.Name == c.Unit && (u.Restarts > 0 || u.State != "active" && u.State != "activating" || u.Sub == "auto-restart")
+	})
 }
 
 // alone tells whether no other process names the port without being an ancestor.

@@ -19,7 +19,7 @@ var slowStart = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupCandidates},
-	Uses:     []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -50,7 +50,7 @@ var portAutoIncremented = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupCandidates},
-	Uses:     []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -74,12 +74,12 @@ var listensOnAnotherPort = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupCandidates},
-	Uses:     []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
 		c, s := suspect(f)
-		if s != otherPort {
+		if s != movedPort {
 			return nil
 		}
 		return []Finding{{Affects: abandoned(f), Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)},
@@ -95,7 +95,7 @@ var portValueNotANumber = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupCandidates, facts.GroupUnixSockets, facts.GroupConfigs, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupCandidates, facts.GroupUnixSockets, facts.GroupConfigs, facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -152,7 +152,7 @@ var unixSocketNotTCP = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupUnixSockets, facts.GroupCandidates, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupUnixSockets, facts.GroupCandidates, facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {

@@ -10,8 +10,8 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// candidate adds a process, number 70 and up, that was started so long ago.
-func candidate(name string, ago time.Duration, changes ...func(*facts.Candidate)) change {
+// running adds a process, number 70 and up, that was started so long ago.
+func running(name string, ago time.Duration, changes ...func(*facts.Candidate)) change {
 	return func(f *facts.Facts) {
 		if f.Candidates == nil {
 			f.Candidates = &facts.Candidates{Found: []facts.Candidate{}, Complete: true}
@@ -41,11 +41,15 @@ func on(addr string) func(*facts.Candidate) {
 func unixAt(path string) func(*facts.Candidate) {
 	return func(c *facts.Candidate) { c.Unix = append(c.Unix, path) }
 }
-func inProject(c *facts.Candidate) { c.InProject, c.Cwd = true, "/home/ann/shop" }
-func toldSo(c *facts.Candidate)    { c.Told = true }
-func hidden(c *facts.Candidate)    { c.Sockets, c.Listens, c.Unix = false, nil, nil }
+func atHome(c *facts.Candidate) { c.InProject, c.Cwd = true, "/home/ann/shop" }
+func toldSo(c *facts.Candidate) { c.Told = true }
+func hidden(c *facts.Candidate) { c.Sockets, c.Listens, c.Unix = false, nil, nil }
 func parentOf(pid int) func(*facts.Candidate) {
 	return func(c *facts.Candidate) { c.ParentOf = pid }
+}
+func service(c *facts.Candidate) { c.Unit = "shop.service" }
+func ofUnit(u facts.Unit) change {
+	return func(f *facts.Facts) { f.Units = &facts.Units{From: "systemd", Units: []facts.Unit{u}} }
 }
 func gone(c *facts.Candidate)      { c.Gone, c.Sockets = true, false }
 func restarted(c *facts.Candidate) { c.Restarts = 1 }
@@ -82,53 +86,59 @@ func startingSituations() []situation {
 	here := "127.0.0.1"
 	return slices.Concat(
 		of(slowStart,
-			row{"a young process names the port and has no socket", nobody(candidate("python3", justNow, argued)), says("inferred "+here, "python3 (pid 70)", "3 s ago", "argument 3")},
-			row{"it may be a bare word", nobody(candidate("python3", justNow, positional)), says("inferred "+here, "argument 2")},
-			row{"it listens by now", nobody(candidate("python3", justNow, argued, on("127.0.0.1:62893"))), says("proven "+here, "does now")},
-			row{"a shell started it", nobody(candidate("sh", justNow, argued, parentOf(71)), candidate("python3", justNow, argued)), says("inferred "+here, "pid 71")},
-			row{"a variable, and nobody else has it", nobody(candidate("node", justNow, environ("PORT=62893"))), says("inferred "+here, "its variable PORT")},
-			row{"a variable that two have: it was handed down", nobody(candidate("node", justNow, environ("PORT=62893")), candidate("worker", justNow, environ("PORT=62893"))), nothing},
-			row{"a variable that may mean anything", nobody(candidate("node", justNow, environ("WORKER_PORT=62893"))), nothing},
-			row{"it is old", nobody(candidate("python3", longAgo, argued)), nothing},
-			row{"its age is not known", nobody(candidate("python3", justNow, argued, func(c *facts.Candidate) { c.Started = time.Time{} })), nothing},
-			row{"its sockets cannot be seen", nobody(candidate("python3", justNow, argued, hidden)), nothing},
-			row{"it is in the project and listens elsewhere", nobody(candidate("node", justNow, inProject, on("127.0.0.1:5000"))), nothing},
-			row{"it has ended", nobody(candidate("python3", justNow, argued, gone)), nothing},
-			row{"it is started again and again", nobody(candidate("python3", justNow, argued, restarted)), nothing},
-			row{"it is what loopdoctor runs in", nobody(candidate("bash", justNow, argued, func(c *facts.Candidate) { c.Me = true })), nothing},
-			row{"something listens on the port", machine("::1", listens("127.0.0.1", 50), dials("::1", facts.Refused), candidate("python3", justNow, argued)), nothing},
+			row{"a young process names the port and has no socket", nobody(running("python3", justNow, argued)), says("inferred "+here, "python3 (pid 70)", "3 s ago", "argument 3")},
+			row{"it may be a bare word", nobody(running("python3", justNow, positional)), says("inferred "+here, "argument 2")},
+			row{"it listens by now", nobody(running("python3", justNow, argued, on("127.0.0.1:62893"))), says("proven "+here, "does now")},
+			row{"a shell started it", nobody(running("sh", justNow, argued, parentOf(71)), running("python3", justNow, argued)), says("inferred "+here, "pid 71")},
+			row{"a variable, and nobody else has it", nobody(running("node", justNow, environ("PORT=62893"))), says("inferred "+here, "its variable PORT")},
+			row{"a variable that two have: it was handed down", nobody(running("node", justNow, environ("PORT=62893")), running("worker", justNow, environ("PORT=62893"))), nothing},
+			row{"a variable that may mean anything", nobody(running("node", justNow, environ("WORKER_PORT=62893"))), nothing},
+			row{"it is old", nobody(running("python3", longAgo, argued)), nothing},
+			row{"its age is not known", nobody(running("python3", justNow, argued, func(c *facts.Candidate) { c.Started = time.Time{} })), nothing},
+			row{"its sockets cannot be seen", nobody(running("python3", justNow, argued, hidden)), nothing},
+			row{"it is in the project and listens elsewhere", nobody(running("node", justNow, atHome, on("127.0.0.1:5000"))), nothing},
+			row{"it has ended", nobody(running("python3", justNow, argued, gone)), nothing},
+			row{"it is started again and again", nobody(running("python3", justNow, argued, restarted)), nothing},
+			row{"a script starts it over and over", nobody(running("sh", justNow, func(c *facts.Candidate) {
+				c.Names = []facts.Mention{{Where: "argument 2", Text: "while :; do server --port 62893; done", Sure: true}}
+			})), nothing},
+			row{"a service, and nobody knows how often it was started", nobody(running("server", justNow, argued, service)), nothing},
+			row{"a service that was started again", nobody(running("server", justNow, argued, service), ofUnit(facts.Unit{Name: "shop.service", State: "active", Restarts: 3})), nothing},
+			row{"a service that was started once", nobody(running("server", justNow, argued, service), ofUnit(facts.Unit{Name: "shop.service", State: "activating"})), says("inferred "+here, "shop.service")},
+			row{"it is what loopdoctor runs in", nobody(running("bash", justNow, argued, func(c *facts.Candidate) { c.Me = true })), nothing},
+			row{"something listens on the port", machine("::1", listens("127.0.0.1", 50), dials("::1", facts.Refused), running("python3", justNow, argued)), nothing},
 		),
 		of(portAutoIncremented,
-			row{"it names the port and has the next one", nobody(candidate("node", longAgo, argued, on("[::1]:62894"))), says("inferred "+here, "node (pid 70)", "names port 62893", "[::1]:62894", "you may mean :62894")},
-			row{"one of the next ten", nobody(candidate("node", longAgo, argued, on("127.0.0.1:62903"))), says("inferred "+here, ":62903")},
-			row{"in the project", nobody(candidate("node", longAgo, inProject, on("127.0.0.1:62894"))), says("inferred "+here, "runs in this project")},
-			row{"in the project, where it was told to be", nobody(candidate("node", longAgo, inProject, toldSo, on("127.0.0.1:62894"))), nothing},
-			row{"of another project", nobody(candidate("node", longAgo, on("127.0.0.1:62894"))), nothing},
-			row{"the eleventh", nobody(candidate("node", longAgo, inProject, on("127.0.0.1:62904"))), nothing},
-			row{"one below", nobody(candidate("node", longAgo, inProject, on("127.0.0.1:62892"))), nothing},
+			row{"it names the port and has the next one", nobody(running("node", longAgo, argued, on("[::1]:62894"))), says("inferred "+here, "node (pid 70)", "names port 62893", "[::1]:62894", "you may mean :62894")},
+			row{"one of the next ten", nobody(running("node", longAgo, argued, on("127.0.0.1:62903"))), says("inferred "+here, ":62903")},
+			row{"in the project", nobody(running("node", longAgo, atHome, on("127.0.0.1:62894"))), says("inferred "+here, "runs in this project")},
+			row{"in the project, where it was told to be", nobody(running("node", longAgo, atHome, toldSo, on("127.0.0.1:62894"))), nothing},
+			row{"of another project", nobody(running("node", longAgo, on("127.0.0.1:62894"))), nothing},
+			row{"the eleventh", nobody(running("node", longAgo, atHome, on("127.0.0.1:62904"))), nothing},
+			row{"one below", nobody(running("node", longAgo, atHome, on("127.0.0.1:62892"))), nothing},
 		),
 		of(listensOnAnotherPort,
-			row{"an argument says this port", nobody(candidate("node", longAgo, argued, on("127.0.0.1:5173"))), says("inferred "+here, "node (pid 70)", "argument 3", "127.0.0.1:5173")},
-			row{"a variable says this port", nobody(candidate("node", longAgo, environ("PORT=62893"), on("127.0.0.1:5173"))), says("inferred "+here, "its variable PORT")},
-			row{"a bare word may be where it connects to", nobody(candidate("node", longAgo, positional, on("127.0.0.1:5173"))), nothing},
-			row{"it names both", nobody(candidate("node", longAgo, argued, toldSo, on("127.0.0.1:5173"))), nothing},
-			row{"it is in the project alone", nobody(candidate("node", longAgo, inProject, on("127.0.0.1:5173"))), nothing},
+			row{"an argument says this port", nobody(running("node", longAgo, argued, on("127.0.0.1:5173"))), says("inferred "+here, "node (pid 70)", "argument 3", "127.0.0.1:5173")},
+			row{"a variable says this port", nobody(running("node", longAgo, environ("PORT=62893"), on("127.0.0.1:5173"))), says("inferred "+here, "its variable PORT")},
+			row{"a bare word may be where it connects to", nobody(running("node", longAgo, positional, on("127.0.0.1:5173"))), nothing},
+			row{"it names both", nobody(running("node", longAgo, argued, toldSo, on("127.0.0.1:5173"))), nothing},
+			row{"it is in the project alone", nobody(running("node", longAgo, atHome, on("127.0.0.1:5173"))), nothing},
 		),
 		of(portValueNotANumber,
-			row{"a UNIX socket has that name", nobody(candidate("node", longAgo, environ("PORT=62893;"), unixAt("62893;"))), says("proven "+here, "node (pid 70)", `"62893;"`, "UNIX socket of that name")},
-			row{"no socket yet", nobody(candidate("node", longAgo, environ("PORT=http://localhost:62893"))), says("inferred "+here, "http://localhost:62893")},
+			row{"a UNIX socket has that name", nobody(running("node", longAgo, environ("PORT=62893;"), unixAt("62893;"))), says("proven "+here, "node (pid 70)", `"62893;"`, "UNIX socket of that name")},
+			row{"no socket yet", nobody(running("node", longAgo, environ("PORT=http://localhost:62893"))), says("inferred "+here, "http://localhost:62893")},
 			row{"the socket alone", nobody(unixListener("/srv/shop/62893;", "named after the port", "", 0)), says("proven "+here, `"62893;"`)},
 			row{"a line of the project's .env", nobody(configLine(facts.ConfigLine{Program: ".env", File: "/home/ann/shop/.env", Line: 2, Text: "PORT=62893;", Bad: "62893;", Project: true})), says("inferred "+here, "/home/ann/shop/.env", "line 2")},
 			row{"a line about another port", nobody(configLine(facts.ConfigLine{Program: ".env", File: ".env", Line: 2, Text: "PORT=3000;", Bad: "3000;", Project: true})), nothing},
-			row{"a number with a newline behind it", nobody(candidate("node", longAgo, environ("PORT=62893\r"))), nothing},
+			row{"a number with a newline behind it", nobody(running("node", longAgo, environ("PORT=62893\r"))), nothing},
 			row{"a socket that was meant to be one", nobody(unixListener("/run/62893.sock", "named after the port", "gunicorn", 70)), nothing},
 		),
 		of(clientDefaultEndpoint,
-			row{"kubectl speaks of 8080", nobody(said(8080, facts.ClientError{Client: "kubectl", Text: "The connection to the server localhost:8080 was refused - did you specify the right host or port?"})), says("inferred "+here, "kubectl has no configuration", "localhost:8080")},
-			row{"with a configuration that leads nowhere", nobody(said(8080, facts.ClientError{Client: "kubectl"}), exported("KUBECONFIG", "/tmp/none")), says("inferred "+here, "KUBECONFIG=/tmp/none")},
-			row{"Helm", nobody(said(8080, facts.ClientError{Client: "Go", Text: "Error: Kubernetes cluster unreachable: Get \"http://localhost:8080/version\""})), says("inferred "+here, "Helm")},
-			row{"kubectl was told where to go", nobody(said(6443, facts.ClientError{Client: "kubectl"})), nothing},
-			row{"curl", nobody(said(8080, facts.ClientError{Client: "curl", Text: "curl: (7)"})), nothing},
+			row{"kubectl speaks of 8080", nobody(errorOf(8080, facts.ClientError{Client: "kubectl", Text: "The connection to the server localhost:8080 was refused - did you specify the right host or port?"})), says("inferred "+here, "kubectl has no configuration", "localhost:8080")},
+			row{"with a configuration that leads nowhere", nobody(errorOf(8080, facts.ClientError{Client: "kubectl"}), exported("KUBECONFIG", "/tmp/none")), says("inferred "+here, "KUBECONFIG=/tmp/none")},
+			row{"Helm", nobody(errorOf(8080, facts.ClientError{Client: "Go", Text: "Error: Kubernetes cluster unreachable: Get \"http://localhost:8080/version\""})), says("inferred "+here, "Helm")},
+			row{"kubectl was told where to go", nobody(errorOf(6443, facts.ClientError{Client: "kubectl"})), nothing},
+			row{"curl", nobody(errorOf(8080, facts.ClientError{Client: "curl", Text: "curl: (7)"})), nothing},
 			row{"nobody said anything", nobody(func(f *facts.Facts) { f.Target.Port = 8080 }), nothing},
 		),
 		of(unixSocketNotTCP,
@@ -138,16 +148,16 @@ func startingSituations() []situation {
 			row{"process 1 holds it for a service", nobody(unixListener("/run/docker.sock", "usual socket of docker", "systemd", 1)), says("inferred "+here, "/run/docker.sock")},
 			row{"it is named after the port", nobody(unixListener("/tmp/62893.sock", "named after the port", "gunicorn", 70)), says("proven "+here, "gunicorn (pid 70)", "/tmp/62893.sock")},
 			row{"it is named so, and nobody knows whose it is", nobody(unixListener("/tmp/62893.sock", "named after the port", "", 0)), nothing},
-			row{"of a command line", nobody(candidate("server", longAgo, argued, unixAt("/run/app.sock"))), says("inferred "+here, "/run/app.sock", "argument 3")},
-			row{"abstract sockets are for the program itself", nobody(candidate("server", longAgo, argued, unixAt("@app"))), nothing},
+			row{"of a command line", nobody(running("server", longAgo, argued, unixAt("/run/app.sock"))), says("inferred "+here, "/run/app.sock", "argument 3")},
+			row{"abstract sockets are for the program itself", nobody(running("server", longAgo, argued, unixAt("@app"))), nothing},
 			row{"php-fpm is one of many on port 9000", nobody(unixListener("/run/php/php8.2-fpm.sock", "usual socket of php-fpm", "php-fpm8.2", 70)), nothing},
 			row{"there is TCP as well", machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), unixListener("/run/mysqld/mysqld.sock", "usual socket of mysql", "mariadbd", 50)), nothing},
 		),
 	)
 }
 
-// said gives the target another port and what a client said of it.
-func said(port uint16, e facts.ClientError) change {
+// errorOf gives the target another port and what a client said of it.
+func errorOf(port uint16, e facts.ClientError) change {
 	return func(f *facts.Facts) { f.Target.Port, f.Target.Error = port, &e }
 }
 
@@ -162,20 +172,20 @@ func TestStarting(t *testing.T) { judge(t, startingSituations()) }
 // One process is blamed for one thing, and what explains nothing is told by the
 // broader cause.
 func TestWhereabouts(t *testing.T) {
-	expect(t, nobody(candidate("sh", justNow, argued, parentOf(71)), candidate("node", justNow, argued, on("127.0.0.1:62894")), candidate("node", longAgo, inProject, on("127.0.0.1:62895"))),
+	expect(t, nobody(running("sh", justNow, argued, parentOf(71)), running("node", justNow, argued, on("127.0.0.1:62894")), running("node", longAgo, atHome, on("127.0.0.1:62895"))),
 		"broken", "active port-auto-incremented inferred")
-	expect(t, nobody(candidate("node", justNow, environ("PORT=62893;"), unixAt("62893;")), unixListener("62893;", "named after the port", "node", 70)),
+	expect(t, nobody(running("node", justNow, environ("PORT=62893;"), unixAt("62893;")), unixListener("62893;", "named after the port", "node", 70)),
 		"broken", "active port-value-not-a-number proven")
-	expect(t, nobody(candidate("python3", justNow, argued, restarted)), "broken", "active no-listener proven")
+	expect(t, nobody(running("python3", justNow, argued, restarted)), "broken", "active no-listener proven")
 
 	for _, test := range []struct {
 		change change
 		want   string
 	}{
-		{candidate("python3", longAgo, argued), "python3, pid 70 names the port in argument 3 (--port 62893), and listens on nothing"},
-		{candidate("python3", longAgo, argued, hidden), "what it listens on cannot be seen"},
-		{candidate("python3", justNow, argued, gone), "has ended meanwhile"},
-		{candidate("node", longAgo, inProject, toldSo, on("127.0.0.1:5173")), "runs in this project (/home/ann/shop), and listens on 127.0.0.1:5173"},
+		{running("python3", longAgo, argued), "python3, pid 70 names the port in argument 3 (--port 62893), and listens on nothing"},
+		{running("python3", longAgo, argued, hidden), "what it listens on cannot be seen"},
+		{running("python3", justNow, argued, gone), "has ended meanwhile"},
+		{running("node", longAgo, atHome, toldSo, on("127.0.0.1:5173")), "runs in this project (/home/ann/shop), and listens on 127.0.0.1:5173"},
 		{unixListener("/run/php/fpm.sock", "usual socket of php-fpm", "php-fpm", 70), "unix listen /run/php/fpm.sock, usual socket of php-fpm: php-fpm (pid 70)"},
 	} {
 		d := Diagnose(nobody(test.change))
