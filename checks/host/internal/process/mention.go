@@ -41,6 +41,9 @@ var clients = words("curl wget http https xh httpie ab wrk hey siege k6 vegeta t
 	" ss lsof netstat fuser nmap strace ltrace gdb tcpdump tshark wireshark dumpcap ngrep kill pkill pgrep killall loopdoctor sleep find git tmux screen docker docker-compose podman" +
 	" nerdctl kubectl ping dig wait-on wait-for wait-for-it wait-port wait_for_it dockerize ngrok cloudflared localtunnel lt journalctl systemctl sudoedit")
 
+// clientWords are in the names of scripts that do the same: client.py, check_port.sh.
+var clientWords = words("client wait probe check healthcheck ping bench benchmark loadtest")
+
 // bystanders inherit PORT and do not serve: shells, what runs scripts, watchers
 // and agents. On their command line a port counts all the same.
 var bystanders = words("sh bash dash zsh fish ksh ash busybox login su sudo doas env make npm npx yarn pnpm bun concurrently turbo nx foreman honcho overmind direnv nodemon watchexec entr" +
@@ -116,7 +119,7 @@ func script(text string, port uint16) (sure, ok bool) {
 
 // flagBefore is the flag whose value the argument may be.
 func flagBefore(args []string, i int) string {
-	if before := args[i-1]; strings.HasPrefix(before, "-") && !strings.Contains(before, "=") {
+	if before := args[i-1]; strings.HasPrefix(before, "-") && before != "--" && !strings.Contains(before, "=") {
 		return before
 	}
 	return ""
@@ -247,12 +250,16 @@ func leading(value string) string {
 // connects. An interpreter is known by its script.
 func client(args []string) bool {
 	name := base(args[0])
-	if clients[name] {
+	if clients[name] || hasWord(name, clientWords) {
 		return true
 	}
 	switch strings.TrimRight(name, "0123456789.") {
 	case "python", "node", "nodejs", "ruby", "perl", "php", "sh", "bash", "dash", "npx", "sudo", "env":
-		return len(args) > 1 && (clients[base(args[1])] || clients[strings.TrimSuffix(base(args[1]), path.Ext(args[1]))])
+		if len(args) == 1 {
+			return false
+		}
+		script := strings.TrimSuffix(base(args[1]), path.Ext(args[1]))
+		return clients[base(args[1])] || clients[script] || hasWord(script, clientWords)
 	case "nc", "ncat", "netcat": // they serve with -l
 		return !slices.ContainsFunc(args[1:], func(a string) bool { return strings.HasPrefix(a, "-") && strings.Contains(a, "l") })
 	}
