@@ -39,6 +39,9 @@ var here = sources{
 	dial:       dial,
 	ledger:     ledger,
 	capture:    capturePackets,
+
+	candidates:  candidates,
+	unixSockets: unixSockets,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
