@@ -67,6 +67,10 @@ var boundNotListening = &Check{
 			return nil // a UDP socket never listens
 		}
 		for _, s := range pick(f, func(s facts.Socket) bool { return s.State == facts.Bound }) {
+			// Another program listens there: that one is in the way.
+			if slices.ContainsFunc(listeners(f), func(l facts.Socket) bool { return l.Local == s.Local }) {
+				continue
+			}
 			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
 			for _, a := range f.Target.Expected() {
 				if f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) || f.Target.Intent != facts.ToBind && s.Serves(a) && len(serving(f, a)) == 0 {

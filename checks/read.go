@@ -258,14 +258,14 @@ func who(p facts.Process) string {
 }
 
 // somebody is who holds a socket when its process cannot be seen.
-const somebody = "a process of uid"
+const somebody = "a process of "
 
 // holder names what holds a socket, as far as it is known.
 func holder(f *facts.Facts, s facts.Socket) string {
 	ps := f.Owners.Of(s)
 	switch {
 	case len(ps) == 0:
-		return fmt.Sprintf("%s %d", somebody, s.UID)
+		return somebody + user(s.UID, s.User)
 	case len(ps) == 1:
 		return who(ps[0])
 	}
@@ -305,7 +305,7 @@ func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}},
 		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0, Guard: &Process{p.PID, p.Started}}
 	if name == "TERM" {
-		fix.Interrupts = "whatever " + who(p) + " is doing"
+		fix.Interrupts = interrupts(f, p)
 		fix.Risk = startedBy(p)
 	}
 	return fix
@@ -313,7 +313,7 @@ func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 
 // startedBy says whose process it is, before somebody stops it.
 func startedBy(p facts.Process) string {
-	s := "it belongs to " + cond(p.User != "", p.User, fmt.Sprintf("uid %d", p.UID))
+	s := "it belongs to " + cond(p.User != "", p.User, user(p.UID, ""))
 	if p.Cwd != "" {
 		s += " and runs in " + p.Cwd
 	}

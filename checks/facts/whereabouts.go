@@ -125,7 +125,8 @@ type UnixSocket struct {
 	Program string `json:"program,omitempty"`
 }
 
-// SparePort is a free port near the target's: it was bound and given back.
+// SparePort is a port that was bound and given back: a free one near the target's,
+// or, where the target is every address, the target's own on other addresses.
 type SparePort struct {
 	Port  uint16       `json:"port"`
 	As    uint32       `json:"as"`        // by whom it was bound

@@ -39,6 +39,10 @@ var here = sources{
 	dial:       dial,
 	ledger:     ledger,
 	capture:    capturePackets,
+	origins:    process.Origins,
+	userName:   userName,
+	reusePort:  reusePort,
+	spare:      spare,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
