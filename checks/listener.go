@@ -71,7 +71,7 @@ var boundNotListening = &Check{
 			if slices.ContainsFunc(listeners(f), func(l facts.Socket) bool { return l.Local == s.Local }) {
 				continue
 			}
-			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: heldEvidence(f, s)}
 			for _, a := range f.Target.Expected() {
 				if f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) || f.Target.Intent != facts.ToBind && s.Serves(a) && len(serving(f, a)) == 0 {
 					x.Affects = append(x.Affects, a)
@@ -192,7 +192,7 @@ var selfConnect = &Check{
 			if len(listeners(f)) > 0 {
 				continue
 			}
-			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: heldEvidence(f, s)}
 			for _, a := range f.Target.Expected() {
 				if a == s.Local.Addr() || f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) {
 					x.Affects = append(x.Affects, a)

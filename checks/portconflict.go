@@ -17,6 +17,7 @@ var privilegedPort = &Check{
 	Stage:    StageBind,
 	Intent:   facts.ToBind,
 	Needs:    []facts.Group{facts.GroupLimits, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupSpare},
 	Explains: []*Check{cannotBind},
 	Run: func(f *facts.Facts) []Finding {
 		start := f.Limits.UnprivilegedPortStart
@@ -35,7 +36,7 @@ var privilegedPort = &Check{
 		}
 		x.Summary = fmt.Sprintf("Port %d is below %d, and uid %d has no CAP_NET_BIND_SERVICE.", f.Target.Port, start, uid)
 		x.Fixes = []Fix{
-			{Do: fmt.Sprintf("Give your server a port from %d on.", start)},
+			{Do: fmt.Sprintf("Give your server a port from %d on%s.", start, cond(spare(f) != 0, fmt.Sprintf(": %d is free for you", spare(f)), ""))},
 			{Do: fmt.Sprintf("Let every user take ports from %d on.", f.Target.Port), Elevated: true, Lasts: UntilReboot,
 				Steps: [][]string{{"sysctl", "-w", fmt.Sprintf("net.ipv4.ip_unprivileged_port_start=%d", f.Target.Port)}},
 				Undo:  [][]string{{"sysctl", "-w", fmt.Sprintf("net.ipv4.ip_unprivileged_port_start=%d", start)}},

@@ -74,7 +74,7 @@ var lingeringConnectionBlocksBind = &Check{
 			if f.Limits.Ephemeral(f.Target.Port) && !f.Limits.Ephemeral(s.Remote.Port()) {
 				continue // ephemeral-client-holds-port
 			}
-			x := Finding{Affects: bindsLostTo(f, s), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			x := Finding{Affects: bindsLostTo(f, s), Certainty: Proven, Since: since(f, s), Evidence: heldEvidence(f, s)}
 			who := "nobody can take the port until it has gone"
 			if len(x.Affects) == 0 {
 				x.Affects, x.Remark = plainBindsLostTo(f, s), true

@@ -29,8 +29,8 @@ var ephemeralClientHoldsPort = &Check{
 			}
 			x := Finding{Affects: on, Certainty: Inferred, Since: since(f, s),
 				Summary: fmt.Sprintf("%s has an outgoing connection from %s to %s: the kernel gave it port %d as a temporary one.", holder(f, s), s.Local, s.Remote, f.Target.Port),
-				Evidence: []Evidence{socketEvidence(f, s),
-					{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh, f.Target.Port)}},
+				Evidence: append(heldEvidence(f, s),
+					Evidence{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh, f.Target.Port)}),
 				Fixes: append(cutFirst(f, stopHolders(f, s, "Close the connection, and stop %s.")), reservePort(f)...)}
 			// A connection that a dead listener left behind has a temporary port
 			// at its far end.

@@ -306,14 +306,17 @@ func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0, Guard: &Process{p.PID, p.Started}}
 	if name == "TERM" {
 		fix.Interrupts = interrupts(f, p)
-		fix.Risk = startedBy(p)
+		fix.Risk = startedBy(f, p)
 	}
 	return fix
 }
 
-// startedBy says whose process it is, before somebody stops it.
-func startedBy(p facts.Process) string {
-	s := "it belongs to " + cond(p.User != "", p.User, user(p.UID, ""))
+// startedBy warns of what belongs to somebody else, before a person stops it.
+func startedBy(f *facts.Facts, p facts.Process) string {
+	if len(f.Host.As) > 0 && f.Host.As[0].UID == p.UID {
+		return ""
+	}
+	s := "it belongs to " + user(p.UID, p.User)
 	if p.Cwd != "" {
 		s += " and runs in " + p.Cwd
 	}
