@@ -122,11 +122,8 @@ var ideForwarderSquats = &Check{
 			name := forwarderName(p)
 			x := Finding{Affects: on, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Since: p.Started, Evidence: heldEvidence(f, s)}
 			if tunnel(p) {
-				to := ""
-				if spec := forwardOf(p, f.Target.Port); spec != "" {
-					to = " (" + spec + ")"
-				}
-				x.Summary = fmt.Sprintf("%s holds %s for a tunnel%s: %s.", who(p), s.Local, to, name)
+				spec := forwardOf(p, f.Target.Port)
+				x.Summary = fmt.Sprintf("%s holds %s for a tunnel: %s.", who(p), s.Local, cond(spec != "", spec, name))
 				x.Fixes = append(stopHolders(f, s, "End the tunnel, %s."), Fix{Do: "Give the tunnel another local port, and leave this one to your server."})
 			} else {
 				x.Summary = fmt.Sprintf("%s, that is %s, holds %s: it forwards the port from another machine, or serves a part of itself there.", who(p), name, s.Local)
