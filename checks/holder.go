@@ -44,7 +44,7 @@ func origin(p facts.Process) string {
 	if p.Terminal != "" {
 		parts = append(parts, "on "+p.Terminal)
 	}
-	for _, a := range p.Parents {
+	for _, a := range p.Parents[:min(len(p.Parents), 4)] { // the rest is seldom news
 		above = append(above, fmt.Sprintf("%s (%d)", a.Name, a.PID))
 	}
 	if len(above) > 0 {

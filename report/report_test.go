@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
