@@ -66,13 +66,7 @@ func user(uid uint32, name string) string {
 
 // interrupts says what ends together with a process that holds the port.
 func interrupts(f *facts.Facts, p facts.Process) string {
-	var what []string
-	open := pick(f, func(s facts.Socket) bool {
-		return (s.State == facts.Established || s.State == facts.CloseWait) && s.Local != s.Remote && s.Remote.Port() != 0
-	})
-	if n := len(open); n > 0 {
-		what = append(what, fmt.Sprintf("%d open connection%s", n, cond(n == 1, "", "s")))
-	}
+	what := openConnections(f)
 	if n := p.Children; n > 0 {
 		what = append(what, cond(n == 1, "the process that it started", fmt.Sprintf("the %d processes that it started", n)))
 	}
@@ -80,6 +74,17 @@ func interrupts(f *facts.Facts, p facts.Process) string {
 		return "whatever " + who(p) + " is doing"
 	}
 	return list(what)
+}
+
+// openConnections is "3 open connections" to the port, or nothing.
+func openConnections(f *facts.Facts) []string {
+	n := len(pick(f, func(s facts.Socket) bool {
+		return (s.State == facts.Established || s.State == facts.CloseWait) && s.Local != s.Remote && s.Remote.Port() != 0
+	}))
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d open connection%s", n, cond(n == 1, "", "s"))}
 }
 
 // anotherPort is the advice that disturbs nobody.

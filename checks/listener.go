@@ -226,9 +226,10 @@ func stopHolders(f *facts.Facts, s facts.Socket, do string) []Fix {
 		case p.PID == 1:
 			fixes = append(fixes, Fix{Do: "Find the socket unit that listens there (systemctl list-sockets), and stop it."})
 		case p.Container != "":
-			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, "the container of "+who(p)), Interrupts: "everything else in the container"})
+			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, "the container of "+who(p)), Interrupts: list(append(openConnections(f), "everything else in the container"))})
 		case strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@"):
-			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, fmt.Sprintf("the unit of %s (systemctl stop %s)", who(p), p.Unit)), Interrupts: "the service " + p.Unit})
+			manager := cond(strings.HasSuffix(p.From, "systemd user manager"), "systemctl --user", "systemctl")
+			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, fmt.Sprintf("the unit of %s (%s stop %s)", who(p), manager, p.Unit)), Interrupts: list(append(openConnections(f), "the service "+p.Unit))})
 		default:
 			fixes = append(fixes, signal(f, p, "TERM", fmt.Sprintf(do, who(p))))
 		}

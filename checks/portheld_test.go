@@ -233,3 +233,33 @@ func TestWhereAWildcardCouldGoInstead(t *testing.T) {
 		t.Errorf("10.0.0.5 is no good place for a server that clients of this machine look for on 127.0.0.1: first %q", do)
 	}
 }
+
+// A service of the user's own manager is not one of the system's.
+func TestStoppingAService(t *testing.T) {
+	own := func(_ *facts.Socket, p *facts.Process) { p.From = "systemd user manager" }
+	for _, test := range []struct {
+		mark mark
+		want string
+	}{{inUnit("shop.service"), "(systemctl stop shop.service)"}, {func(s *facts.Socket, p *facts.Process) { inUnit("shop.service")(s, p); own(s, p) }, "(systemctl --user stop shop.service)"}} {
+		f := machine("127.0.0.1", toBind, listens("127.0.0.1", 50, test.mark), holds(facts.Established, "127.0.0.1", "127.0.0.1:40001", 50), binds("127.0.0.1", "EADDRINUSE", true))
+		fix := found(t, portHeldByOtherApp, f)[0].Fixes[0]
+		if !strings.Contains(fix.Do, test.want) || fix.Interrupts != "1 open connection and the service shop.service" {
+			t.Errorf("%q, which interrupts %q", fix.Do, fix.Interrupts)
+		}
+	}
+}
+
+// A command line is whatever a program likes.
+func FuzzForwardOf(f *testing.F) {
+	f.Add("ssh -L 62893:localhost:80 web")
+	f.Add("ssh -L")
+	f.Add("ssh -D -L: -L::: - -L62893")
+	f.Add("kubectl port-forward svc/web 62893:80 :")
+	f.Fuzz(func(t *testing.T, line string) {
+		p := facts.Process{Exe: "/usr/bin/ssh", Args: strings.Split(line, " ")}
+		if got := forwardOf(p, port); got != "" && !strings.Contains(line, fmt.Sprint(port)) {
+			t.Errorf("%q", got)
+		}
+		forwarderName(p)
+	})
+}
