@@ -95,6 +95,14 @@ func anotherPort(f *facts.Facts) Fix {
 	return Fix{Do: "Give your server another port."}
 }
 
+// orAnother adds that advice where a port was shown to be free.
+func orAnother(f *facts.Facts, fixes []Fix) []Fix {
+	if f.Target.Intent != facts.ToBind || spare(f) == 0 {
+		return fixes
+	}
+	return append(fixes, anotherPort(f))
+}
+
 // spare is the port near by that was shown to be free; 0 if none was.
 func spare(f *facts.Facts) uint16 {
 	for _, s := range f.Spare {

@@ -58,7 +58,7 @@ var boundNotListening = &Check{
 	Doc:      "a process has taken the port with bind() but never called listen()",
 	Stage:    StageListen,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupBinds, facts.GroupSpare},
 	Explains: []*Check{refused, cannotBind},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -83,7 +83,7 @@ var boundNotListening = &Check{
 			blocks := slices.ContainsFunc(x.Affects, func(a netip.Addr) bool { return bindFails(f, a) })
 			x.Affects = meant(f, x.Affects)
 			x.Summary = fmt.Sprintf("%s has taken %s with bind() but does not listen: clients are refused%s.", holder(f, s), s.Local, cond(blocks, ", and no other server can have the port", ""))
-			x.Fixes = stopHolders(f, s, "Stop %s, then start the server again.")
+			x.Fixes = orAnother(f, stopHolders(f, s, "Stop %s, then start the server again."))
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)

@@ -14,6 +14,7 @@ var timeWaitBlocksBind = &Check{
 	Doc:      "connections of the last run are in TIME_WAIT, and the server does not set SO_REUSEADDR",
 	Stage:    StageBind,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupSpare},
 	Explains: []*Check{cannotBind},
 	Run: func(f *facts.Facts) []Finding {
 		tw := pick(f, func(s facts.Socket) bool { return s.State == facts.TimeWait })
@@ -52,6 +53,7 @@ var timeWaitBlocksBind = &Check{
 				Risk:  "a packet of an old connection that is still on its way could reach a new one; on loopback there is none"},
 			{Do: fmt.Sprintf("Wait %d s, and set SO_REUSEADDR before bind() in the server (Python: allow_reuse_address = True).", (last+999)/1000)},
 		}
+		x.Fixes = orAnother(f, x.Fixes)
 		return []Finding{x}
 	},
 }
@@ -63,7 +65,7 @@ var lingeringConnectionBlocksBind = &Check{
 	Doc:      "a connection of a server that no longer listens still holds the port",
 	Stage:    StageBind,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds, facts.GroupLimits},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupSpare},
 	Explains: []*Check{cannotBind},
 	Run: func(f *facts.Facts) []Finding {
 		if len(pick(f, func(s facts.Socket) bool { return s.State == facts.Listen || s.State == facts.Bound })) > 0 {
@@ -90,6 +92,7 @@ var lingeringConnectionBlocksBind = &Check{
 			if s.Inode == 0 { // no process holds it: it goes by itself
 				x.Fixes = []Fix{cut, {Do: "Wait: the kernel ends it within about a minute (net.ipv4.tcp_fin_timeout)."}}
 			}
+			x.Fixes = orAnother(f, x.Fixes)
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)

@@ -13,7 +13,7 @@ var ephemeralClientHoldsPort = &Check{
 	Doc:      "an outgoing connection was given the port as its own",
 	Stage:    StageBind,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupLimits, facts.GroupBinds},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupSpare},
 	Explains: []*Check{cannotBind},
 	Run: func(f *facts.Facts) []Finding {
 		if len(listeners(f)) > 0 || !f.Limits.Ephemeral(f.Target.Port) {
@@ -31,7 +31,7 @@ var ephemeralClientHoldsPort = &Check{
 				Summary: fmt.Sprintf("%s has an outgoing connection from %s to %s: the kernel gave it port %d as a temporary one.", holder(f, s), s.Local, s.Remote, f.Target.Port),
 				Evidence: append(heldEvidence(f, s),
 					Evidence{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh, f.Target.Port)}),
-				Fixes: append(cutFirst(f, stopHolders(f, s, "Close the connection, and stop %s.")), reservePort(f)...)}
+				Fixes: orAnother(f, append(cutFirst(f, stopHolders(f, s, "Close the connection, and stop %s.")), reservePort(f)...))}
 			// A connection that a dead listener left behind has a temporary port
 			// at its far end.
 			if !f.Limits.Ephemeral(s.Remote.Port()) {
