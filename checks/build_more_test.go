@@ -46,7 +46,7 @@ var nothing []string
 // situations is every row of every table: the material of the tests that hold
 // for all checks alike.
 func situations() []situation {
-	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), resolutionSituations(),
+	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
 		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), startingSituations())
 }
 

@@ -42,6 +42,10 @@ var here = sources{
 
 	candidates:  candidates,
 	unixSockets: unixSockets,
+	origins:     process.Origins,
+	userName:    userName,
+	reusePort:   reusePort,
+	spare:       spare,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
