@@ -275,6 +275,7 @@ type ClientError struct {
 	Errno   string         `json:"errno,omitempty"`   // "ECONNREFUSED"; on Windows "WSAECONNREFUSED"
 	Symptom string         `json:"symptom,omitempty"` // the symptom of that name; empty: one that loopdoctor does not look for
 	Means   string         `json:"means"`             // in a few words, for the report: "the connection is refused"
+	Failed  bool           `json:"failed,omitempty"`  // it got no connection, for a reason that it does not say
 	Addr    netip.AddrPort `json:"address,omitzero"`  // the address that it names
 }
 
