@@ -15,7 +15,8 @@ import (
 )
 
 // Reading is what a text says. Its Text is one line, safe to print, but not
-// masked: a password in it is for the caller to hide.
+// masked: a password in it is for the caller to hide. Its Addr has the port 0
+// if the text names none.
 type Reading struct {
 	facts.ClientError
 	Intent  facts.Intent
@@ -87,7 +88,11 @@ func Read(text string) (Reading, bool) {
 			r.Means = "the UNIX socket " + show(r.Unix) + " cannot be taken"
 		}
 	}
-	if where.addr.IsValid() && r.Port != 0 {
+	// BusyBox names the address of IPv4 alone (libbb/xconnect.c).
+	if busyboxV6.MatchString(t.text) && !where.addr.IsValid() && (where.host == "" || facts.IsLocalhost(where.host)) {
+		where.addr = netip.IPv6Loopback()
+	}
+	if where.addr.IsValid() {
 		r.Addr = netip.AddrPortFrom(where.addr, r.Port)
 	}
 	return r, true
@@ -183,6 +188,7 @@ func merge(p *place, lines []line, t *line) {
 var (
 	binding    = regexp.MustCompile(`(?i)\b(?:listen|listening|bind|binding|bound|server_bind|make_sock|setupListenHandle)\b|start(?:ing)? (?:the |development )?server`)
 	connecting = regexp.MustCompile(`(?i)\b(?:connect|connects|connected|connecting|connection|dial|dialing|fetch|request|establish|upstream|create_connection|getaddrinfo)\b`)
+	busyboxV6  = regexp.MustCompile(`\b(?:wget|nc|telnet): can't connect to remote host: `)
 	udp        = regexp.MustCompile(`(?i)\b(?:dial|read|listen|write) udp\d?\b|\budp://|communications error to|\bdgram\b`)
 )
 

@@ -60,6 +60,7 @@ var texts = []struct{ text, want string }{
 	{"wget: unable to resolve host address ‘localhost’", "wget - name-not-resolved connect localhost - -"},
 	{"Connecting to localhost:62893 (127.0.0.1:62893)\nwget: can't connect to remote host (127.0.0.1): Connection refused", "BusyBox wget ECONNREFUSED refused connect localhost 127.0.0.1 62893"},
 	{"Connecting to localhost:8080 ([::1]:8080)\nwget: can't connect to remote host: Connection refused", "BusyBox wget ECONNREFUSED refused connect localhost ::1 8080"},
+	{"wget: can't connect to remote host: Connection refused", "BusyBox wget ECONNREFUSED refused connect - ::1 -"},
 	{"wget: bad address 'localhost'", "BusyBox wget - name-not-resolved connect localhost - -"},
 	{"wget: server returned error: HTTP/1.1 502 Bad Gateway", "BusyBox wget - - connect - - -"},
 	// Python
@@ -140,7 +141,7 @@ var texts = []struct{ text, want string }{
 	{"error: Uncaught (in promise) TypeError: error sending request for url (http://localhost:8000/): client error (Connect): tcp connect error: Connection refused (os error 111)", "Rust ECONNREFUSED refused connect localhost - 8000"},
 	{"EADDRINUSE: Failed to start server. Is port 1337 in use?\n syscall: \"listen\"", "Bun EADDRINUSE cannot-bind bind - - 1337"},
 	{"error: Unable to connect. Is the computer able to access the url?\n  path: \"http://localhost:3000/\",\n errno: 0,\n  code: \"ConnectionRefused\"", "Bun ECONNREFUSED refused connect localhost - 3000"},
-	{"SocketException: Connection refused (OS Error: Connection refused, errno = 111), address = 127.0.0.1, port = 36323", "Dart ECONNREFUSED refused connect 127.0.0.1 - -"},
+	{"SocketException: Connection refused (OS Error: Connection refused, errno = 111), address = 127.0.0.1, port = 36323", "Dart ECONNREFUSED refused connect 127.0.0.1 127.0.0.1 -"},
 	// PHP
 	{"SQLSTATE[HY000] [2002] Connection refused", "PHP ECONNREFUSED refused connect - - 3306"},
 	{"SQLSTATE[HY000] [2002] Connection refused (Connection: mysql, Host: 127.0.0.1, Port: 33060, Database: app, SQL: select 1)", "PHP ECONNREFUSED refused connect 127.0.0.1 127.0.0.1 33060"},
@@ -204,7 +205,7 @@ var texts = []struct{ text, want string }{
 	{"GET http://localhost:3000/api net::ERR_CONNECTION_REFUSED", "Chrome ECONNREFUSED refused connect localhost - 3000"},
 	{"ERR_CONNECTION_REFUSED", "Chrome ECONNREFUSED refused connect - - -"},
 	{"localhost didn’t send any data.\nERR_EMPTY_RESPONSE", "Chrome - closed-at-once connect localhost - -"},
-	{"127.0.0.1 took too long to respond.\nERR_CONNECTION_TIMED_OUT", "Chrome ETIMEDOUT no-reply connect 127.0.0.1 - -"},
+	{"127.0.0.1 took too long to respond.\nERR_CONNECTION_TIMED_OUT", "Chrome ETIMEDOUT no-reply connect 127.0.0.1 127.0.0.1 -"},
 	{"ERR_ADDRESS_INVALID", "Chrome - - connect - - -"},
 	{"ERR_UNSAFE_PORT", "Chrome - - connect - - -"},
 	{"This site can’t provide a secure connection\nlocalhost sent an invalid response.\nERR_SSL_PROTOCOL_ERROR", "Chrome - - connect - - -"},
