@@ -88,8 +88,9 @@ var v6FirstV4OnlyServer = &Check{
 	Intent: facts.Connect,
 	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNames},
 	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials},
-	// It brings a refusal about only for such a client.
+	// It brings a refusal about only for such a client: one whose error says so.
 	Explains: []*Check{refused},
+	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
 		ns := f.Names.Addresses
 		there := serving(f, v4Loopback)

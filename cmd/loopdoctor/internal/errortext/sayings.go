@@ -14,6 +14,7 @@ type saying struct {
 	intent  facts.Intent // empty: what stands around it tells
 	symptom string       // empty with an errno: the errno and the intent tell
 	means   string
+	answer  bool // it comes after the connection
 	failed  bool // no connection was made, for a reason that is not said
 	weak    bool // another line of the text says more
 }
@@ -80,14 +81,14 @@ const (
 var sayings = []saying{
 	// What comes after the connection.
 	say(`Permission denied \(publickey|password authentication failed|Access denied for user|NOAUTH|authentication failed`,
-		saying{intent: connect, means: "the application answers and refuses the login"}),
-	say(`blocked by CORS policy|CORS error`, saying{intent: connect, means: "the browser withholds the application's answer (CORS)"}),
+		saying{intent: connect, answer: true, means: "the application answers and refuses the login"}),
+	say(`blocked by CORS policy|CORS error`, saying{intent: connect, answer: true, means: "the browser withholds the application's answer (CORS)"}),
 	say(`HTTP/0\.9|ERR_INVALID_HTTP_RESPONSE|HPE_INVALID_|Parse Error: Expected HTTP|BadStatusLine|malformed HTTP response|Invalid HTTP (?:response|version)`,
-		saying{intent: connect, means: "the application's answer is not HTTP"}),
+		saying{intent: connect, answer: true, means: "the application's answer is not HTTP"}),
 	say(`curl: \((?:35|60|58|77|83)\)|ERR_SSL_|ERR_CERT_|SSL_ERROR_|MOZILLA_PKIX|SEC_ERROR_|wrong.version.number|SSL routines|PR_END_OF_FILE_ERROR|SSLHandshakeException|SSLException|ssl\.SSLError|CERTIFICATE_VERIFY_FAILED|certificate (?:has expired|signed by unknown|verify failed)|self.signed certificate|TLS handshake|EPROTO\b|server gave HTTP response to HTTPS client|HTTP request to an HTTPS server|packet length too long|record layer failure|The SSL connection could not be established|InvalidContentType`,
-		saying{intent: connect, means: "the TLS handshake with the application fails"}),
+		saying{intent: connect, answer: true, means: "the TLS handshake with the application fails"}),
 	say(`curl: \(22\)|\bHTTP(?:/[\d.]+)? (?:error:? |status:? |status code:? )?[45]\d\d\b|status(?: |_)?code:? (?:is )?[45]\d\d\b|\b50[234] (?:Bad Gateway|Service (?:Temporarily )?Unavailable|Gateway Time-?out)|server returned error: HTTP`,
-		saying{intent: connect, means: "the application answers with an HTTP error", weak: true}),
+		saying{intent: connect, answer: true, means: "the application answers with an HTTP error", weak: true}),
 
 	// What comes before it.
 	say(`ERR_UNSAFE_PORT|This address is restricted|bad port\b`, saying{intent: connect, means: "the client does not allow itself this port"}),
@@ -111,13 +112,13 @@ var sayings = []saying{
 	say(`ECONNREFUSED|ConnectionRefused|connection (?:was )?refused|actively refused|refused to connect|\bwas refused\b|ERR_CONNECTION_REFUSED|`+number(`111|61|10061`),
 		saying{errno: "ECONNREFUSED", intent: connect}),
 	say(`(?:Operation|Request) timed out after \d+ milliseconds with|Read timed out|ReadTimeout|read timeout|headers timeout|ERR_HTTP_REQUEST_TIMEOUT|Client\.Timeout exceeded while awaiting headers|upstream timed out .* while reading|Receive timed out`,
-		saying{intent: connect, symptom: "not-accepted", means: "no answer comes on the connection"}),
+		saying{intent: connect, answer: true, symptom: "not-accepted", means: "no answer comes on the connection"}),
 	say(`ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|Connect Timeout Error|ConnectTimeout|connection timed out|connect timed out|connection timeout|i/o timeout|Timeout was reached|curl: \(28\)|ERR_(?:CONNECTION_)?TIMED_OUT|connection has timed out|took too long to respond|SocketTimeoutException|TimedOut|operation timed out|timeout expired|:timeout\b|context deadline exceeded|TimeoutError|`+number(`110|60|10060`),
 		saying{errno: "ETIMEDOUT", intent: connect}),
 	say(`ECONNRESET|ConnectionReset|connection (?:was )?reset|forcibly closed by the remote|ERR_CONNECTION_RESET|upstream prematurely closed|`+number(`104|54|10054`),
-		saying{errno: "ECONNRESET", intent: connect}),
+		saying{errno: "ECONNRESET", intent: connect, answer: true}),
 	say(`Empty reply from server|socket hang up|RemoteDisconnected|Remote end closed connection|No data received|ERR_EMPTY_RESPONSE|ERR_CONNECTION_CLOSED|didn't send any data|unexpected end of file from server|Server disconnected|failed to respond|response ended prematurely|other side closed|end of file reached|unexpectedly dropped the connection|closed the connection unexpectedly|error getting response|:\s(?:unexpected )?EOF\b`,
-		saying{intent: connect, symptom: "closed-at-once", means: "the server closes the connection without an answer"}),
+		saying{intent: connect, answer: true, symptom: "closed-at-once", means: "the server closes the connection without an answer"}),
 	say(`EHOSTUNREACH|no route to host|ERR_ADDRESS_UNREACHABLE|HostUnreachable|`+number(`113|65|10065`), saying{errno: "EHOSTUNREACH", intent: connect}),
 	say(`ENETUNREACH|network is unreachable|NetworkUnreachable|`+number(`101|51|10051`), saying{errno: "ENETUNREACH", intent: connect}),
 	say(`ERR_NETWORK_ACCESS_DENIED|ERR_BLOCKED_BY_`, saying{intent: connect, symptom: "denied", means: "the connection is forbidden"}),
