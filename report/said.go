@@ -21,13 +21,10 @@ func said(f *facts.Facts, d *checks.Diagnosis) *ClientError {
 // metSame is nil where loopdoctor cannot tell: what an application answers shows
 // to who asks it, and loopdoctor sends no request.
 func metSame(e *facts.ClientError, d *checks.Diagnosis) *bool {
-	same := false
 	if d == nil {
 		return nil
 	}
-	for _, s := range d.Symptoms {
-		same = same || e.Fits(name(s.Finding))
-	}
+	same := sameSymptom(e, d) != ""
 	if !same && (d.Verdict == checks.Unknown || e.Symptom == "" && !e.Failed || e.Answer && d.Verdict == checks.Works) {
 		return nil
 	}
@@ -60,6 +57,8 @@ func saidNote(f *facts.Facts, d *checks.Diagnosis) string {
 func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 	same := metSame(e, d)
 	switch {
+	case same != nil && *same && e.Failed:
+		return "loopdoctor makes none either: " + sameSymptom(e, d) + "."
 	case same != nil && *same:
 		return "loopdoctor meets the same."
 	case d == nil || d.Verdict == checks.Unknown:
@@ -80,6 +79,16 @@ func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 		return "loopdoctor connects: your client may meet what the first note is about, or it has healed since."
 	}
 	return "loopdoctor connects: it has healed since, or your client runs elsewhere, as somebody else or through a proxy."
+}
+
+// sameSymptom is the first symptom that is what the client met, in words.
+func sameSymptom(e *facts.ClientError, d *checks.Diagnosis) string {
+	for _, s := range d.Symptoms {
+		if e.Fits(name(s.Finding)) {
+			return s.Check.Doc
+		}
+	}
+	return ""
 }
 
 // concerns tells whether a remark is about what the client met.

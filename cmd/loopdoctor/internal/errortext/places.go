@@ -253,7 +253,10 @@ func address(s string) (netip.Addr, bool) {
 
 func portOf(s string) (uint16, bool) {
 	n, err := strconv.ParseUint(s, 10, 16)
-	return uint16(n), err == nil && n > 0
+	if err != nil {
+		return 0, false
+	}
+	return uint16(n), n > 0
 }
 
 // endpoint reads host:port, [::1]:3000, or a host alone.
