@@ -70,6 +70,9 @@ func saidTarget(text string, args []string, bind bool) (facts.Target, error) {
 		}
 		return facts.Target{}, fmt.Errorf("--error says that %s, but names no port: give it as well, as in loopdoctor --error '…' 3000", e.Means)
 	}
+	if r.Usual && len(args) == 0 && r.Unix == "" {
+		e.Means += fmt.Sprintf(" (at a port that it does not name: %d is the usual one)", r.Port)
+	}
 	if r.Network == "udp" {
 		where = "udp://" + where
 	}
@@ -98,7 +101,7 @@ func about(t facts.Target, e facts.ClientError) facts.Target {
 // contradicts tells whether the text and the target cannot both be right. A port
 // that was guessed gives way, and localhost may be any loopback address.
 func contradicts(r errortext.Reading, t facts.Target) bool {
-	if r.Port != 0 && !r.Guessed && r.Port != t.Port {
+	if r.Port != 0 && !r.Guessed && !r.Usual && r.Port != t.Port {
 		return true
 	}
 	if !t.Named || r.Host == "" || strings.EqualFold(r.Host, t.Host) {

@@ -23,7 +23,8 @@ type Reading struct {
 	Network string // "tcp" or "udp"
 	Host    string // a name or an address; empty: the text names none, or several
 	Port    uint16 // 0: the text names none
-	Guessed bool   // the port stands in another line than the error, or is the usual one of the service
+	Guessed bool   // the port stands in another line than the error
+	Usual   bool   // the text names no port: it is the usual one of the service
 	Unix    string // path of the UNIX socket that was used instead
 }
 
@@ -77,10 +78,11 @@ func Read(text string) (Reading, bool) {
 		}
 	}
 	r.Host, r.Port, r.Unix = where.host, where.port, where.unix
+	r.Guessed = guessed
 	if r.Port == 0 {
-		r.Port, guessed = usualPort(t.text, where.unix), true
+		r.Port = usualPort(t.text, where.unix)
+		r.Usual = r.Port != 0
 	}
-	r.Guessed = guessed && r.Port != 0
 	if r.Unix != "" {
 		r.Symptom, r.Failed, r.Answer = "", false, false
 		r.Errno = cmp.Or(r.Errno, fileErrno(t.text))

@@ -98,15 +98,15 @@ func TestPasted(t *testing.T) {
 	}
 }
 
-// The port of another line, or the usual one, is a guess.
+// The port of another line is a guess, and so is the usual one.
 func TestGuessed(t *testing.T) {
 	for text, want := range map[string]bool{
 		"connect ECONNREFUSED ::1:3000":                                                        false,
 		"SQLSTATE[HY000] [2002] Connection refused":                                            true,
 		"ConnectionRefusedError: [Errno 111] Connection refused\n  url: http://localhost:3000": true,
 	} {
-		if r, _ := Read(text); r.Guessed != want || r.Port == 0 {
-			t.Errorf("%q: port %d, guessed %v", text, r.Port, r.Guessed)
+		if r, _ := Read(text); (r.Guessed || r.Usual) != want || r.Guessed && r.Usual || r.Port == 0 {
+			t.Errorf("%q: port %d, guessed %v, usual %v", text, r.Port, r.Guessed, r.Usual)
 		}
 	}
 }
