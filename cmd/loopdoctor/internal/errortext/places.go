@@ -68,14 +68,15 @@ var patterns = []pattern{
 	at(`connect to \[?(?P<addr>` + v4 + `|` + v6 + `)\]?:` + dig + ` \((?P<host>` + name + `)(?::\d+)?\) failed`),
 	// Docker: failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp
 	at(`host port (?:for )?(?P<end>` + v4 + `:\d+)`),
-	at(`Cannot connect to host (?P<host>` + name + `):` + dig),       // aiohttp
-	at(`host='(?P<host>[^']+)', port=` + dig),                        // urllib3
-	at(`\(['"](?P<host>[^'"]*)['"], ` + dig),                         // Python's address tuple
-	at(`for "(?P<host>[^"]+)" port ` + dig),                          // Ruby
-	at(`Host: (?P<host>[^,\s]+), Port: ` + dig),                      // Laravel
-	at(`server on '(?P<end>[^']+)'`),                                 // mysql
-	at(`(?:to|host|on) (?P<host>[\w.:\[\]-]+)(?: on)? port ` + dig),  // curl, ssh
-	at(`\bport,\s*` + dig + `.*\bip,\s*\{(?P<tuple>\d+(?:,\d+){3})`), // Erlang
+	at(`Cannot connect to host (?P<host>` + name + `):` + dig),                         // aiohttp
+	at(`host='(?P<host>[^']+)', port=` + dig),                                          // urllib3
+	at(`\(['"](?P<host>[^'"]*)['"], ` + dig),                                           // Python's address tuple
+	at(`for "(?P<host>[^"]+)" port ` + dig),                                            // Ruby
+	at(`Host: (?P<host>[^,\s]+), Port: ` + dig),                                        // Laravel
+	at(`host: Some\((?:Domain|Ipv[46])\("?(?P<host>[^")]+)"?\)\), port: Some\(` + dig), // Rust's url
+	at(`server on '(?P<end>[^']+)'`),                                                   // mysql
+	at(`(?:connect to|connection to|host) (?P<host>[\w.:\[\]-]+)(?: on)? port ` + dig),                    // curl, ssh
+	at(`\bport,\s*` + dig + `.*\bip,\s*\{(?P<tuple>\d+(?:,\d+){3})\}`),                   // Erlang
 	at(`\bip,\s*\{(?P<tuple>\d+(?:,\d+){3})\}.*\bport,\s*` + dig),
 	at(`(?P<url>\b[a-z][a-z0-9+.-]*://[^\s"'<>(),;]+)`),
 	at(`\[(?P<addr>` + v6 + `|` + v4 + `)\]:` + dig),
@@ -93,6 +94,7 @@ var patterns = []pattern{
 	at(`(?:resolve host: |UnknownHostException: |No such host is known\. \()(?P<host>` + name + `)`),
 	at(`(?:host address|bad address|getaddresses: getaddrinfo for) ['"]?(?P<host>` + name + `)['"]?`),
 	at(`(?P<host>` + name + `)(?:'s server)? (?:refused to connect|didn't send any data|took too long|unexpectedly closed)`),
+	at(`listening socket for (?P<addr>` + v6 + `|` + v4 + `):`),
 	at(`connect to the server "(?P<host>` + name + `)"`),
 	at(`E(?:CONNREFUSED|TIMEDOUT|HOSTUNREACH|NETUNREACH|ACCES|ADDRNOTAVAIL)\b:? (?P<addr>` + v6 + `|` + v4 + `)(?:$|[\s,)])`),
 }
@@ -112,7 +114,7 @@ func find(text string) place {
 				here.join(q)
 			}
 		}
-		p.add(here, pat)
+		p.add(here)
 		if pat.last && p != (place{}) {
 			break
 		}
@@ -182,7 +184,7 @@ func (p place) literal() bool {
 }
 
 // add completes what is known by what another pattern found in the same line.
-func (p *place) add(q place, pat pattern) {
+func (p *place) add(q place) {
 	switch {
 	case q == place{}:
 	case *p == place{}:
@@ -197,7 +199,7 @@ func (p *place) add(q place, pat pattern) {
 	case q.literal() && p.host != "" && !p.addr.IsValid() && q.port == p.port && !q.addr.IsUnspecified():
 		p.addr = q.addr
 	// Get "http://localhost:3000/": dial tcp 127.0.0.1:3000: the name and what it became.
-	case p.literal() && q.host != "" && !q.literal() && q.port == p.port && pat.SubexpIndex("url") > 0 && !p.addr.IsUnspecified():
+	case p.literal() && q.host != "" && !q.literal() && q.port == p.port && !p.addr.IsUnspecified():
 		p.host = q.host
 	}
 }

@@ -103,7 +103,7 @@ var sayings = []saying{
 		saying{intent: connect, symptom: "name-not-resolved", means: "the name does not resolve"}),
 
 	// A server that cannot listen.
-	say(`EADDRINUSE|AddrInUse|address(?: is)? already in use|port is already allocated|\bport(?: \d+)? (?:is|was) (?:already )?(?:in use|taken|used)|port \d+ already in use|port already in use|Is port \d+ in use|Connection in use: \(|already running on port|only one usage of each socket|ERR_ADDRESS_IN_USE|`+number(`98|48|10048`),
+	say(`EADDRINUSE|AddrInUse|address(?: is)? already in use|port is already allocated|\bport(?: \d+)? (?:is|was) (?:already )?(?:in use|taken|used)|port \d+ already in use|port (?:may )?already (?:be )?in use|Is port \d+ in use|Connection in use: \(|already running on port|only one usage of each socket|ERR_ADDRESS_IN_USE|`+number(`98|48|10048`),
 		saying{errno: "EADDRINUSE", intent: bind}),
 	say(`don't have permission to access that port|Port \d+ requires elevated privileges|forbidden by its access permissions`, saying{errno: "EACCES", intent: bind}),
 	say(`IP address can't be assigned to`, saying{errno: "EADDRNOTAVAIL", intent: bind}),
@@ -165,6 +165,7 @@ func usualPort(text, unix string) uint16 {
 		port  uint16
 	}{
 		{regexp.MustCompile(`(?i)Can't connect to (?:local )?(?:MySQL |MariaDB )?server|SQLSTATE\[HY000\] \[200[23]\]`), "mysql", 3306},
+		{regexp.MustCompile(`\bdnsmasq: `), "dnsmasq", 53},
 		{nil, "mariadb", 3306},
 		{regexp.MustCompile(`Could not connect to Redis`), "redis", 6379},
 		{nil, "PGSQL.5432", 5432},
