@@ -11,7 +11,7 @@ var clients = []struct {
 	{"PHP", regexp.MustCompile(`cURL error \d+|SQLSTATE\[|PDOException|mysqli|stream_socket_client\(|fsockopen\(|file_get_contents\(|php_network|PHP (?:Warning|Fatal)|Failed to listen on .*\(reason: `)},
 	{"curl", regexp.MustCompile(`^\s*curl: \(\d+\)`)},
 	{"git", regexp.MustCompile(`fatal: unable to access`)},
-	{"nginx", regexp.MustCompile(`\bnginx: |\bnginx\[\d+\]|\[(?:emerg|error|alert|crit)\] \d+#\d+: `)},
+	{"nginx", regexp.MustCompile(`\bnginx: \[|\bnginx\[\d+\]|\[(?:emerg|error|alert|crit)\] \d+#\d+: `)},
 	{"Apache", regexp.MustCompile(`\bAH\d{5}: `)},
 	{"HAProxy", regexp.MustCompile(`haproxy|cannot bind socket \(|cannot bind socket \[|Layer4 connection problem`)},
 	{"Caddy", regexp.MustCompile(`http app module|caddy`)},

@@ -75,8 +75,8 @@ var patterns = []pattern{
 	at(`Host: (?P<host>[^,\s]+), Port: ` + dig),                                        // Laravel
 	at(`host: Some\((?:Domain|Ipv[46])\("?(?P<host>[^")]+)"?\)\), port: Some\(` + dig), // Rust's url
 	at(`server on '(?P<end>[^']+)'`),                                                   // mysql
-	at(`(?:connect to|connection to|host) (?P<host>[\w.:\[\]-]+)(?: on)? port ` + dig),                    // curl, ssh
-	at(`\bport,\s*` + dig + `.*\bip,\s*\{(?P<tuple>\d+(?:,\d+){3})\}`),                   // Erlang
+	at(`(?:connect to|connection to|host) (?P<host>[\w.:\[\]-]+)(?: on)? port ` + dig), // curl, ssh
+	at(`\bport,\s*` + dig + `.*\bip,\s*\{(?P<tuple>\d+(?:,\d+){3})\}`),                 // Erlang
 	at(`\bip,\s*\{(?P<tuple>\d+(?:,\d+){3})\}.*\bport,\s*` + dig),
 	at(`(?P<url>\b[a-z][a-z0-9+.-]*://[^\s"'<>(),;]+)`),
 	at(`\[(?P<addr>` + v6 + `|` + v4 + `)\]:` + dig),
