@@ -45,6 +45,7 @@ func TestWhatTheClientSaid(t *testing.T) {
 		{"refused at 127.0.0.1, which connects", pinned(machine("localhost", with(said("refused", "127.0.0.1"))...)), []string{"works", "remark v6-first-v4-only-server"}},
 		{"no reply from ::1: that is something else", pinned(machine("localhost", with(said("no-reply", "::1"))...)), []string{"broken", "active no-listener proven", "remark v6-first-v4-only-server"}},
 		{"refused at ::1, where it connects now", pinned(machine("localhost", said("refused", "::1"), hosts("::1", "127.0.0.1"), listens("::", 50), dials("127.0.0.1", facts.Connected), dials("::1", facts.Connected))), []string{"works"}},
+		{"refused at ::1, although localhost is 127.0.0.1 first here", pinned(machine("localhost", said("refused", "::1"), hosts("127.0.0.1", "::1"), listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), dials("::1", facts.Refused))), []string{"broken", "active v4-only-server-v6-client proven"}},
 		{"refused at [::1], literally", machine("::1", said("refused", "::1"), listens("127.0.0.1", 50), dials("::1", facts.Refused)), []string{"broken", "active v4-only-server-v6-client proven"}},
 		{"refused, and nothing listens at all", pinned(machine("localhost", said("refused", "::1"), hosts("::1", "127.0.0.1"), dials("127.0.0.1", facts.Refused), dials("::1", facts.Refused))), []string{"broken", "active no-listener proven"}},
 	} {

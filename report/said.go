@@ -68,7 +68,7 @@ func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 	case e.Answer && e.Symptom == "":
 		return "That is about the application's answer, which is not examined yet; loopdoctor meets trouble before it."
 	case same == nil:
-		return "That is not examined yet."
+		return "That is not examined yet: this report is about the TCP connection alone."
 	case d.Verdict != checks.Works && len(d.Symptoms) > 0:
 		return "loopdoctor meets something else: " + d.Symptoms[0].Check.Doc + "."
 	case t.Intent == facts.ToBind:

@@ -74,7 +74,7 @@ func TestSaid(t *testing.T) {
 		{"no answer", said(empty), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "what the application answers is not examined yet"},
 		{"TLS", said(tls), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "what the application answers is not examined yet"},
 		{"TLS, and the server is down", said(tls), facts.Connect, &checks.Diagnosis{Verdict: checks.Broken, Symptoms: felt(refused)}, nil, "meets trouble before it"},
-		{"a port that is none", said(port), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "That is not examined yet."},
+		{"a port that is none", said(port), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "That is not examined yet: this report"},
 		{"a server that could start now", said(func(e *facts.ClientError) { e.Symptom = "cannot-bind" }), facts.ToBind, &checks.Diagnosis{Verdict: checks.Works}, &no, "loopdoctor can take it"},
 	} {
 		f := seen()
