@@ -220,7 +220,7 @@ func (p *place) join(q place) {
 	}
 }
 
-// complete takes what the telling line lacks from the others: from the nearest
+// complete takes what the telling line lacks from the others: from the first
 // that fits. It tells whether the port came from there.
 func (p *place) complete(lines []line, t *line) (guessed bool) {
 	if p.port != 0 || p.unix != "" {

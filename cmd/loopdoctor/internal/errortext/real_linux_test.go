@@ -26,6 +26,11 @@ func TestRealPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	six, err := net.Listen("tcp", "[::1]:0")
+	if err == nil {
+		six.Close()
+	}
+	hasV6 := err == nil
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"nginx.conf":  "events {}\nerror_log stderr;\npid nginx.pid;\nhttp { access_log off; server { listen 127.0.0.1:62894; } }\n",
@@ -101,6 +106,8 @@ func TestRealPrograms(t *testing.T) {
 			switch r, ok := Read(string(said)); {
 			case program == "" || strings.Contains(string(said), "No module named"):
 				t.Skipf("%s is not installed: what it prints was not read", argv[0])
+			case !hasV6 && strings.Contains(test.want, "::"):
+				t.Skipf("no IPv6 here: what it prints of ::1 was not read")
 			case err == nil:
 				t.Errorf("it does not fail: %s", said)
 			case !ok || summary(r) != test.want:
