@@ -357,6 +357,10 @@ func bind(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind
 			kind = unix.SOCK_DGRAM
 		}
 		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			b.Errno = errnoName(err) // a server would get no further
+			return
+		}
 		if err != nil {
 			failed = fmt.Errorf("open a socket: %w", err)
 			return
