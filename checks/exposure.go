@@ -45,7 +45,7 @@ var exposedBeyondLoopback = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners, facts.GroupInterfaces},
 	Uses:     []facts.Group{facts.GroupConfigs},
-	Explains: []*Check{answeredByAnother}, // never: it is a remark
+	Explains: []*Check{refused}, // of a client elsewhere, once it is restricted: here it is a remark
 	Run: func(f *facts.Facts) []Finding {
 		if !loopbackMeant(f.Target) {
 			return nil

@@ -155,13 +155,11 @@ var loMTUTooSmall = &Check{
 		fix := Fix{Do: "Give lo its default MTU, and ::1 back.", Elevated: true, Lasts: UntilReboot,
 			Steps: [][]string{{"ip", "link", "set", lo.Name, "mtu", "65536"}, {"ip", "-6", "addr", "add", "::1/128", "dev", lo.Name}},
 			Undo:  [][]string{{"ip", "link", "set", lo.Name, "mtu", fmt.Sprint(lo.MTU)}}}
-		// The settings of IPv6 on lo went with it: it begins anew as the default
-		// says, or, if they are still there, as they say.
-		if v6 := f.Interfaces.IPv6; v6.Disabled || v6.Default {
+		if f.Interfaces.IPv6.Disabled {
 			key := disableKey(lo.Name)
-			x.Summary = strings.TrimSuffix(x.Summary, ".") + fmt.Sprintf("; %s = 1 would keep it away.", cond(v6.Disabled, key, disableKey("default")))
-			x.Evidence = append(x.Evidence, Evidence{"sysctl", cond(v6.Disabled, key, disableKey("default")) + " = 1"})
-			fix.Steps = [][]string{fix.Steps[0], {"sysctl", "-w", key + "=0"}} // which brings the address, too
+			x.Summary = strings.TrimSuffix(x.Summary, ".") + fmt.Sprintf("; IPv6 is switched off on it as well (%s = 1).", key)
+			fix.Do = "Give lo its default MTU, and switch IPv6 on, which brings ::1."
+			fix.Steps = [][]string{fix.Steps[0], {"sysctl", "-w", key + "=0"}}
 			fix.Undo = append([][]string{{"sysctl", "-w", key + "=1"}}, fix.Undo...)
 		}
 		x.Fixes = []Fix{fix}

@@ -41,7 +41,7 @@ var servers = []server{
 	{names: []string{"ollama"}, advice: "set OLLAMA_HOST={host}:{port} for it."},
 	{names: []string{"code-server"}, advice: "start it with --bind-addr {host}:{port}."},
 
-	{word: "vite", advice: "leave out --host, and server.host in vite.config."},
+	{word: "vite", config: "vite", advice: "leave out --host, and server.host in vite.config."},
 	{word: "next", advice: "start it with -H {ip}."},
 	{word: "nuxt", advice: "start it with --host {ip}."},
 	{word: "webpack-dev-server", advice: "devServer.host: '{ip}'."},

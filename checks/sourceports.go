@@ -88,11 +88,15 @@ func portUsers(use *facts.PortUse) []Evidence {
 	if use == nil {
 		return nil
 	}
-	es := []Evidence{{"sockets", fmt.Sprintf("%d on %d temporary ports, %d of them in time-wait: those belong to no process any more", use.Sockets, use.Ports, use.TimeWait)}}
+	all := Evidence{"sockets", fmt.Sprintf("%d on %d temporary ports", use.Sockets, use.Ports)}
+	if use.TimeWait > 0 {
+		all.Text += fmt.Sprintf(", %d of them in time-wait, which no process holds any more", use.TimeWait)
+	}
+	es := []Evidence{all}
 	for _, u := range use.Users {
-		e := Evidence{"user", fmt.Sprintf("%s: %d", portUser(u), u.Sockets)}
+		e := Evidence{"held by", fmt.Sprintf("%s: %d", portUser(u), u.Sockets)}
 		if p := u.Process; p != nil {
-			e.Text += fmt.Sprintf(", %s", startedBy(*p))
+			e.Text += "; " + startedBy(*p)
 		}
 		es = append(es, e)
 	}

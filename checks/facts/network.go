@@ -153,7 +153,6 @@ type IPv6State struct {
 	Present    bool `json:"present"`              // /proc/net/if_inet6 exists
 	Disabled   bool `json:"disabled"`             // net.ipv6.conf.lo.disable_ipv6
 	All        bool `json:"all,omitempty"`        // net.ipv6.conf.all.disable_ipv6
-	Default    bool `json:"default,omitempty"`    // net.ipv6.conf.default.disable_ipv6: what an interface begins with
 	Module     bool `json:"module,omitempty"`     // the parameter "disable" of the module: ipv6.disable=1
 	BindV6Only bool `json:"bindv6only,omitempty"` // net.ipv6.bindv6only
 }

@@ -115,7 +115,6 @@ func linuxInterfaces() (*facts.Interfaces, error) {
 	i.IPv6.Disabled = set("/proc/sys/net/ipv6/conf/" + lo.Name + "/disable_ipv6")
 	if !lo.Holds(v6) { // the usual case needs no more
 		i.IPv6.All = set("/proc/sys/net/ipv6/conf/all/disable_ipv6")
-		i.IPv6.Default = set("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 		i.IPv6.Module = set("/sys/module/ipv6/parameters/disable")
 	}
 	if lo.Qdisc != "" && lo.Qdisc != "noqueue" {
