@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -106,8 +105,16 @@ func publishes(p facts.Process) bool {
 	return slices.Contains([]string{"docker-proxy", "rootlessport", "rootlesskit", "conmon", "pasta", "slirp4netns"}, p.Name)
 }
 
-// inside are bridges to containers and virtual machines of this host.
-var inside = regexp.MustCompile(`^(docker0|br-[0-9a-f]{12}|podman\d+|cni-?\w*|cbr0|flannel\S*|virbr\d+|lxcbr\d+|lxdbr\d+|incusbr\d+|vmnet\d+|vboxnet\d+)$`)
+// bridges to containers and virtual machines of this host, as their engines call
+// them, a number behind each; Docker's own networks are br- and twelve digits.
+var bridges = []string{"docker", "podman", "cni", "cni-podman", "cbr", "flannel.", "virbr", "lxcbr", "lxdbr", "incusbr", "vmnet", "vboxnet"}
+
+func inside(name string) bool {
+	if id, ok := strings.CutPrefix(name, "br-"); ok {
+		return len(id) == 12 && strings.Trim(id, "0123456789abcdef") == ""
+	}
+	return slices.Contains(bridges, strings.TrimRight(name, "0123456789"))
+}
 
 // reached lists the addresses at which other machines can reach the socket, with
 // the interface and what lies behind it. A link whose other end is in another
@@ -119,7 +126,7 @@ func reached(ifs *facts.Interfaces, s facts.Socket) []string {
 		for _, a := range Through(&facts.Interfaces{Others: []facts.Interface{i}}, s) {
 			switch {
 			case a.IsLoopback() || localOnly(a) == 1 || i.Kind == "veth" && i.Elsewhere:
-			case inside.MatchString(i.Name):
+			case inside(i.Name):
 				more = append(more, fmt.Sprintf("%s (%s: containers or virtual machines of this one)", a, i.Name))
 			case strings.HasPrefix(i.Name, "tailscale"):
 				out = append(out, fmt.Sprintf("%s (%s: the tailnet)", a, i.Name))

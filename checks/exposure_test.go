@@ -112,6 +112,15 @@ func TestEveryServerHasAdvice(t *testing.T) {
 	}
 }
 
+func TestBridgesOfThisHost(t *testing.T) {
+	for name, want := range map[string]bool{"docker0": true, "br-0123456789ab": true, "virbr0": true, "cni-podman0": true, "flannel.1": true, "lxcbr0": true,
+		"br0": false, "br-lan": false, "eth0": false, "wlan0": false, "": false} {
+		if got := inside(name); got != want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
 // onTarget asks for another port, on which everything listens.
 func onTarget(n uint16, changes ...change) change {
 	return func(f *facts.Facts) {
