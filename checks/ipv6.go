@@ -37,11 +37,11 @@ var ipv6Off = &Check{
 		case i != nil && i.IPv6.Module:
 			x.Summary = "IPv6 is switched off for the whole kernel (ipv6.disable=1): no program can open a socket for it."
 			x.Evidence = append(x.Evidence, Evidence{"/sys/module/ipv6/parameters/disable", "1"})
-			x.Fixes = []Fix{use4, {Do: "Or take ipv6.disable=1 off the kernel's command line (/proc/cmdline shows it, the boot loader sets it) or out of /etc/modprobe.d, and boot again."}}
+			x.Fixes = []Fix{use4, {Do: "Take ipv6.disable=1 off the kernel's command line (/proc/cmdline shows it, the boot loader sets it) or out of /etc/modprobe.d, and boot again."}}
 		case i != nil && !i.IPv6.Present:
 			x.Summary = "This kernel does not speak IPv6: no program can open a socket for it."
 			x.Evidence = append(x.Evidence, Evidence{"/proc/net/if_inet6", "missing"})
-			x.Fixes = []Fix{use4, {Do: "Or load the module: modprobe ipv6."}}
+			x.Fixes = []Fix{use4, {Do: "Load the module: modprobe ipv6."}}
 		case i != nil || f.Limits.Seccomp:
 			x.Summary = "This process may not open a socket for IPv6, though the kernel speaks it: a sandbox forbids the protocol family."
 			if i == nil {
@@ -78,7 +78,7 @@ var addressNotReady = &Check{
 	Stage:    StageRoute,
 	Needs:    []facts.Group{facts.GroupInterfaces},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupBinds},
-	Explains: []*Check{unreachable, cannotBind, noReply},
+	Explains: []*Check{unreachable, cannotBind, noReply, localTableRouteMissing}, // its route comes once it is ready
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, i := range f.Interfaces.Others {

@@ -119,7 +119,7 @@ func marked(f *facts.Facts) []Finding {
 					r.Text, at(f, d.Addr), cond(st == StageReply, "on its way back", "on its way out")),
 				Evidence: []Evidence{{"ip rule", r.Text}, {"route lookup", fmt.Sprintf("%s without the mark: local; with it: %s", at(f, d.Addr), r.WithMark)}},
 				Settle:   "sudo nft list ruleset; sudo iptables -t mangle -S OUTPUT",
-				Fixes:    []Fix{removeRule(r), {Do: "Or leave loopback out where the mark is set: ahead of the rule that sets it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -t mangle -I OUTPUT 1 -o lo -j ACCEPT."}}})
+				Fixes:    []Fix{removeRule(r), {Do: "Leave loopback out where the mark is set: ahead of the rule that sets it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -t mangle -I OUTPUT 1 -o lo -j ACCEPT."}}})
 			break
 		}
 	}
