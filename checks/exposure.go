@@ -43,7 +43,7 @@ var exposedBeyondLoopback = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners, facts.GroupInterfaces},
-	Uses:     []facts.Group{facts.GroupConfigs},
+	Uses:     []facts.Group{facts.GroupConfigs, facts.GroupLedger},
 	Explains: []*Check{refused}, // of a client elsewhere, once it is restricted: here it is a remark
 	Run: func(f *facts.Facts) []Finding {
 		if !loopbackMeant(f.Target) {
@@ -51,14 +51,15 @@ var exposedBeyondLoopback = &Check{
 		}
 		var on []netip.Addr
 		for _, a := range f.Target.Expected() {
-			if !works(f, a) {
+			if !tried(f, a) {
 				return nil // what is broken comes first
 			}
 			on = append(on, a)
 		}
 		for _, s := range listeners(f) {
 			ps := f.Owners.Of(s)
-			if len(ps) == 0 || meantForOthers(f.Target.Port, ps) {
+			// Whoever listens on another address by name means that address.
+			if len(ps) == 0 || meantForOthers(f.Target.Port, ps) || !slices.ContainsFunc(on, s.Serves) {
 				continue
 			}
 			as := reached(f.Interfaces, s)
@@ -123,6 +124,9 @@ func inside(name string) bool {
 func reached(ifs *facts.Interfaces, s facts.Socket) []string {
 	var out, more []string
 	for _, i := range ifs.Others {
+		if i.NoCarrier {
+			continue
+		}
 		for _, a := range Through(&facts.Interfaces{Others: []facts.Interface{i}}, s) {
 			switch {
 			case a.IsLoopback() || localOnly(a) == 1 || i.Kind == "veth" && i.Elsewhere:

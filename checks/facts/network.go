@@ -79,14 +79,15 @@ type Interface struct {
 	Up        bool           `json:"up"` // IFF_UP
 	MTU       int            `json:"mtu"`
 	Qdisc     string         `json:"qdisc,omitempty"`
-	XDP       bool           `json:"xdp,omitempty"`       // a program is attached
-	XDPMode   string         `json:"xdp_mode,omitempty"`  // as ip-link(8) takes it: "xdpgeneric", "xdpdrv", "xdpoffload"
-	XDPID     uint32         `json:"xdp_id,omitempty"`    // of the program
-	Kind      string         `json:"kind,omitempty"`      // "veth", "bridge", "tun", "wireguard" …; empty for hardware and lo
-	Peer      bool           `json:"peer,omitempty"`      // PointToPoint: whoever is at its other end, and nobody else
-	Elsewhere bool           `json:"elsewhere,omitempty"` // its other end is in another network namespace
-	NotReady  []NotReady     `json:"not_ready,omitempty"` // addresses that may not be used yet, or at all
-	Traffic   *Traffic       `json:"traffic,omitempty"`   // of lo, where a connection was lost or its queueing is not the default
+	XDP       bool           `json:"xdp,omitempty"`        // a program is attached
+	XDPMode   string         `json:"xdp_mode,omitempty"`   // as ip-link(8) takes it: "xdpgeneric", "xdpdrv", "xdpoffload"
+	XDPID     uint32         `json:"xdp_id,omitempty"`     // of the program
+	Kind      string         `json:"kind,omitempty"`       // "veth", "bridge", "tun", "wireguard" …; empty for hardware and lo
+	NoCarrier bool           `json:"no_carrier,omitempty"` // up, and not running (IFF_RUNNING): no cable, nobody at the other end
+	Peer      bool           `json:"peer,omitempty"`       // PointToPoint: whoever is at its other end, and nobody else
+	Elsewhere bool           `json:"elsewhere,omitempty"`  // its other end is in another network namespace
+	NotReady  []NotReady     `json:"not_ready,omitempty"`  // addresses that may not be used yet, or at all
+	Traffic   *Traffic       `json:"traffic,omitempty"`    // of lo, where a connection was lost or its queueing is not the default
 	Addresses []netip.Prefix `json:"addresses"`
 }
 

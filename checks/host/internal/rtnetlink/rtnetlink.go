@@ -29,6 +29,7 @@ const (
 	iffUp           = 0x1
 	iffLoopback     = 0x8
 	iffPointToPoint = 0x10
+	iffRunning      = 0x40
 
 	iflaName      = 3
 	iflaMTU       = 4
@@ -99,6 +100,7 @@ func parseLink(b []byte) (l link, ok bool) {
 	l.Index = int(netlink.Uint32(b[4:]))
 	flags := netlink.Uint32(b[8:])
 	l.Up, l.loopback, l.Peer = flags&iffUp != 0, flags&iffLoopback != 0, flags&iffPointToPoint != 0
+	l.NoCarrier = l.Up && flags&iffRunning == 0
 	for typ, v := range netlink.Attributes(b[linkLen:]) {
 		switch typ {
 		case iflaName:
