@@ -124,7 +124,7 @@ var v6OnlyWildcard = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -143,10 +143,18 @@ var v6OnlyWildcard = &Check{
 			if len(missed) == 0 {
 				return nil
 			}
-			return []Finding{{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+			x := Finding{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 				Summary: fmt.Sprintf("%s listens on [::]:%d with IPV6_V6ONLY: it serves IPv6 alone, and %s is refused.", holder(f, s), f.Target.Port, ats(f, missed)),
 				Fixes: []Fix{{Do: fmt.Sprintf("Give the server a listener for IPv4 as well (nginx: listen 127.0.0.1:%d; next to listen [::]:%d;), or let it clear IPV6_V6ONLY (nginx: ipv6only=off).", f.Target.Port, f.Target.Port),
-					Risk: "a wildcard listener can be reached from other machines"}}}}
+					Risk: "a wildcard listener can be reached from other machines"}}}
+			if f.Interfaces != nil && f.Interfaces.IPv6.BindV6Only {
+				const key = "net.ipv6.bindv6only"
+				x.Evidence = append(x.Evidence, Evidence{"sysctl", key + " = 1: a program that does not say otherwise gets it so"})
+				x.Fixes = append(x.Fixes, Fix{Do: "Let [::] take IPv4 as well, as it does by default, and restart the server (nginx has its own setting).", Elevated: true, Lasts: UntilReboot,
+					Steps: [][]string{{"sysctl", "-w", key + "=0"}}, Undo: [][]string{{"sysctl", "-w", key + "=1"}},
+					Risk: "a program that opens one socket for each family may find the second one taken"})
+			}
+			return []Finding{x}
 		}
 		return nil
 	},

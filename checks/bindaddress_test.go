@@ -84,3 +84,14 @@ func TestBindAddressIsCuredByHand(t *testing.T) {
 		}
 	}
 }
+
+func bindV6Only(f *facts.Facts) { f.Interfaces.IPv6.BindV6Only = true }
+
+// The setting of the system is undone where it is one, and only there.
+func TestMendingAWildcard(t *testing.T) {
+	prescribe(t, []cure{
+		{"the program's own", v6OnlyWildcard, machine("127.0.0.1", listens("::", 50, v6only)), []string{"by hand"}},
+		{"the system's", v6OnlyWildcard, machine("127.0.0.1", listens("::", 50, v6only), bindV6Only),
+			[]string{"by hand", "root runs sysctl -w net.ipv6.bindv6only=0", "undo sysctl -w net.ipv6.bindv6only=1", "lasts until reboot"}},
+	})
+}

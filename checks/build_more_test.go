@@ -47,7 +47,8 @@ var nothing []string
 // for all checks alike.
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
-		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), startingSituations())
+		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), processSituations(),
+		symptomSituations(), startingSituations())
 }
 
 func judge(t *testing.T, table []situation) {

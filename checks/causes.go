@@ -17,10 +17,14 @@ func init() {
 		loopbackAliasMissing,
 		localhostBindV6Missing,
 		loMTUTooSmall,
+		ipv6Off,
+		addressNotReady,
 		sourcePortsExhausted,
 
 		lostOnOutput,
 		lostOnWire,
+		tcOrXDPDropsOnLo,
+		tcShapesLo,
 		lostOnInput,
 		replyLost,
 		filterRejectsLoopback,
@@ -43,6 +47,7 @@ func init() {
 		v6OnlyWildcard,
 		lanIPOnlyBind,
 		listenerPinnedToDevice,
+		exposedBeyondLoopback,
 
 		nobodyAccepts,
 		acceptQueueFull,

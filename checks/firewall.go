@@ -183,7 +183,7 @@ func acceptAhead(stage Stage) Fix {
 	case StageOutput:
 		return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -I OUTPUT 1 -o lo -j ACCEPT."}
 	case StageWire:
-		return Fix{Do: "Take off lo what is attached to it: tc qdisc del dev lo clsact (or root), ip link set dev lo xdpgeneric off, or the rule of the nftables netdev chain."}
+		return Fix{Do: "Take off lo what is attached to it: the rule of an nftables netdev chain, a tc filter (tc filter del dev lo ingress prio N), or a program that bpftool shows."}
 	}
 	return Fix{Do: "Accept loopback ahead of the rule that does it: nft insert rule FAMILY TABLE CHAIN iif lo accept, or iptables (for IPv6 ip6tables) -I INPUT 1 -i lo -j ACCEPT."}
 }

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,11 @@ func kernelPathSituations() []situation {
 			row{"the rule comes after table local", machine("127.0.0.1", routed("127.0.0.1", "blackhole", "EINVAL"), rule(0, "", "lookup", 255, "127.0.0.1"), rule(1, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1")), nothing},
 			row{"the rule is for another flow", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "to 127.0.0.0/8 dport 80", "blackhole", 0), rule(0, "", "lookup", 255, "127.0.0.1")), nothing},
 			row{"the rule is of the other family", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "to ::1", "blackhole", 0, "::1")), nothing},
+			row{"a rule for marked packets, and the connection is lost", machine("127.0.0.1", dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnOutput), markRule(1, "prohibit", "EACCES", "127.0.0.1"), rule(2, "", "lookup", 255, "127.0.0.1")), says("inferred 127.0.0.1", "fwmark 0x7", "on its way out")},
+			row{"it comes after table local", machine("127.0.0.1", dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnOutput), rule(0, "", "lookup", 255, "127.0.0.1"), markRule(1, "prohibit", "EACCES", "127.0.0.1")), nothing},
+			row{"it leads to table local as well", machine("127.0.0.1", dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnOutput), markRule(1, "lookup", "local", "127.0.0.1"), rule(2, "", "lookup", 255, "127.0.0.1")), nothing},
+			row{"the connection is lost on its way in", machine("127.0.0.1", dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput), markRule(1, "prohibit", "EACCES", "127.0.0.1"), rule(2, "", "lookup", 255, "127.0.0.1")), nothing},
+			row{"it connects", machine("127.0.0.1", dials("127.0.0.1", facts.Connected), markRule(1, "prohibit", "EACCES", "127.0.0.1"), rule(2, "", "lookup", 255, "127.0.0.1")), nothing},
 			row{"the route is local all the same", machine("127.0.0.1", rule(0, "to 127.0.0.0/8", "lookup", 100, "127.0.0.1")), nothing},
 		),
 		of(rejectRouteOnLoopback,
@@ -45,6 +51,15 @@ func kernelPathSituations() []situation {
 			row{"there is no route at all", machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH")), nothing},
 		),
 	)
+}
+
+// markRule takes packets with the mark 7, and would send one of them so.
+func markRule(priority uint32, action, leads, covers string) change {
+	return func(f *facts.Facts) {
+		rule(priority, "fwmark 0x7", action, 100)(f)
+		r := &f.Routes.Rules[len(f.Routes.Rules)-1]
+		r.Marked, r.WithMark = []netip.Addr{netip.MustParseAddr(covers)}, leads
+	}
 }
 
 func othersDown(f *facts.Facts) {

@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// Addresses that lo should have, the local routes to them, and the ports from
-// which clients connect.
+// Addresses that lo should have, and the local routes to them.
 
 var localTableRouteMissing = &Check{
 	Name:     "local-table-route-missing",
@@ -118,9 +116,14 @@ var localhostBindV6Missing = &Check{
 			x.Summary = "This kernel does not speak IPv6, so there is no ::1."
 			x.Fixes = []Fix{use4}
 		case f.Interfaces.IPv6.Disabled:
-			key := "net.ipv6.conf." + lo.Name + ".disable_ipv6"
+			key := disableKey(lo.Name)
 			x.Summary = fmt.Sprintf("IPv6 is switched off on %s (%s = 1), so there is no ::1.", lo.Name, key)
-			x.Fixes = []Fix{{Do: "Switch IPv6 on for lo.", Elevated: true, Lasts: UntilReboot, Steps: [][]string{{"sysctl", "-w", key + "=0"}}, Undo: [][]string{{"sysctl", "-w", key + "=1"}}}, use4}
+			if f.Interfaces.IPv6.All {
+				x.Summary = fmt.Sprintf("IPv6 is switched off on all interfaces (%s = 1), so %s has no ::1.", disableKey("all"), lo.Name)
+				x.Evidence = append(x.Evidence, Evidence{"sysctl", fmt.Sprintf("%s = 1, %s = 1", disableKey("all"), key)})
+			}
+			x.Fixes = []Fix{{Do: "Switch IPv6 on for lo.", Elevated: true, Lasts: UntilReboot, Steps: [][]string{{"sysctl", "-w", key + "=0"}}, Undo: [][]string{{"sysctl", "-w", key + "=1"}},
+				Risk: cond(f.Interfaces.IPv6.All, "the other interfaces stay without IPv6; whatever sets "+disableKey("all")+" (see /etc/sysctl.d) may switch it off again", "")}, use4}
 		default:
 			x.Summary = fmt.Sprintf("The address ::1 is missing from %s.", lo.Name)
 			x.Fixes = []Fix{{Do: "Give lo its address back.", Elevated: true, Lasts: UntilReboot,
@@ -146,83 +149,23 @@ var loMTUTooSmall = &Check{
 		if lo == nil || lo.MTU >= minMTU || lo.Holds(v6Loopback) || !slices.Contains(f.Target.Expected(), v6Loopback) {
 			return nil
 		}
-		return []Finding{{Affects: []netip.Addr{v6Loopback}, Certainty: Proven,
+		x := Finding{Affects: []netip.Addr{v6Loopback}, Certainty: Proven,
 			Summary:  fmt.Sprintf("The MTU of %s is %d, and IPv6 needs %d: the kernel has taken ::1 away.", lo.Name, lo.MTU, minMTU),
-			Evidence: []Evidence{{"interface " + lo.Name, fmt.Sprintf("mtu %d, addresses %s", lo.MTU, cond(len(lo.Addresses) > 0, prefixes(lo.Addresses), "none"))}},
-			Fixes: []Fix{{Do: "Give lo its default MTU, and ::1 back.", Elevated: true, Lasts: UntilReboot,
-				Steps: [][]string{{"ip", "link", "set", lo.Name, "mtu", "65536"}, {"ip", "-6", "addr", "add", "::1/128", "dev", lo.Name}},
-				Undo:  [][]string{{"ip", "link", "set", lo.Name, "mtu", fmt.Sprint(lo.MTU)}}}}}}
+			Evidence: []Evidence{{"interface " + lo.Name, fmt.Sprintf("mtu %d, addresses %s", lo.MTU, cond(len(lo.Addresses) > 0, prefixes(lo.Addresses), "none"))}}}
+		fix := Fix{Do: "Give lo its default MTU, and ::1 back.", Elevated: true, Lasts: UntilReboot,
+			Steps: [][]string{{"ip", "link", "set", lo.Name, "mtu", "65536"}, {"ip", "-6", "addr", "add", "::1/128", "dev", lo.Name}},
+			Undo:  [][]string{{"ip", "link", "set", lo.Name, "mtu", fmt.Sprint(lo.MTU)}}}
+		if f.Interfaces.IPv6.Disabled {
+			key := disableKey(lo.Name)
+			x.Summary = strings.TrimSuffix(x.Summary, ".") + fmt.Sprintf("; IPv6 is switched off on it as well (%s = 1).", key)
+			fix.Do = "Give lo its default MTU, and switch IPv6 on, which brings ::1."
+			fix.Steps = [][]string{fix.Steps[0], {"sysctl", "-w", key + "=0"}}
+			fix.Undo = append([][]string{{"sysctl", "-w", key + "=1"}}, fix.Undo...)
+		}
+		x.Fixes = []Fix{fix}
+		return []Finding{x}
 	},
 }
 
-var sourcePortsExhausted = &Check{
-	Name:     "source-ports-exhausted",
-	Doc:      "all temporary ports towards the address are in use",
-	Stage:    StageRoute,
-	Intent:   facts.Connect,
-	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupLimits},
-	Uses:     []facts.Group{facts.GroupInterfaces},
-	Explains: []*Check{unreachable},
-	Run: func(f *facts.Facts) []Finding {
-		var fs []Finding
-		for _, d := range f.Dials {
-			if d.Errno != "EADDRNOTAVAIL" || f.Interfaces != nil && d.Addr == v6Loopback && (f.Interfaces.Loopback == nil || !f.Interfaces.Loopback.Holds(d.Addr)) {
-				continue // there is no such address to connect from
-			}
-			low, high := f.Limits.EphemeralLow, f.Limits.EphemeralHigh
-			size, used := high-low+1-reservedIn(f.Limits), map[uint16]bool{}
-			states := map[facts.State]int{}
-			for _, s := range f.Sockets.Sockets {
-				if s.Network == "tcp" && s.Remote.Port() == f.Target.Port && s.Remote.Addr().Unmap() == d.Addr && f.Limits.Ephemeral(s.Local.Port()) && !used[s.Local.Port()] {
-					used[s.Local.Port()] = true
-					states[s.State]++
-				}
-			}
-			if len(used)*10 < size*9 {
-				continue
-			}
-			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
-				Summary: fmt.Sprintf("%d of the %d temporary ports are in use towards %s, most of them in state %s: the kernel has none left for a new client.", len(used), size, at(f, d.Addr), most(states)),
-				Evidence: []Evidence{{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d", f.Limits.EphemeralLow, f.Limits.EphemeralHigh)},
-					{"connect", at(f, d.Addr) + ": EADDRNOTAVAIL"}}}
-			const key = "net.ipv4.ip_local_port_range"
-			if wide := fmt.Sprintf("%d %d", min(low, 10240), max(high, 60999)); low > 10240 || high < 60999 {
-				x.Fixes = append(x.Fixes, Fix{Do: "Widen the range of temporary ports.", Elevated: true, Lasts: UntilReboot,
-					Steps: [][]string{{"sysctl", "-w", key + "=" + wide}}, Undo: [][]string{{"sysctl", "-w", fmt.Sprintf("%s=%d %d", key, f.Limits.EphemeralLow, f.Limits.EphemeralHigh)}},
-					Risk: "a service that wants a port of the wider range may find it given to a client"})
-			}
-			x.Fixes = append(x.Fixes, Fix{Do: "Let the clients keep their connections and use them again (keep-alive, a pool) instead of opening one for each request."})
-			fs = append(fs, x)
-		}
-		return mergeAddresses(f, fs)
-	},
-}
-
-// reservedIn counts the ports of the range that no client is given: the list of
-// net.ipv4.ip_local_reserved_ports is like 8080,9148-9150.
-func reservedIn(l *facts.Limits) int {
-	n := 0
-	for _, part := range strings.Split(l.Reserved, ",") {
-		first, last, ok := strings.Cut(part, "-")
-		a, errA := strconv.Atoi(first)
-		b, errB := a, error(nil)
-		if ok {
-			b, errB = strconv.Atoi(last)
-		}
-		if errA == nil && errB == nil {
-			n += max(0, min(b, l.EphemeralHigh)-max(a, l.EphemeralLow)+1)
-		}
-	}
-	return n
-}
-
-// most is the state that is counted most often.
-func most(states map[facts.State]int) facts.State {
-	var best facts.State
-	for s, n := range states {
-		if n > states[best] || n == states[best] && s < best {
-			best = s
-		}
-	}
-	return best
-}
+// disableKey is the sysctl that switches IPv6 off on an interface.
+func disableKey(name string) string { return "net.ipv6.conf." + name + ".disable_ipv6" }

@@ -44,6 +44,9 @@ func loAddressSituations() []situation {
 		),
 		of(sourcePortsExhausted,
 			row{"every port is in use towards it", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), clientsTo(10, "127.0.0.1"), noPort("127.0.0.1")), says("proven 127.0.0.1", "10 of the 10", "time-wait")},
+			row{"one process has them", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), clientsTo(10, "127.0.0.1"), noPort("127.0.0.1"), portUse(10, 10)), says("proven 127.0.0.1", "10 of the 10", "held by crawler (pid 77)")},
+			row{"each port is bound for every far end", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), noPort("127.0.0.1"), portUse(10, 10)), says("proven 127.0.0.1", "10 of the 10 temporary ports of this machine", "crawler")},
+			row{"some are bound", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), noPort("127.0.0.1"), portUse(4, 4)), nothing},
 			row{"towards another address", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), clientsTo(10, "127.0.0.2"), noPort("127.0.0.1")), nothing},
 			row{"a few are in use", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), clientsTo(3, "127.0.0.1"), noPort("127.0.0.1")), nothing},
 			row{"it connects all the same", machine("127.0.0.1", listens("127.0.0.1", 50), ports(40000, 40009), clientsTo(10, "127.0.0.1"), dials("127.0.0.1", facts.Connected)), nothing},
@@ -81,6 +84,14 @@ func clientsTo(n int, to string) change {
 			f.Sockets.Sockets = append(f.Sockets.Sockets, facts.Socket{Network: "tcp", State: facts.TimeWait,
 				Local: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", 40000+i)), Remote: addr(to)})
 		}
+	}
+}
+
+// portUse is who has temporary ports: a crawler, and somebody who is not seen.
+func portUse(n, held int) change {
+	return func(f *facts.Facts) {
+		f.Sockets.Temporary = &facts.PortUse{Ports: n, Sockets: n, Users: []facts.PortUser{
+			{UID: 1000, Process: &facts.Process{PID: 77, Name: "crawler", UID: 1000, User: "ann"}, Sockets: held - 1}, {UID: 33, Sockets: 1}}}
 	}
 }
 

@@ -116,7 +116,7 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 
 // onlyRemarks are causes that matter at another time, or to clients which
 // loopdoctor is not and that no client's error (--error) makes more of.
-var onlyRemarks = []*Check{ownerHiddenFromYou, temporaryPort}
+var onlyRemarks = []*Check{ownerHiddenFromYou, temporaryPort, exposedBeyondLoopback}
 
 // Every cause is said in some situation, and is silent in another; and every one
 // but the remarks heads or follows in the diagnosis of one.
@@ -292,7 +292,7 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			case v[1] == "-CONT" && len(fix.Undo) == 0:
 				return "it cannot be undone"
 			}
-		case "env", "ip", "sysctl", "cp", "sed", "chmod":
+		case "env", "ip", "tc", "sysctl", "cp", "sed", "chmod":
 			if !fix.Elevated || len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it changes the system: as root, with an undo, and for how long"
 			}

@@ -55,7 +55,10 @@ var unreachable = &Check{
 	Stage: StageRoute,
 	Needs: []facts.Group{facts.GroupDials},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Unreachable || d.Outcome == facts.Failed },
+		return dialSymptom(f, func(d facts.Dial) bool {
+			// Of a name another address serves as well; who named this one has no other.
+			return d.Outcome == facts.Unreachable || d.Outcome == facts.Failed || d.Errno == noFamily && f.Target.Literal
+		},
 			"The kernel finds no way, no source address or no free port to %s: connect() fails with %s.", "ip route get %s")
 	},
 }

@@ -2,9 +2,9 @@ package report
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 
+	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
@@ -99,39 +99,12 @@ func reach(ifs *facts.Interfaces, s facts.Socket) *Reach {
 	case a.IsLoopback(), lo != nil && (s.Device == lo.Name || lo.Holds(a)):
 		return &Reach{Scope: ScopeMachine}
 	case s.Device != "":
-		return &Reach{Scope: ScopeDevice, Addresses: through(ifs, s)}
+		return &Reach{Scope: ScopeDevice, Addresses: texts(checks.Through(ifs, s))}
 	case a.IsUnspecified():
-		if as := through(ifs, s); len(as) > 0 {
-			return &Reach{Scope: ScopeEvery, Addresses: as}
+		if as := checks.Through(ifs, s); len(as) > 0 {
+			return &Reach{Scope: ScopeEvery, Addresses: texts(as)}
 		}
 		return &Reach{Scope: ScopeMachine} // there is no other address
 	}
 	return &Reach{Scope: ScopeAddress, Addresses: []string{a.String()}}
-}
-
-// through lists the addresses of the other interfaces at which the socket
-// listens, link-local ones last.
-func through(ifs *facts.Interfaces, s facts.Socket) []string {
-	var as []netip.Addr
-	for _, i := range ifs.Others {
-		if !i.Up || s.Device != "" && s.Device != i.Name {
-			continue
-		}
-		for _, p := range i.Addresses {
-			if s.Covers(p.Addr()) {
-				as = append(as, p.Addr())
-			}
-		}
-	}
-	slices.SortStableFunc(as, func(a, b netip.Addr) int {
-		return cmp.Compare(localOnly(a), localOnly(b))
-	})
-	return texts(slices.Compact(as))
-}
-
-func localOnly(a netip.Addr) int {
-	if a.IsLinkLocalUnicast() {
-		return 1
-	}
-	return 0
 }

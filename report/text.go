@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -141,23 +142,30 @@ func (p *page) fix(f *Fix, label string) {
 // remarks are short, unless everything was asked for or one of them may be what
 // the person is looking for.
 func (p *page) remarks(t *Target) {
-	if len(t.Remarks) == 0 {
-		return
-	}
-	p.gap()
-	if title := t.remarksTitle(); title != "" {
-		p.prose(title)
-		p.gap()
-	}
-	for i := range t.Remarks {
-		c := &t.Remarks[i]
-		if p.Verbose {
-			p.cause(c, "NOTE")
+	others := *t
+	others.Remarks = slices.DeleteFunc(slices.Clone(t.Remarks), func(c Cause) bool { return !c.aboutOthers() })
+	clients := *t
+	clients.Remarks = slices.DeleteFunc(slices.Clone(t.Remarks), Cause.aboutOthers)
+	for _, part := range []*Target{&others, &clients} {
+		if len(part.Remarks) == 0 {
 			continue
 		}
-		p.labelled("NOTE", yellow, c.Summary, c.Name)
-		if t.remarksTitle() != "" && len(c.Fixes) > 0 {
-			p.columns("", "fix", c.Fixes[0].Do, 0)
+		p.gap()
+		title := part.remarksTitle()
+		if title != "" {
+			p.prose(title)
+			p.gap()
+		}
+		for i := range part.Remarks {
+			c := &part.Remarks[i]
+			if p.Verbose {
+				p.cause(c, "NOTE")
+				continue
+			}
+			p.labelled("NOTE", yellow, c.Summary, c.Name)
+			if (title != "" || c.aboutOthers()) && len(c.Fixes) > 0 {
+				p.columns("", "fix", c.Fixes[0].Do, 0)
+			}
 		}
 	}
 }

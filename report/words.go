@@ -354,13 +354,18 @@ func (t *Target) listeners() []Socket {
 	return out
 }
 
-// remarksTitle is the line above the remarks.
+// remarksTitle is the line above the remarks: most of them are about clients that
+// may fare worse than loopdoctor does.
 func (t *Target) remarksTitle() string {
-	if t.Verdict == checks.Works && t.Intent == facts.Connect && !t.IsLoopback() {
+	if t.Verdict == checks.Works && t.Intent == facts.Connect && !t.IsLoopback() && !slices.ContainsFunc(t.Remarks, Cause.aboutOthers) {
 		return "Works from here. If your client fails:"
 	}
 	return ""
 }
+
+// aboutOthers tells whether a remark is about other machines, not about a client
+// that fails.
+func (c Cause) aboutOthers() bool { return c.Name == "exposed-beyond-loopback" }
 
 // brief is the answer in one line, with the name of the cause.
 func (t *Target) brief() string {

@@ -80,8 +80,64 @@ type Interface struct {
 	Up        bool           `json:"up"` // IFF_UP
 	MTU       int            `json:"mtu"`
 	Qdisc     string         `json:"qdisc,omitempty"`
-	XDP       bool           `json:"xdp,omitempty"` // a program is attached
+	XDP       bool           `json:"xdp,omitempty"`        // a program is attached
+	XDPMode   string         `json:"xdp_mode,omitempty"`   // as ip-link(8) takes it: "xdpgeneric", "xdpdrv", "xdpoffload"
+	XDPID     uint32         `json:"xdp_id,omitempty"`     // of the program
+	Kind      string         `json:"kind,omitempty"`       // "veth", "bridge", "tun", "wireguard" …; empty for hardware and lo
+	NoCarrier bool           `json:"no_carrier,omitempty"` // up, and not running (IFF_RUNNING): no cable, nobody at the other end
+	Peer      bool           `json:"peer,omitempty"`       // PointToPoint: whoever is at its other end, and nobody else
+	Elsewhere bool           `json:"elsewhere,omitempty"`  // its other end is in another network namespace
+	NotReady  []NotReady     `json:"not_ready,omitempty"`  // addresses that may not be used yet, or at all
+	Traffic   *Traffic       `json:"traffic,omitempty"`    // of lo, where a connection was lost or its queueing is not the default
 	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// NotReady is an IPv6 address whose duplicate address detection (RFC 4862
+// section 5.4) has not ended well.
+type NotReady struct {
+	Addr netip.Addr `json:"address"`
+	Why  string     `json:"why"` // "tentative", "dadfailed"
+}
+
+// Traffic is the traffic control of one interface, tc(8).
+type Traffic struct {
+	Qdiscs  []Qdisc  `json:"qdiscs"`
+	Filters []Filter `json:"filters"`
+	Partial string   `json:"partial,omitempty"` // what could not be listed
+}
+
+// Root is the discipline that packets leave by; nil: not seen, or the default.
+func (t *Traffic) Root() *Qdisc {
+	if t != nil {
+		for i := range t.Qdiscs {
+			if t.Qdiscs[i].Parent == "root" {
+				return &t.Qdiscs[i]
+			}
+		}
+	}
+	return nil
+}
+
+// Qdisc is one queueing discipline.
+type Qdisc struct {
+	Kind    string   `json:"kind"`              // "tbf", "netem", "clsact" …
+	Parent  string   `json:"parent"`            // "root", "clsact", "ingress", or a class, "1:2"
+	Options []string `json:"options,omitempty"` // as tc(8) takes them, where they can be told in full: "rate", "1000bit", …
+	Full    bool     `json:"full,omitempty"`    // Options make it again as it is
+	Drops   uint32   `json:"drops,omitempty"`   // since it was set up
+	Backlog uint32   `json:"backlog,omitempty"` // bytes that wait
+}
+
+// Filter is one classifier.
+type Filter struct {
+	At       string   `json:"at"` // "ingress", "egress", "root"
+	Priority uint32   `json:"priority"`
+	Protocol string   `json:"protocol"` // "all", "ip", "ipv6"
+	Kind     string   `json:"kind"`     // "bpf", "u32", "flower", "matchall" …
+	Options  []string `json:"options,omitempty"`
+	Full     bool     `json:"full,omitempty"`  // Options make it again as it is
+	Name     string   `json:"name,omitempty"`  // of its BPF program
+	Drops    *uint64  `json:"drops,omitempty"` // by its actions; nil: the kernel does not count them for this kind
 }
 
 // Holds tells whether the address is assigned to the interface.
@@ -96,8 +152,11 @@ func (i *Interface) Holds(a netip.Addr) bool {
 
 // IPv6State says whether the kernel speaks IPv6, and on lo.
 type IPv6State struct {
-	Present  bool `json:"present"`  // /proc/net/if_inet6 exists
-	Disabled bool `json:"disabled"` // net.ipv6.conf.lo.disable_ipv6
+	Present    bool `json:"present"`              // /proc/net/if_inet6 exists
+	Disabled   bool `json:"disabled"`             // net.ipv6.conf.lo.disable_ipv6
+	All        bool `json:"all,omitempty"`        // net.ipv6.conf.all.disable_ipv6
+	Module     bool `json:"module,omitempty"`     // the parameter "disable" of the module: ipv6.disable=1
+	BindV6Only bool `json:"bindv6only,omitempty"` // net.ipv6.bindv6only
 }
 
 // Routes is how the kernel would send this very flow.
@@ -129,9 +188,11 @@ type Rule struct {
 	Priority uint32       `json:"priority"`
 	Action   string       `json:"action"` // "lookup", "blackhole", "unreachable", "prohibit"
 	Table    uint32       `json:"table,omitempty"`
-	Selector string       `json:"selector"`          // as ip-rule(8) takes it: "to 127.0.0.0/8 ipproto tcp dport 62893"
-	Matches  []netip.Addr `json:"matches,omitempty"` // addresses of the target that its selector covers
-	Text     string       `json:"text"`              // as "ip rule" prints it
+	Selector string       `json:"selector"`            // as ip-rule(8) takes it: "to 127.0.0.0/8 ipproto tcp dport 62893"
+	Matches  []netip.Addr `json:"matches,omitempty"`   // addresses of the target that its selector covers
+	Marked   []netip.Addr `json:"marked,omitempty"`    // those that it would cover if the packet carried its mark
+	WithMark string       `json:"with_mark,omitempty"` // how the kernel would then send to the first of them: "unicast dev tun0", "EACCES"
+	Text     string       `json:"text"`                // as "ip rule" prints it
 }
 
 // Dial is one connect().
@@ -237,6 +298,8 @@ type Limits struct {
 	EphemeralHigh         int      `json:"ephemeral_high"`
 	Reserved              string   `json:"reserved,omitempty"`     // net.ipv4.ip_local_reserved_ports
 	MayBindLow            []uint32 `json:"may_bind_low,omitempty"` // uids of Host.As with CAP_NET_BIND_SERVICE
+	NoIPv6                bool     `json:"no_ipv6,omitempty"`      // socket(AF_INET6) gives EAFNOSUPPORT
+	Seccomp               bool     `json:"seccomp,omitempty"`      // and this process is under a seccomp filter
 }
 
 // Ephemeral tells whether the kernel may give the port to a client.

@@ -13,6 +13,24 @@ type Sockets struct {
 	From    string   `json:"from"`              // "sock_diag" or "/proc/net/tcp"
 	Partial string   `json:"partial,omitempty"` // what this source cannot show
 	Sockets []Socket `json:"sockets"`
+
+	Temporary *PortUse `json:"temporary,omitempty"` // looked at only where a client found no temporary port
+}
+
+// PortUse is how the temporary ports of this network namespace are used, for
+// TCP and whatever the far end.
+type PortUse struct {
+	Ports    int        `json:"ports"`     // how many of them some socket has
+	Sockets  int        `json:"sockets"`   // that have one
+	TimeWait int        `json:"time_wait"` // of these
+	Users    []PortUser `json:"users"`     // who holds most of the others, a few
+}
+
+// PortUser is a process, or a user whose process could not be seen.
+type PortUser struct {
+	UID     uint32   `json:"uid"`
+	Process *Process `json:"process,omitempty"`
+	Sockets int      `json:"sockets"`
 }
 
 // State is a TCP state; a UDP socket is Bound or Established.

@@ -110,6 +110,9 @@ func (l *look) expect() {
 		return
 	}
 	hasV6 := l.f.Interfaces == nil || l.f.Interfaces.Loopback == nil || l.f.Interfaces.Loopback.Holds(v6)
+	if l.f.Limits != nil && l.f.Limits.NoIPv6 {
+		hasV6 = false // of a name, no program that runs here tries it
+	}
 	possible := func(a netip.Addr) bool {
 		return (a.IsUnspecified() || l.mine(a)) && (a.Is4() || hasV6 || t.Literal)
 	}

@@ -25,6 +25,7 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 		}
 	}
 	l.elsewhere(ctx)
+	l.portUse(ctx, open)
 	if len(failing) == 0 || l.sources.ledger == nil {
 		for _, g := range []facts.Group{facts.GroupLedger, facts.GroupPackets} {
 			if l.sources.ledger == nil {
@@ -35,6 +36,7 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 		}
 		return
 	}
+	l.detours(failing)
 	repeat := func(also func(uint16)) {
 		for _, d := range failing {
 			err := ctx.Err()
@@ -177,3 +179,32 @@ func (l *look) elsewhere(ctx context.Context) {
 }
 
 func expected(t facts.Target, a netip.Addr) bool { return slices.Contains(t.Expected(), a) }
+
+// detours looks at what may take a packet off its way between the routing of its
+// socket and its arrival, where a connection gets no answer: traffic control of
+// lo, and routing rules for packets that a filter has marked.
+func (l *look) detours(failing []facts.Dial) {
+	f := l.f
+	if !slices.ContainsFunc(failing, func(d facts.Dial) bool { return d.Outcome == facts.Timeout || d.HalfOpen() }) {
+		return
+	}
+	if f.Interfaces != nil && f.Interfaces.Loopback != nil && f.Interfaces.Loopback.Traffic == nil && l.sources.traffic != nil {
+		lo := f.Interfaces.Loopback
+		if err := guard(func() (err error) { lo.Traffic, err = l.sources.traffic(lo); return err }); err != nil {
+			lo.Traffic = &facts.Traffic{Partial: reason(err)}
+		}
+	}
+	if f.Routes != nil && f.Routes.Rules == nil && l.sources.rules != nil {
+		// Without them the cause is the broader one.
+		_ = guard(func() (err error) { f.Routes.Rules, err = l.sources.rules(f.Target, f.Host.As[0].UID); return err })
+	}
+}
+
+// portUse looks who has the temporary ports where a client got none.
+func (l *look) portUse(ctx context.Context, open []connection) {
+	none := slices.ContainsFunc(open, func(c connection) bool { return c.Fact().Errno == "EADDRNOTAVAIL" })
+	if !none || l.f.Sockets == nil || l.f.Limits == nil || l.sources.portUse == nil || ctx.Err() != nil {
+		return
+	}
+	_ = guard(func() (err error) { l.f.Sockets.Temporary, err = l.sources.portUse(ctx, l.f.Limits); return err })
+}

@@ -53,6 +53,9 @@ type sources struct {
 	bind       func(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error)
 	dial       func(to netip.AddrPort, uid uint32) connection
 	ledger     func(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error)
+	traffic    func(i *facts.Interface) (*facts.Traffic, error)
+	rules      func(t facts.Target, uid uint32) ([]facts.Rule, error)
+	portUse    func(ctx context.Context, l *facts.Limits) (*facts.PortUse, error)
 	capture    func(port uint16, during func(also func(port uint16))) (*facts.Packets, error)
 
 	// Where a server may be that does not listen. They read the facts that are

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"time"
@@ -25,6 +26,9 @@ func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (f
 			p.Close()
 		}
 	}()
+	tc := trafficCounters()
+	defer tc.close()
+	dropped := tc.read()
 	before, err := readCounters(to.Addr().Is6())
 	if err != nil {
 		return l, err
@@ -45,6 +49,7 @@ func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (f
 		return l, err
 	}
 	l.Delta, l.Missing = after.since(before)
+	maps.Copy(l.Delta, tc.since(dropped))
 	ours := map[netip.AddrPort]bool{}
 	for _, p := range probes {
 		f := p.Fact()

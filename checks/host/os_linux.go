@@ -38,6 +38,9 @@ var here = sources{
 	bind:       bind,
 	dial:       dial,
 	ledger:     ledger,
+	traffic:    linuxTraffic,
+	rules:      linuxRules,
+	portUse:    linuxPortUse,
 	capture:    capturePackets,
 
 	candidates:  candidates,
@@ -107,11 +110,33 @@ func linuxInterfaces() (*facts.Interfaces, error) {
 		return nil, err
 	}
 	i.IPv6.Present = present("/proc/net/if_inet6")
-	if i.Loopback != nil {
-		v, err := readInt("/proc/sys/net/ipv6/conf/" + i.Loopback.Name + "/disable_ipv6")
-		i.IPv6.Disabled = err == nil && v != 0
+	set := func(key string) bool {
+		v, err := readInt(key)
+		return err == nil && v != 0
+	}
+	i.IPv6.BindV6Only = set("/proc/sys/net/ipv6/bindv6only")
+	lo := i.Loopback
+	if lo == nil {
+		return i, nil
+	}
+	i.IPv6.Disabled = set("/proc/sys/net/ipv6/conf/" + lo.Name + "/disable_ipv6")
+	if !lo.Holds(v6) { // the usual case needs no more
+		i.IPv6.All = set("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+		i.IPv6.Module = set("/sys/module/ipv6/parameters/disable")
+	}
+	if lo.Qdisc != "" && lo.Qdisc != "noqueue" {
+		lo.Traffic, _ = c.Traffic(lo.Index) // tried again where a connection is lost
 	}
 	return i, nil
+}
+
+func linuxTraffic(i *facts.Interface) (*facts.Traffic, error) {
+	c, err := rtnetlink.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.Traffic(i.Index)
 }
 
 func linuxRoutes(t facts.Target, uid uint32) (*facts.Routes, error) {
@@ -120,24 +145,45 @@ func linuxRoutes(t facts.Target, uid uint32) (*facts.Routes, error) {
 		return nil, err
 	}
 	defer c.Close()
-	proto := uint8(unix.IPPROTO_TCP)
-	if t.Network == "udp" {
-		proto = unix.IPPROTO_UDP
-	}
 	r := &facts.Routes{}
-	var addrs []netip.Addr
-	for _, a := range t.Addresses {
-		if !a.Addr.IsUnspecified() {
-			addrs = append(addrs, a.Addr)
-			r.Lookups = append(r.Lookups, c.Route(a.Addr, uid, proto, t.Port))
-		}
+	for _, a := range specific(t) {
+		r.Lookups = append(r.Lookups, c.Route(a, uid, protocol(t), t.Port))
 	}
 	// The usual case: the route is the local one, so no rule interferes.
 	if !slices.ContainsFunc(r.Lookups, func(x facts.Route) bool { return x.Type != "local" }) {
 		return r, nil
 	}
-	r.Rules, err = c.Rules(addrs, proto, t.Port, uid)
+	r.Rules, err = c.Rules(specific(t), protocol(t), t.Port, uid)
 	return r, err
+}
+
+// linuxRules reads the rules although the route of an unmarked packet is the
+// local one: a packet filter may mark it later, and have it routed again.
+func linuxRules(t facts.Target, uid uint32) ([]facts.Rule, error) {
+	c, err := rtnetlink.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.Rules(specific(t), protocol(t), t.Port, uid)
+}
+
+func protocol(t facts.Target) uint8 {
+	if t.Network == "udp" {
+		return unix.IPPROTO_UDP
+	}
+	return unix.IPPROTO_TCP
+}
+
+// specific returns the addresses of the target that packets can be sent to.
+func specific(t facts.Target) []netip.Addr {
+	var addrs []netip.Addr
+	for _, a := range t.Addresses {
+		if !a.Addr.IsUnspecified() {
+			addrs = append(addrs, a.Addr)
+		}
+	}
+	return addrs
 }
 
 // linuxSockets asks sock_diag, and /proc/net/tcp where that is forbidden.
@@ -206,7 +252,32 @@ func linuxLimits(as []facts.Identity) (*facts.Limits, error) {
 			l.MayBindLow = append(l.MayBindLow, i.UID)
 		}
 	}
+	l.NoIPv6 = noIPv6()
+	l.Seccomp = l.NoIPv6 && filtered()
 	return l, nil
+}
+
+// noIPv6 tells whether no program may even open a socket for IPv6: the kernel
+// does not speak it, or a sandbox forbids it to this one.
+func noIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return errors.Is(err, unix.EAFNOSUPPORT)
+	}
+	unix.Close(fd)
+	return false
+}
+
+// filtered tells whether this process is under a seccomp filter (proc(5)):
+//
+//	Seccomp:	2
+func filtered() bool {
+	data, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(data), "\nSeccomp:\t")
+	return ok && strings.HasPrefix(rest, "2")
 }
 
 func hasCapability(bit int) bool {

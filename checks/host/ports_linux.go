@@ -35,6 +35,9 @@ func try(network string, to netip.AddrPort, options ...int) (errno string, err e
 		kind = unix.SOCK_DGRAM
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return errnoName(err), nil // a server would get no further
+	}
 	if err != nil {
 		return "", err
 	}
@@ -60,7 +63,7 @@ func spare(ctx context.Context, f *facts.Facts) ([]facts.SparePort, error) {
 		for _, id := range f.Host.As {
 			var free []netip.Addr
 			err := asUser(id.UID, func() {
-				free = slices.DeleteFunc(specific(f), func(a netip.Addr) bool { return !canBind(f.Target.Network, a, f.Target.Port) })
+				free = slices.DeleteFunc(ownAddresses(f), func(a netip.Addr) bool { return !canBind(f.Target.Network, a, f.Target.Port) })
 			})
 			if err == nil && len(free) > 0 {
 				found = append(found, facts.SparePort{Port: f.Target.Port, As: id.UID, Addrs: free})
@@ -137,8 +140,8 @@ func near(f *facts.Facts) []uint16 {
 	return ports
 }
 
-// specific lists this machine's own addresses that a server could bind alone.
-func specific(f *facts.Facts) []netip.Addr {
+// ownAddresses lists this machine's own addresses that a server could bind alone.
+func ownAddresses(f *facts.Facts) []netip.Addr {
 	as := []netip.Addr{v4, v6}
 	if f.Interfaces != nil {
 		for _, i := range f.Interfaces.Others {

@@ -116,9 +116,11 @@ var state = [][]string{
 	{"ip", "-o", "addr"},
 	{"ip", "rule"}, {"ip", "-6", "rule"},
 	{"ip", "route", "show", "table", "all"}, {"ip", "-6", "route", "show", "table", "all"},
+	{"sh", "-c", "tc qdisc show dev lo | sed 's/ [0-9a-f]*: / /'"}, // their numbers are given out anew
+	{"tc", "filter", "show", "dev", "lo", "ingress"}, {"tc", "filter", "show", "dev", "lo", "egress"},
 	{"cat", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"},
 	{"stat", "-c", "%n %a", "/etc/hosts", "/etc/nsswitch.conf"},
-	{"sh", "-c", "cd /proc/sys/net && head -n 99 ipv4/ip_unprivileged_port_start ipv4/ip_local_port_range ipv4/ip_local_reserved_ports ipv4/conf/lo/route_localnet ipv6/conf/lo/disable_ipv6"},
+	{"sh", "-c", "cd /proc/sys/net && head -n 99 ipv4/ip_unprivileged_port_start ipv4/ip_local_port_range ipv4/ip_local_reserved_ports ipv4/conf/lo/route_localnet ipv6/conf/lo/disable_ipv6 ipv6/bindv6only"},
 }
 
 func (l *lab) snapshot(ts *testscript.TestScript, neg bool, args []string) {

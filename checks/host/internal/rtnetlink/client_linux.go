@@ -47,6 +47,9 @@ func (c *Client) Interfaces() (*facts.Interfaces, error) {
 		for _, a := range addrs {
 			if a.link == l.Index {
 				l.Addresses = append(l.Addresses, a.prefix)
+				if a.why != "" {
+					l.NotReady = append(l.NotReady, facts.NotReady{Addr: a.prefix.Addr(), Why: a.why})
+				}
 			}
 		}
 		if l.loopback && found.Loopback == nil {
@@ -69,7 +72,7 @@ func (c *Client) Route(to netip.Addr, uid uint32, proto uint8, dport uint16) fac
 		answer.Errno = unix.ErrnoName(unix.EINVAL)
 		return answer
 	}
-	b, err := c.conn.Get(getRoute, lookup(to, uid, proto, dport))
+	b, err := c.conn.Get(getRoute, lookup(to, uid, proto, dport, 0))
 	r, ok := parseRoute(b)
 	switch {
 	case err != nil:
@@ -127,10 +130,31 @@ func (c *Client) Rules(addrs []netip.Addr, proto uint8, dport uint16, uids ...ui
 			return nil, fmt.Errorf("list routing rules: %w", err)
 		}
 		for _, r := range rules {
-			list = append(list, r.fact(addrs, proto, dport, uids))
+			f := r.fact(addrs, proto, dport, uids)
+			if len(f.Marked) > 0 {
+				f.WithMark = c.withMark(f.Marked[0], first(uids), proto, dport, value(r.mark))
+			}
+			list = append(list, f)
 		}
 	}
 	return list, nil
+}
+
+// withMark says how the kernel would send a packet that carries the mark.
+func (c *Client) withMark(to netip.Addr, uid uint32, proto uint8, dport uint16, mark uint32) string {
+	b, err := c.conn.Get(getRoute, lookup(to.Unmap().WithZone(""), uid, proto, dport, mark))
+	r, ok := parseRoute(b)
+	switch {
+	case err != nil:
+		return errnoName(err)
+	case !ok:
+		return unix.ErrnoName(unix.EBADMSG)
+	case r.errno != 0:
+		return unix.ErrnoName(unix.Errno(r.errno))
+	case r.typ == typeLocal || r.oif == 0:
+		return routeType(r.typ)
+	}
+	return routeType(r.typ) + " dev " + c.conn.DeviceName(r.oif)
 }
 
 // errnoName names the kernel's answer; what is none of its errors is EIO.

@@ -26,27 +26,38 @@ const (
 	addrLen  = 8  // struct ifaddrmsg
 	routeLen = 12 // struct rtmsg, and struct fib_rule_hdr
 
-	iffUp       = 0x1
-	iffLoopback = 0x8
+	iffUp           = 0x1
+	iffLoopback     = 0x8
+	iffPointToPoint = 0x10
+	iffRunning      = 0x40
 
-	iflaName    = 3
-	iflaMTU     = 4
-	iflaQdisc   = 6
-	iflaExtMask = 29
-	iflaXDP     = 43
+	iflaName      = 3
+	iflaMTU       = 4
+	iflaQdisc     = 6
+	iflaLinkInfo  = 18
+	iflaExtMask   = 29
+	iflaLinkNetns = 37 // IFLA_LINK_NETNSID: there only if the other end is in another namespace
+	iflaXDP       = 43
 
+	infoKind    = 1 // IFLA_INFO_KIND, inside IFLA_LINKINFO
 	xdpAttached = 2 // IFLA_XDP_ATTACHED, inside IFLA_XDP
+	xdpProgram  = 4 // IFLA_XDP_PROG_ID
 
 	noStatistics = 8 // RTEXT_FILTER_SKIP_STATS
 
 	ifaAddress = 1
 	ifaLocal   = 2
+	ifaFlags   = 8
+
+	flagDadFailed = 0x08 // IFA_F_DADFAILED
+	flagTentative = 0x40 // IFA_F_TENTATIVE
 
 	rtaDst       = 1
 	rtaOif       = 4
 	rtaPrefSrc   = 7
 	rtaCacheInfo = 12
 	rtaTable     = 15
+	rtaMark      = 16
 	rtaUID       = 25
 	rtaIPProto   = 27
 	rtaDport     = 29
@@ -57,6 +68,9 @@ const (
 
 var routeTypes = [...]string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast",
 	"blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve"} // RTN_*
+
+// xdpModes are XDP_ATTACHED_* in the words of ip-link(8).
+var xdpModes = [...]string{"", "xdpdrv", "xdpgeneric", "xdpoffload"}
 
 func routeType(t uint8) string {
 	if int(t) < len(routeTypes) {
@@ -85,7 +99,8 @@ func parseLink(b []byte) (l link, ok bool) {
 	}
 	l.Index = int(netlink.Uint32(b[4:]))
 	flags := netlink.Uint32(b[8:])
-	l.Up, l.loopback = flags&iffUp != 0, flags&iffLoopback != 0
+	l.Up, l.loopback, l.Peer = flags&iffUp != 0, flags&iffLoopback != 0, flags&iffPointToPoint != 0
+	l.NoCarrier = l.Up && flags&iffRunning == 0
 	for typ, v := range netlink.Attributes(b[linkLen:]) {
 		switch typ {
 		case iflaName:
@@ -96,10 +111,24 @@ func parseLink(b []byte) (l link, ok bool) {
 			l.Qdisc = netlink.String(v)
 		case iflaXDP:
 			for typ, v := range netlink.Attributes(v) {
-				if typ == xdpAttached && len(v) == 1 {
+				switch {
+				case typ == xdpAttached && len(v) == 1:
 					l.XDP = v[0] != 0
+					if int(v[0]) < len(xdpModes) {
+						l.XDPMode = xdpModes[v[0]]
+					}
+				case typ == xdpProgram:
+					l.XDPID = netlink.Uint32(v)
 				}
 			}
+		case iflaLinkInfo:
+			for typ, v := range netlink.Attributes(v) {
+				if typ == infoKind {
+					l.Kind = netlink.String(v)
+				}
+			}
+		case iflaLinkNetns:
+			l.Elsewhere = true
 		}
 	}
 	return l, l.Name != ""
@@ -109,6 +138,7 @@ func parseLink(b []byte) (l link, ok bool) {
 type address struct {
 	link   int
 	prefix netip.Prefix
+	why    string // not to be used (yet): "tentative", "dadfailed"
 }
 
 func parseAddress(b []byte) (a address, ok bool) {
@@ -119,10 +149,20 @@ func parseAddress(b []byte) (a address, ok bool) {
 	// On a link with a peer IFA_ADDRESS is the peer and IFA_LOCAL is ours.
 	// IPv6 has IFA_LOCAL only there.
 	var own netip.Addr
+	flags := uint32(b[2])
 	for typ, v := range netlink.Attributes(b[addrLen:]) {
+		if typ == ifaFlags {
+			flags = netlink.Uint32(v)
+		}
 		if ip, ok := netip.AddrFromSlice(v); ok && (typ == ifaLocal || typ == ifaAddress && !own.IsValid()) {
 			own = ip
 		}
+	}
+	switch {
+	case flags&flagDadFailed != 0:
+		a.why = "dadfailed"
+	case flags&flagTentative != 0:
+		a.why = "tentative"
 	}
 	a.prefix = netip.PrefixFrom(own, int(b[1]))
 	return a, a.prefix.IsValid()
@@ -175,7 +215,7 @@ func parseRoute(b []byte) (r route, ok bool) {
 
 // lookup is the RTM_GETROUTE for one flow. Without protocol and port a rule
 // that selects by them would stay unseen.
-func lookup(to netip.Addr, uid uint32, proto uint8, dport uint16) []byte {
+func lookup(to netip.Addr, uid uint32, proto uint8, dport uint16, mark uint32) []byte {
 	b := make([]byte, routeLen)
 	b[0], b[1] = family(to), uint8(to.BitLen())
 	b = netlink.Append(b, rtaDst, to.AsSlice())
@@ -185,6 +225,9 @@ func lookup(to netip.Addr, uid uint32, proto uint8, dport uint16) []byte {
 	}
 	if dport != 0 {
 		b = netlink.Append(b, rtaDport, binary.BigEndian.AppendUint16(nil, dport))
+	}
+	if mark != 0 {
+		b = netlink.Append(b, rtaMark, binary.NativeEndian.AppendUint32(nil, mark))
 	}
 	return b
 }

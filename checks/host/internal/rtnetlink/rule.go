@@ -186,9 +186,9 @@ func parseRule(b []byte) (r rule, ok bool) {
 	return r, r.to.IsValid() && r.from.IsValid()
 }
 
-func first(v []byte) uint8 {
+func first[T any](v []T) (zero T) {
 	if len(v) == 0 {
-		return 0
+		return zero
 	}
 	return v[0]
 }
@@ -232,8 +232,14 @@ func (r rule) matches(a netip.Addr, proto uint8, dport uint16, uids []uint32) bo
 func (r rule) fact(addrs []netip.Addr, proto uint8, dport uint16, uids []uint32) facts.Rule {
 	f := facts.Rule{IPv6: r.v6, Priority: r.priority, Action: r.deed(), Table: r.table, Selector: r.selector(), Text: r.text()}
 	for _, a := range addrs {
-		if r.matches(a.Unmap().WithZone(""), proto, dport, uids) {
+		plain := a.Unmap().WithZone("")
+		switch marked := r; {
+		case r.matches(plain, proto, dport, uids):
 			f.Matches = append(f.Matches, a)
+		case value(r.mark)&value(r.mask) != 0:
+			if marked.mark = nil; marked.matches(plain, proto, dport, uids) {
+				f.Marked = append(f.Marked, a)
+			}
 		}
 	}
 	return f

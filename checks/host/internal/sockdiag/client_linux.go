@@ -64,6 +64,12 @@ func (c *Client) Listeners() ([]facts.Socket, error) {
 		query{protocol: protoUDP, states: 1 << stClose})
 }
 
+// Range returns every TCP socket whose local port lies between the two.
+func (c *Client) Range(low, high uint16) ([]facts.Socket, error) {
+	return c.list(func(s *facts.Socket) bool { return s.Local.Port() >= low && s.Local.Port() <= high },
+		query{protocol: protoTCP, states: anyState, code: localPorts(low, high)})
+}
+
 // Peer returns the TCP sockets whose other end is our source port and address
 // (of any address if that is not valid): whoever really answered, after NAT
 // has changed the destination.

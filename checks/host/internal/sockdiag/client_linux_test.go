@@ -375,3 +375,23 @@ func BenchmarkPair(b *testing.B) {
 		}
 	}
 }
+
+// Range is what a client's ports are counted by: the two ends belong to it, the
+// far end's port does not matter, and those in TIME_WAIT count.
+func TestRange(t *testing.T) {
+	enterNamespace(t)
+	c := open(t)
+	l := listener(t, "127.0.0.1:40005", 5)
+	low := client(t, "127.0.0.1:40000", "127.0.0.1:40005")
+	high := client(t, "127.0.0.1:40003", "127.0.0.1:40005")
+	client(t, "127.0.0.1:40004", "127.0.0.1:40005")
+	listener(t, "[::1]:40001", 5)
+	got, err := c.Range(40000, 40003)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 3 || byInode(t, got, low).State != facts.Established || byInode(t, got, high).State != facts.Established {
+		t.Errorf("got %+v", got)
+	}
+	_ = l
+}

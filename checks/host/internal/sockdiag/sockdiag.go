@@ -175,6 +175,21 @@ func eitherPort(port uint16) []byte {
 	return b
 }
 
+// localPorts is the bytecode for "the local port lies between the two".
+func localPorts(low, high uint16) []byte {
+	var b []byte
+	for i, op := range []struct {
+		code uint8
+		port uint16
+	}{{opSportGE, low}, {opSportLE, high}} {
+		b = append(b, op.code, 8)
+		b = binary.NativeEndian.AppendUint16(b, uint16(20-8*i)) // from here to beyond the end
+		b = append(b, 0, 0)
+		b = binary.NativeEndian.AppendUint16(b, op.port)
+	}
+	return b
+}
+
 // distinct removes what a dump told twice because the socket changed its
 // table meanwhile (a request that became a connection) and keeps the later
 // one, in a fixed order.
