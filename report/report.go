@@ -128,7 +128,8 @@ type Target struct {
 	NotChecked []NotChecked   `json:"not_checked"`
 	Passed     []string       `json:"passed"`
 	Packets    []Conversation `json:"packets"`
-	Notes      []string       `json:"notes"` // what loopdoctor did or could not see, a sentence each
+	Notes      []string       `json:"notes"`   // what loopdoctor did or could not see, a sentence each
+	Clients    []Client       `json:"clients"` // what the name becomes for each kind of client; empty of a literal address
 
 	status int
 }

@@ -140,7 +140,8 @@ func (p *page) fix(f *Fix, label string) {
 // remarks are short, unless everything was asked for or one of them may be what
 // the person is looking for.
 func (p *page) remarks(t *Target) {
-	if len(t.Remarks) == 0 {
+	fail := t.failing()
+	if len(t.Remarks) == 0 && len(fail) == 0 {
 		return
 	}
 	p.gap()
@@ -158,6 +159,9 @@ func (p *page) remarks(t *Target) {
 		if t.remarksTitle() != "" && len(c.Fixes) > 0 {
 			p.columns("", "fix", c.Fixes[0].Do, 0)
 		}
+	}
+	for _, s := range fail {
+		p.labelled("NOTE", yellow, s, "")
 	}
 }
 
@@ -188,6 +192,12 @@ func (p *page) details(t *Target) {
 	for i := range t.Sockets {
 		s := &t.Sockets[i]
 		p.columns("", endpoint(s.Address, s.Port), s.detail()+"; "+s.owner(), source)
+	}
+	if len(t.Clients) > 0 {
+		p.section("What " + cmp.Or(t.Host, "localhost") + " is for")
+	}
+	for i := range t.Clients {
+		p.columns("", t.Clients[i].Name, t.Clients[i].detail(), source)
 	}
 	if len(t.Symptoms) > 0 {
 		p.section("Symptoms")
