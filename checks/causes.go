@@ -8,6 +8,9 @@ func init() {
 		hostsLocalhostWrong,
 		nsswitchWithoutFiles,
 		dnsAnswersLocalhost,
+		localhostSubdomain,
+		localhostSlowFallback,
+		toolsDisagreeOnLocalhost,
 
 		loDown,
 		loV4AddressMissing,
@@ -34,13 +37,18 @@ func init() {
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
 		v6FirstV4OnlyServer,
+		healthcheckClientNoFallback,
 		v6OnlyWildcard,
 		lanIPOnlyBind,
 		listenerPinnedToDevice,
+		shadowSpecificVsWildcard,
+		shadowV4V6Split,
 
 		nobodyAccepts,
 		acceptQueueFull,
 		processStoppedOrDebugged,
+		reuseportStaleTwin,
+		happyEyeballsTooShort,
 		forwarderAcceptsBackendDead,
 
 		portHeldByOtherApp,

@@ -26,10 +26,10 @@ type Client struct {
 }
 
 // resolver is one way to turn the target's name into addresses.
-type resolver func(*facts.Facts) found
+type resolver func(*facts.Facts) resolved
 
-// found is what a resolver gives, or why that is not known.
-type found struct {
+// resolved is what a resolver gives, or why that is not known.
+type resolved struct {
 	addrs   []netip.Addr
 	unknown string
 }
@@ -174,11 +174,11 @@ func knownToCurl(name string) bool {
 
 // hardCoded is the resolver of a program that knows the name without asking.
 func hardCoded(addrs ...string) resolver {
-	return func(f *facts.Facts) found {
+	return func(f *facts.Facts) resolved {
 		if !knownToCurl(f.Names.Name) {
 			return glibc(f)
 		}
-		var is found
+		var is resolved
 		for _, s := range addrs {
 			if a := netip.MustParseAddr(s); a.Is4() || hasIPv6(f) {
 				is.addrs = append(is.addrs, a)
@@ -196,7 +196,7 @@ func hasIPv6(f *facts.Facts) bool {
 
 // v4First puts the IPv4 addresses first and keeps the order otherwise.
 func v4First(r resolver) resolver {
-	return func(f *facts.Facts) found {
+	return func(f *facts.Facts) resolved {
 		is := r(f)
 		is.addrs = slices.Clone(is.addrs)
 		slices.SortStableFunc(is.addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })

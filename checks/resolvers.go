@@ -12,15 +12,15 @@ import (
 // The resolvers of the clients, see clients.go.
 
 // glibc is getaddrinfo without AI_ADDRCONFIG; the look worked it out.
-func glibc(f *facts.Facts) found {
+func glibc(f *facts.Facts) resolved {
 	n := f.Names
 	switch {
 	case n.Later != nil:
-		return found{unknown: "waits for a silent name server"}
+		return resolved{unknown: "waits for a silent name server"}
 	case n.Unknown():
-		return found{unknown: "not known here"}
+		return resolved{unknown: "not known here"}
 	}
-	var is found
+	var is resolved
 	for _, a := range n.Addresses {
 		is.addrs = append(is.addrs, a.Addr.Unmap())
 	}
@@ -31,13 +31,13 @@ func glibc(f *facts.Facts) found {
 // machine that has addresses of one family only, apart from 127.0.0.1 and ::1,
 // only that family is asked for. glibc then takes ::1 in the hosts file for
 // 127.0.0.1 (nss/nss_files/files-hosts.c).
-func addrConfig(f *facts.Facts) found {
+func addrConfig(f *facts.Facts) resolved {
 	is := glibc(f)
 	if is.unknown != "" {
 		return is
 	}
 	if f.Interfaces == nil {
-		return found{unknown: "interfaces not seen"}
+		return resolved{unknown: "interfaces not seen"}
 	}
 	v4, v6 := false, false
 	look := func(i facts.Interface) {
@@ -67,19 +67,19 @@ func addrConfig(f *facts.Facts) found {
 				asked = append(asked, a)
 			}
 		}
-		return found{addrs: sorted(f, distinct(asked))}
+		return resolved{addrs: sorted(f, distinct(asked))}
 	}
 	for _, a := range is.addrs {
 		if a.Is4() == v4 {
 			asked = append(asked, a)
 		}
 	}
-	return found{addrs: asked}
+	return resolved{addrs: asked}
 }
 
 // java is the C library's, IPv4 first; where that knows localhost not, Java does
 // (java.net.InetAddress, getAddressesFromNameService).
-func java(f *facts.Facts) found {
+func java(f *facts.Facts) resolved {
 	is := v4First(glibc)(f)
 	if len(is.addrs) == 0 && is.unknown == "" && strings.EqualFold(f.Names.Name, "localhost") {
 		is.addrs = []netip.Addr{v4Loopback}
@@ -90,7 +90,7 @@ func java(f *facts.Facts) found {
 // musl reads every line of the hosts file, in which it compares the name letter
 // by letter, and otherwise asks every name server at once. It knows neither
 // nsswitch.conf nor host.conf (musl 1.2, src/network/lookup_name.c).
-func musl(f *facts.Facts) found {
+func musl(f *facts.Facts) resolved {
 	n := f.Names
 	var addrs []netip.Addr
 	for _, l := range n.Hosts.Lines {
@@ -100,20 +100,20 @@ func musl(f *facts.Facts) found {
 		}
 	}
 	if len(addrs) > 0 {
-		return found{addrs: sorted(f, distinct(addrs))}
+		return resolved{addrs: sorted(f, distinct(addrs))}
 	}
 	if n.Hosts.Error != "" && n.Hosts.Error != "missing" && n.Hosts.Error != "permission denied" {
-		return found{unknown: "hosts file not read"}
+		return resolved{unknown: "hosts file not read"}
 	}
 	for _, s := range n.Servers {
 		switch {
 		case !s.Asked, strings.HasPrefix(s.Error, "no answer"):
-			return found{unknown: "name server not asked"}
+			return resolved{unknown: "name server not asked"}
 		case s.Rcode == "NOERROR":
 			addrs = append(addrs, s.Answers...)
 		}
 	}
-	return found{addrs: sorted(f, distinct(addrs))}
+	return resolved{addrs: sorted(f, distinct(addrs))}
 }
 
 // goOrder is in which order Go's own resolver takes the hosts file and the name
@@ -173,7 +173,7 @@ func unusualCriteria(text string) bool {
 }
 
 // goOwn is Go's own resolver, the only one of a static program.
-func goOwn(f *facts.Facts) found {
+func goOwn(f *facts.Facts) resolved {
 	n := f.Names
 	o := orderOfGo(n)
 	var files []netip.Addr
@@ -182,7 +182,7 @@ func goOwn(f *facts.Facts) found {
 	}
 	files = sorted(f, distinct(files))
 	if o.files && !o.dnsFirst && len(files) > 0 || !o.dns {
-		return found{addrs: files}
+		return resolved{addrs: files}
 	}
 	is := askedServers(n)
 	is.addrs = sorted(f, distinct(is.addrs))
@@ -193,7 +193,7 @@ func goOwn(f *facts.Facts) found {
 }
 
 // goCgo is a Go program that is linked with the C library.
-func goCgo(f *facts.Facts) found {
+func goCgo(f *facts.Facts) resolved {
 	if orderOfGo(f.Names).cgo {
 		return glibc(f)
 	}
@@ -201,22 +201,22 @@ func goCgo(f *facts.Facts) found {
 }
 
 // askedServers is what the name servers say, one after the other.
-func askedServers(n *facts.Names) found {
+func askedServers(n *facts.Names) resolved {
 	for _, s := range n.Servers {
 		switch {
 		case !s.Asked:
-			return found{unknown: "name server not asked"}
+			return resolved{unknown: "name server not asked"}
 		case strings.HasPrefix(s.Error, "no answer"):
-			return found{unknown: "waits for a silent name server"}
+			return resolved{unknown: "waits for a silent name server"}
 		case s.Error != "":
 			continue
 		case s.Rcode == "NOERROR":
-			return found{addrs: s.Answers}
+			return resolved{addrs: s.Answers}
 		case s.Rcode == "NXDOMAIN":
-			return found{}
+			return resolved{}
 		}
 	}
-	return found{}
+	return resolved{}
 }
 
 // sorted is RFC 6724 section 6 as far as addresses of this machine differ in it:
