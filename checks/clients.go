@@ -150,22 +150,6 @@ func tooSlow(f *facts.Facts, a netip.Addr, patience time.Duration) bool {
 	return slow
 }
 
-// Failing are the clients that do not reach the service, where others do.
-func Failing(cs []Client) []Client {
-	var bad []Client
-	good := false
-	for _, c := range cs {
-		good = good || c.Works != nil && *c.Works
-		if c.Works != nil && !*c.Works {
-			bad = append(bad, c)
-		}
-	}
-	if !good {
-		return nil
-	}
-	return bad
-}
-
 // knownToCurl tells whether curl and the browsers answer the name themselves.
 func knownToCurl(name string) bool {
 	name = strings.ToLower(name)

@@ -63,7 +63,7 @@ func TestMixedSituations(t *testing.T) {
 
 		{"the hosts file lacks localhost, and the server is fine",
 			machine("localhost", hosts(), listens("0.0.0.0", 50), dials("127.0.0.1", facts.Connected)),
-			[]string{"broken", "active hosts-localhost-missing proven"}},
+			[]string{"broken", "active hosts-localhost-missing proven", "remark tools-disagree-on-localhost"}},
 		{"the same, asked by port alone",
 			machine("62893", hosts(), listens("0.0.0.0", 50), dials("127.0.0.1", facts.Connected)),
 			[]string{"works", "remark hosts-localhost-missing"}},

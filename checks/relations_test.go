@@ -115,7 +115,7 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 }
 
 // onlyRemarks are causes that matter to clients which loopdoctor is not.
-var onlyRemarks = []*Check{v6FirstV4OnlyServer}
+var onlyRemarks = []*Check{v6FirstV4OnlyServer, healthcheckClientNoFallback, toolsDisagreeOnLocalhost, happyEyeballsTooShort, shadowSpecificVsWildcard, shadowV4V6Split}
 
 // Every cause is said in some situation, and is silent in another; and every one
 // but the remarks heads or follows in the diagnosis of one.
@@ -282,6 +282,7 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			switch {
 			case fix.Guard == nil || fix.Guard.Started.IsZero():
 				return "a signal without a guard"
+			case v[1] == "-CONT" && len(fix.Steps) > 1 && slices.Contains(fix.Steps[0], "-TERM"): // so that it can end
 			case len(v) != 3 || p == nil:
 				return "a signal to a process that was not seen"
 			case p.Me:

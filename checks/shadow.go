@@ -122,7 +122,7 @@ var reuseportStaleTwin = &Check{
 }
 
 // apart is how long after each other the workers of one program are started at
-// most, when nothing else tells that they belong together.
+// most.
 const apart = 10 * time.Second
 
 // twins finds two listeners on one address that belong to different programs, or
@@ -134,10 +134,7 @@ func twins(f *facts.Facts, ls []facts.Socket) (old, young facts.Socket, ok bool)
 				continue
 			}
 			p, q := f.Owners.Of(a)[0], f.Owners.Of(b)[0]
-			if p.Started.IsZero() || q.Started.IsZero() || cmp.Or(p.Started.Compare(q.Started), p.PID-q.PID) > 0 {
-				continue
-			}
-			if p.Deleted != "" || q.Started.Sub(p.Started) >= apart || !slices.Equal(p.Args, q.Args) || p.Cwd != q.Cwd || p.Exe != q.Exe {
+			if !p.Started.IsZero() && !q.Started.IsZero() && cmp.Or(p.Started.Compare(q.Started), p.PID-q.PID) < 0 {
 				return a, b, true
 			}
 		}
@@ -163,11 +160,13 @@ func strangers(f *facts.Facts, a, b facts.Socket) bool {
 
 // kin tells whether two processes belong together: one has started the other, or
 // one parent started one program several times, or they are one unit or one
-// container. Process 1 adopts whatever is left over.
+// container. Process 1 adopts whatever is left over: there it takes the same
+// command at the same time.
 func kin(p, q facts.Process) bool {
 	service := strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@")
-	return p.PID == q.PID || p.PPID == q.PID || q.PPID == p.PID ||
-		p.PPID == q.PPID && p.PPID > 1 && p.Name == q.Name && p.Exe == q.Exe ||
+	siblings := p.PPID == q.PPID && p.Name == q.Name && p.Exe == q.Exe
+	together := slices.Equal(p.Args, q.Args) && p.Cwd == q.Cwd && p.Deleted == q.Deleted && p.Started.Sub(q.Started).Abs() < apart
+	return p.PID == q.PID || p.PPID == q.PID || q.PPID == p.PID || siblings && (p.PPID > 1 || together) ||
 		service && p.Unit == q.Unit || p.Container != "" && p.Container == q.Container
 }
 

@@ -35,7 +35,8 @@ func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
 	if l.last[who] == nil {
 		ts.Fatalf("fix [-as user] [-cause NAME] [N] comes after doctor")
 	}
-	causes := l.last[who].Targets[0].Causes
+	t := l.last[who].Targets[0]
+	causes := slices.Concat(t.Causes, t.Remarks)
 	i := slices.IndexFunc(causes, func(c labCause) bool { return cause == "" || c.Name == cause })
 	if i < 0 {
 		ts.Fatalf("the last report names no cause %s", cause)
