@@ -55,7 +55,7 @@ var toolsDisagreeOnLocalhost = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
 		is := glibc(f)
-		if !f.Target.Named || f.Target.Literal || f.Target.Network != "tcp" || !knownToCurl(n.Name) || is.unknown != "" {
+		if f.Target.Literal || f.Target.Network != "tcp" || !knownToCurl(n.Name) || is.unknown != "" {
 			return nil
 		}
 		// Where one of the addresses leads to the service, the tools agree.

@@ -63,7 +63,7 @@ func (c *Client) detail() string {
 }
 
 // covered are remarks that name the clients which fail.
-var covered = []string{"v6-first-v4-only-server", "healthcheck-client-no-fallback"}
+var covered = []string{"v6-first-v4-only-server", "healthcheck-client-no-fallback", "happy-eyeballs-too-short", "tools-disagree-on-localhost"}
 
 // failing says which kinds of clients do not reach a target that works, a
 // sentence for each way to fail.
