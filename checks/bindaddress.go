@@ -119,6 +119,9 @@ func firstIsV6(f *facts.Facts) (Finding, bool) {
 	if f.Dials != nil && !works(f, v4Loopback) {
 		return Finding{}, false // there is a worse fault to speak of
 	}
+	if slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == v6Loopback && d.Outcome == facts.Timeout }) {
+		return Finding{}, false // nobody is refused: localhost-slow-fallback
+	}
 	return Finding{Affects: []netip.Addr{v6Loopback}, Certainty: Proven, Remark: true, Since: since(f, there[0]),
 		Evidence: []Evidence{{ns[0].Source, f.Names.Name + " is ::1"}, socketEvidence(f, there[0])}}, true
 }

@@ -72,10 +72,10 @@ var shadowV4V6Split = &Check{
 				gets[c.Reaches[0].Is4()] = append(gets[c.Reaches[0].Is4()], c.Name)
 			}
 		}
-		for _, v4 := range []bool{true, false} {
-			if len(gets[v4]) > 0 {
-				x.Evidence = append(x.Evidence, Evidence{cond(v4, "IPv4 first", "IPv6 first"), list(gets[v4])})
-			}
+		if v4, v6 := gets[true], gets[false]; len(v4) > 0 && len(v6) > 0 {
+			few := cond(len(v4) <= len(v6), v4, v6)
+			x.Summary = strings.TrimSuffix(x.Summary, ".") + fmt.Sprintf(": %s take %s first, and the others %s.", list(few), cond(len(v4) <= len(v6), "IPv4", "IPv6"), cond(len(v4) <= len(v6), "IPv6", "IPv4"))
+			x.Evidence = append(x.Evidence, Evidence{"IPv4 first", list(v4)}, Evidence{"IPv6 first", list(v6)})
 		}
 		return []Finding{x}
 	},
@@ -100,7 +100,7 @@ var reuseportStaleTwin = &Check{
 			}
 			was, is := f.Owners.Of(old)[0], f.Owners.Of(young)[0]
 			x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Since: is.Started, Brings: []*Check{},
-				Evidence: []Evidence{socketEvidence(f, old), socketEvidence(f, young), {"older", started(was)}, {"newer", started(is)}},
+				Evidence: []Evidence{socketEvidence(f, old), socketEvidence(f, young), {"older", origin(was) + fmt.Sprintf(", started %s before the other", is.Started.Sub(was.Started).Round(time.Second))}, {"newer", origin(is)}},
 				Summary: fmt.Sprintf("Two programs listen on %s with SO_REUSEPORT: %s and the newer %s. The kernel spreads the connections over both, so a part of the answers is the older one's.",
 					old.Local, who(was), who(is))}
 			stuck := stuckTwin(f, a)
@@ -179,9 +179,9 @@ func eitherOfTwo(f *facts.Facts, a, b facts.Socket) []Fix {
 	return fixes
 }
 
-// started says since when a process runs, and from where.
-func started(p facts.Process) string {
-	return fmt.Sprintf("pid %d, since %s, in %s%s", p.PID, p.Started.Format(time.DateTime), cmp.Or(p.Cwd, "an unknown directory"), cond(p.Deleted != "", " ("+p.Deleted+" has been deleted)", ""))
+// origin says which run of a program a process is.
+func origin(p facts.Process) string {
+	return fmt.Sprintf("pid %d in %s%s", p.PID, cmp.Or(p.Cwd, "an unknown directory"), cond(p.Deleted != "", " ("+p.Deleted+" has been deleted)", ""))
 }
 
 func later(a, b time.Time) time.Time { return cond(a.After(b), a, b) }

@@ -194,7 +194,7 @@ func (p *page) details(t *Target) {
 		p.columns("", endpoint(s.Address, s.Port), s.detail()+"; "+s.owner(), source)
 	}
 	if len(t.Clients) > 0 {
-		p.section("What " + cmp.Or(t.Host, "localhost") + " is for")
+		p.section("What " + cmp.Or(t.Host, "localhost") + " is for each kind of client")
 	}
 	for i := range t.Clients {
 		p.columns("", t.Clients[i].Name, t.Clients[i].detail(), source)
