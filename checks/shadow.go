@@ -134,6 +134,9 @@ func twins(f *facts.Facts, ls []facts.Socket) (old, young facts.Socket, ok bool)
 				continue
 			}
 			p, q := f.Owners.Of(a)[0], f.Owners.Of(b)[0]
+			if p.Container != "" && q.Container != "" && p.Name == q.Name {
+				continue // replicas, perhaps
+			}
 			if !p.Started.IsZero() && !q.Started.IsZero() && cmp.Or(p.Started.Compare(q.Started), p.PID-q.PID) < 0 {
 				return a, b, true
 			}
@@ -163,11 +166,20 @@ func strangers(f *facts.Facts, a, b facts.Socket) bool {
 // container. Process 1 adopts whatever is left over: there it takes the same
 // command at the same time.
 func kin(p, q facts.Process) bool {
-	service := strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@")
 	siblings := p.PPID == q.PPID && p.Name == q.Name && p.Exe == q.Exe
 	together := slices.Equal(p.Args, q.Args) && p.Cwd == q.Cwd && p.Deleted == q.Deleted && p.Started.Sub(q.Started).Abs() < apart
 	return p.PID == q.PID || p.PPID == q.PID || q.PPID == p.PID || siblings && (p.PPID > 1 || together) ||
-		service && p.Unit == q.Unit || p.Container != "" && p.Container == q.Container
+		service(p) != "" && service(p) == service(q) || p.Container != "" && p.Container == q.Container
+}
+
+// service is the unit of a process; of web@1.service its template, since the
+// instances of one may share a port on purpose.
+func service(p facts.Process) string {
+	if !strings.HasSuffix(p.Unit, ".service") || strings.HasPrefix(p.Unit, "user@") {
+		return ""
+	}
+	name, _, _ := strings.Cut(strings.TrimSuffix(p.Unit, ".service"), "@")
+	return name
 }
 
 // eitherOfTwo are the fixes where only the person knows which program is meant.

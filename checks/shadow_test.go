@@ -12,6 +12,10 @@ func startedAt(since time.Duration) mark {
 	return func(_ *facts.Socket, p *facts.Process) { p.Started = morning.Add(-since) }
 }
 
+func inContainerNo(id string) mark {
+	return func(_ *facts.Socket, p *facts.Process) { p.Container = "docker " + id }
+}
+
 func lacksIts(what string) mark { return func(_ *facts.Socket, p *facts.Process) { p.Deleted = what } }
 
 func shadowSituations() []situation {
@@ -47,6 +51,9 @@ func shadowSituations() []situation {
 			row{"the older one is stopped", machine("127.0.0.1", listens("127.0.0.1", 50, stopped), listens("127.0.0.1", 60, startedAt(minute)), dials("127.0.0.1", facts.Connected)), says("proven 127.0.0.1", "accepts nothing")},
 			row{"workers of one parent, one of them new", machine("127.0.0.1", listens("127.0.0.1", 50, childOf(40)), listens("127.0.0.1", 60, childOf(40), startedAt(minute))), nothing},
 			row{"old and new of one unit", machine("127.0.0.1", listens("127.0.0.1", 50, inUnit("web.service")), listens("127.0.0.1", 60, inUnit("web.service"), startedAt(minute))), nothing},
+			row{"instances of one template", machine("127.0.0.1", listens("127.0.0.1", 50, inUnit("web@1.service")), listens("127.0.0.1", 60, inUnit("web@2.service"), startedAt(minute))), nothing},
+			row{"two units", machine("127.0.0.1", listens("127.0.0.1", 50, inUnit("old.service")), listens("127.0.0.1", 60, inUnit("new.service"), startedAt(minute))), says("proven 127.0.0.1", "old.service")},
+			row{"replicas in containers", machine("127.0.0.1", listens("127.0.0.1", 50, inContainerNo("a")), listens("127.0.0.1", 60, inContainerNo("b"), startedAt(minute))), nothing},
 			row{"a new one that the old one has started", machine("127.0.0.1", listens("127.0.0.1", 50), listens("127.0.0.1", 60, childOf(50), startedAt(minute))), nothing},
 			row{"several of one command, started together", machine("127.0.0.1", listens("127.0.0.1", 50), listens("127.0.0.1", 60)), nothing},
 			row{"one owner is hidden", machine("127.0.0.1", listens("127.0.0.1", 0), listens("127.0.0.1", 60, startedAt(minute))), nothing},
