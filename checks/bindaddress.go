@@ -88,7 +88,7 @@ var v6FirstV4OnlyServer = &Check{
 	Stage:  StageListen,
 	Intent: facts.Connect,
 	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNames},
-	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupInterfaces, facts.GroupRoutes},
+	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupInterfaces, facts.GroupRoutes, facts.GroupLedger},
 	// It brings a refusal about only for such a client.
 	Explains: []*Check{refused},
 	Run: func(f *facts.Facts) []Finding {

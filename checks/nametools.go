@@ -50,7 +50,7 @@ var toolsDisagreeOnLocalhost = &Check{
 	Stage:    StageResolve,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupNames, facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners, facts.GroupLedger},
 	Explains: []*Check{nameNotResolved, nameLeadsElsewhere},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
@@ -84,7 +84,7 @@ var localhostSlowFallback = &Check{
 	Stage:    StageResolve,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupNames},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupLedger},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupLedger, facts.GroupOwners},
 	Explains: []*Check{nameNotResolved},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Literal {

@@ -47,7 +47,7 @@ var shadowV4V6Split = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupNames, facts.GroupInterfaces, facts.GroupRoutes, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupNames, facts.GroupInterfaces, facts.GroupRoutes, facts.GroupDials, facts.GroupLedger},
 	Explains: []*Check{answeredByAnother},
 	Run: func(f *facts.Facts) []Finding {
 		on4, on6 := serving(f, v4Loopback), serving(f, v6Loopback)
