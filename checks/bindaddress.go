@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -97,25 +98,48 @@ var v6FirstV4OnlyServer = &Check{
 	Stage:  StageListen,
 	Intent: facts.Connect,
 	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNames},
-	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupInterfaces, facts.GroupRoutes, facts.GroupLedger},
 	// It brings a refusal about only for such a client: one whose error says so.
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		ns := f.Names.Addresses
-		there := serving(f, v4Loopback)
-		if f.Target.Literal || len(ns) == 0 || ns[0].Addr != v6Loopback || len(there) == 0 || len(serving(f, v6Loopback)) > 0 {
+		x, ok := firstIsV6(f)
+		if !ok || hasBusyBox(f) { // healthcheck-client-no-fallback says it
 			return nil
 		}
-		if f.Dials != nil && !works(f, v4Loopback) {
-			return nil // there is a worse fault to speak of
+		var who []string
+		for _, c := range Clients(f) {
+			if c.Works != nil && !*c.Works && len(c.Addresses) > 0 && c.Addresses[0] == v6Loopback {
+				who = append(who, c.Name)
+			}
 		}
-		s := there[0]
-		return []Finding{{Affects: []netip.Addr{v6Loopback}, Certainty: Proven, Remark: true, Since: since(f, s),
-			Summary:  fmt.Sprintf("%s resolves to ::1 first, and %s listens on IPv4 only (%s): a client that takes the first address and does not fall back is refused (Node 17 to 19, BusyBox wget).", f.Names.Name, holder(f, s), s.Local),
-			Evidence: []Evidence{{ns[0].Source, f.Names.Name + " is ::1"}, socketEvidence(f, s)},
-			Fixes:    []Fix{{Do: fmt.Sprintf("Let such a client use 127.0.0.1:%d, or make the server listen on ::1 too.", f.Target.Port)}}}}
+		x.Summary = fmt.Sprintf("%s resolves to ::1 first, and %s: a client that takes the first address and does not fall back is refused%s.", f.Names.Name, v4Listener(f), cond(len(who) > 0, " ("+strings.Join(who, ", ")+")", ""))
+		x.Fixes = []Fix{{Do: fmt.Sprintf("Let such a client use 127.0.0.1:%d, or make the server listen on ::1 too.", f.Target.Port)}}
+		return []Finding{x}
 	},
+}
+
+// firstIsV6 finds a name that is ::1 first, and a server for IPv4 only that
+// works: what both causes about clients without a fallback have in common.
+func firstIsV6(f *facts.Facts) (Finding, bool) {
+	ns := f.Names.Addresses
+	there := serving(f, v4Loopback)
+	if f.Target.Literal || len(ns) == 0 || ns[0].Addr != v6Loopback || len(there) == 0 || len(serving(f, v6Loopback)) > 0 {
+		return Finding{}, false
+	}
+	if f.Dials != nil && !works(f, v4Loopback) {
+		return Finding{}, false // there is a worse fault to speak of
+	}
+	if slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == v6Loopback && d.Outcome == facts.Timeout }) {
+		return Finding{}, false // nobody is refused: localhost-slow-fallback
+	}
+	return Finding{Affects: []netip.Addr{v6Loopback}, Certainty: Proven, Remark: true, Since: since(f, there[0]),
+		Evidence: []Evidence{{ns[0].Source, f.Names.Name + " is ::1"}, socketEvidence(f, there[0])}}, true
+}
+
+func v4Listener(f *facts.Facts) string {
+	s := serving(f, v4Loopback)[0]
+	return fmt.Sprintf("%s listens on IPv4 only (%s)", holder(f, s), s.Local)
 }
 
 var v6OnlyWildcard = &Check{

@@ -37,6 +37,8 @@ func bindAddressSituations() []situation {
 			row{"only ::1 is served", machine("localhost", hosts("::1", "127.0.0.1"), listens("::1", 50)), nothing},
 			row{"nothing listens", machine("localhost", hosts("::1", "127.0.0.1")), nothing},
 			row{"an address was named", machine("::1", hosts("::1", "127.0.0.1"), listens("127.0.0.1", 50)), nothing},
+			row{"::1 is not refused, but lost", machine("localhost", hosts("::1", "127.0.0.1"), listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), dials("::1", facts.Timeout)), nothing},
+			row{"a health check says it", machine("localhost", hosts("::1", "127.0.0.1"), listens("127.0.0.1", 50), inContainer, hasWget), nothing},
 			row{"localhost is nothing here", machine("localhost", hosts(), listens("127.0.0.1", 50)), nothing},
 		),
 		of(v6OnlyWildcard,

@@ -360,6 +360,8 @@ func tried(f *facts.Facts, a netip.Addr) bool {
 		return slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Addr == a && b.Errno == "" })
 	}
 	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool {
-		return x.Addr == a && (x.Outcome.Works() && !unanswered(x) && x.Closed == "" && !ackLost(f, x))
+		// Of several listeners the stuck one may have got our connection.
+		taken := !unanswered(x) || stuckTwin(f, a) != nil
+		return x.Addr == a && (x.Outcome.Works() && taken && x.Closed == "" && !ackLost(f, x))
 	})
 }

@@ -33,7 +33,7 @@ func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps)
 		Name: name, Doc: doc, Stage: stage, Intent: facts.Connect,
 		Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
 		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
-		Explains: []*Check{noReply, notAccepted},
+		Explains: []*Check{noReply, notAccepted, localhostSlowFallback},
 		Run: func(f *facts.Facts) []Finding {
 			var fs []Finding
 			for _, d := range f.Dials {
@@ -60,7 +60,7 @@ var replyLost = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
 	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
-	Explains: []*Check{noReply},
+	Explains: []*Check{noReply, localhostSlowFallback},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {

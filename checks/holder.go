@@ -159,19 +159,6 @@ func holdOf(f *facts.Facts, s facts.Socket) hold {
 	return heldPlainly
 }
 
-// kin tells whether two sockets are held by one program: by the same process,
-// by one that started the other, or by two that one process started.
-func kin(f *facts.Facts, a, b facts.Socket) bool {
-	for _, p := range f.Owners.Of(a) {
-		for _, q := range f.Owners.Of(b) {
-			if p.PID == q.PID || p.PID == q.PPID || q.PID == p.PPID || p.PPID == q.PPID && p.PPID > 1 {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // shown is the first holder of a socket for a summary: "node (pid 50) of ann".
 func shown(f *facts.Facts, s facts.Socket) string {
 	ps := f.Owners.Of(s)

@@ -12,9 +12,9 @@ import (
 // A listening socket that outlived its server: it holds the port, and takes
 // connections that nobody accepts.
 
-// strangers are programs that never listen on a TCP port themselves. One that
+// neverListen are programs that never listen on a TCP port themselves. One that
 // holds a listening socket has inherited it.
-var strangers = []string{"sleep", "tail", "head", "cat", "tee", "less", "more", "grep", "sed", "sort", "wc", "dd", "find", "xargs", "cp", "tar", "gzip", "xz",
+var neverListen = []string{"sleep", "tail", "head", "cat", "tee", "less", "more", "grep", "sed", "sort", "wc", "dd", "find", "xargs", "cp", "tar", "gzip", "xz",
 	"sh", "bash", "dash", "ash", "ksh", "mksh", "fish", "csh", "tcsh", "env", "nohup", "setsid", "timeout", "watch", "script", "make", "su", "sudo",
 	"curl", "wget", "ping", "ssh-agent", "gpg-agent", "inotifywait", "top", "htop", "man", "pager", "tini", "dumb-init"}
 
@@ -23,7 +23,7 @@ var multicall = []string{"busybox", "coreutils", "toybox"}
 
 func stranger(p facts.Process) bool {
 	base := p.Exe[strings.LastIndexByte(p.Exe, '/')+1:]
-	return slices.Contains(strangers, base) || slices.Contains(multicall, base) && slices.Contains(strangers, p.Name)
+	return slices.Contains(neverListen, base) || slices.Contains(multicall, base) && slices.Contains(neverListen, p.Name)
 }
 
 // leftInChild tells whether everybody who holds the socket is such a program.

@@ -166,7 +166,7 @@ var listenTimeEADDRINUSE = &Check{
 func failedToListen(f *facts.Facts, s facts.Socket) []facts.Socket {
 	return pick(f, func(b facts.Socket) bool {
 		return b.State == facts.Bound && b.Local == s.Local && b.Device == s.Device && b.Inode != 0 && b.Inode != s.Inode &&
-			len(f.Owners.Of(b)) > 0 && !kin(f, s, b) && (len(f.Owners.Of(s)) > 0 || s.UID != b.UID)
+			len(f.Owners.Of(b)) > 0 && !oneProgram(f, s, b) && (len(f.Owners.Of(s)) > 0 || s.UID != b.UID)
 	})
 }
 

@@ -77,20 +77,24 @@ func redirected(f *facts.Facts, d facts.Dial) bool {
 // process can accept from, while another one is fine.
 func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 	ls := serving(f, a)
-	if len(ls) < 2 {
-		return nil
-	}
+	var stuck *facts.Socket
+	fine := false
 	for i := range ls {
 		// A tracer stops a healthy process for moments, too: with nobody
 		// waiting that says nothing.
 		runs := func(p facts.Process) bool {
 			return p.Halted() == "" || p.State == "t" && ls[i].Queue != nil && ls[i].Queue.Length == 0
 		}
-		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, runs) {
-			return &ls[i]
+		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, runs) && stuck == nil {
+			stuck = &ls[i]
+		} else if len(ps) == 0 || slices.ContainsFunc(ps, runs) {
+			fine = true
 		}
 	}
-	return nil
+	if !fine {
+		return nil
+	}
+	return stuck
 }
 
 // meant returns the addresses that a finding about some of them concerns: of a

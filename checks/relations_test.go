@@ -116,7 +116,8 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 
 // onlyRemarks are causes that matter at another time, or to clients which
 // loopdoctor is not and that no client's error (--error) makes more of.
-var onlyRemarks = []*Check{ownerHiddenFromYou, temporaryPort, exposedBeyondLoopback}
+var onlyRemarks = []*Check{ownerHiddenFromYou, temporaryPort, exposedBeyondLoopback,
+	v6FirstV4OnlyServer, toolsDisagreeOnLocalhost, happyEyeballsTooShort, shadowSpecificVsWildcard, shadowV4V6Split}
 
 // Every cause is said in some situation, and is silent in another; and every one
 // but the remarks heads or follows in the diagnosis of one.
@@ -283,6 +284,7 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			switch {
 			case fix.Guard == nil || fix.Guard.Started.IsZero():
 				return "a signal without a guard"
+			case v[1] == "-CONT" && len(fix.Steps) > 1 && slices.Contains(fix.Steps[0], "-TERM"): // so that it can end
 			case len(v) != 3 || p == nil:
 				return "a signal to a process that was not seen"
 			case p.Me:

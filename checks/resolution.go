@@ -23,7 +23,7 @@ var hostsLocalhostMissing = &Check{
 			return nil
 		}
 		x := Finding{Certainty: cond(n.Unknown(), Inferred, Proven), Settle: cond(n.Unknown(), "getent ahosts "+n.Name, ""), Since: n.Hosts.Changed,
-			Summary:  fmt.Sprintf("%s has no line for %s, and nothing else on this machine answers for the name. Programs that ask the system fail; curl and browsers know it without asking.", n.Hosts.Path, n.Name),
+			Summary:  fmt.Sprintf("%s has no line for %s, and nothing else on this machine answers for the name: programs that ask the system fail.", n.Hosts.Path, n.Name),
 			Evidence: []Evidence{{n.Hosts.Path, "no line with " + n.Name}, {n.Switch.Path, "hosts: " + strings.Join(n.Switch.Sources, " ")}},
 			Fixes:    []Fix{addHostsLines(f)}}
 		if n.Hosts.Error != "" {
@@ -63,7 +63,7 @@ var hostsLocalhostWrong = &Check{
 				continue
 			}
 			x := Finding{Certainty: Proven, Since: n.Hosts.Changed,
-				Summary:  fmt.Sprintf("Line %d of %s gives %s the address %s: programs that ask the system go there, while curl and browsers still use 127.0.0.1.", l.Line, n.Hosts.Path, n.Name, l.Addr),
+				Summary:  fmt.Sprintf("Line %d of %s gives %s the address %s: programs that ask the system go there.", l.Line, n.Hosts.Path, n.Name, l.Addr),
 				Evidence: []Evidence{{fmt.Sprintf("%s:%d", n.Hosts.Path, l.Line), l.Text}},
 				Fixes:    []Fix{rewriteLine(n.Hosts.Path, l.Line, append([]string{"127.0.0.1 " + n.Name}, withoutName(l.Text, n.Name)...), fmt.Sprintf("Give %s its address in line %d.", n.Name, l.Line))}}
 			if f.Target.Named && !f.Target.Literal {
@@ -89,7 +89,8 @@ var nsswitchWithoutFiles = &Check{
 	Explains: []*Check{nameNotResolved},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
-		if !facts.IsLocalhost(n.Name) || n.Switch.Line == 0 || slices.Contains(n.Switch.Sources, "files") || len(n.Addresses) > 0 {
+		if !facts.IsLocalhost(n.Name) || n.Switch.Line == 0 || slices.Contains(n.Switch.Sources, "files") || len(n.Addresses) > 0 ||
+			belowLocalhost(n) && len(n.Hosts.Lines) == 0 { // then reading the file would not help
 			return nil
 		}
 		return []Finding{{Certainty: cond(n.Unknown(), Inferred, Proven), Settle: cond(n.Unknown(), "getent ahosts "+n.Name, ""), Since: n.Switch.Changed,

@@ -47,7 +47,7 @@ func hidden(c *facts.Candidate) { c.Sockets, c.Listens, c.Unix = false, nil, nil
 func parentOf(pid int) func(*facts.Candidate) {
 	return func(c *facts.Candidate) { c.ParentOf = pid }
 }
-func service(c *facts.Candidate) { c.Unit = "shop.service" }
+func asService(c *facts.Candidate) { c.Unit = "shop.service" }
 func ofUnit(u facts.Unit) change {
 	return func(f *facts.Facts) { f.Units = &facts.Units{From: "systemd", Units: []facts.Unit{u}} }
 }
@@ -102,9 +102,9 @@ func startingSituations() []situation {
 			row{"a script starts it over and over", nobody(running("sh", justNow, func(c *facts.Candidate) {
 				c.Names = []facts.Mention{{Where: "argument 2", Text: "while :; do server --port 62893; done", Sure: true}}
 			})), nothing},
-			row{"a service, and nobody knows how often it was started", nobody(running("server", justNow, argued, service)), nothing},
-			row{"a service that was started again", nobody(running("server", justNow, argued, service), ofUnit(facts.Unit{Name: "shop.service", State: "active", Restarts: 3})), nothing},
-			row{"a service that was started once", nobody(running("server", justNow, argued, service), ofUnit(facts.Unit{Name: "shop.service", State: "activating"})), says("inferred "+here, "shop.service")},
+			row{"a service, and nobody knows how often it was started", nobody(running("server", justNow, argued, asService)), nothing},
+			row{"a service that was started again", nobody(running("server", justNow, argued, asService), ofUnit(facts.Unit{Name: "shop.service", State: "active", Restarts: 3})), nothing},
+			row{"a service that was started once", nobody(running("server", justNow, argued, asService), ofUnit(facts.Unit{Name: "shop.service", State: "activating"})), says("inferred "+here, "shop.service")},
 			row{"it is what loopdoctor runs in", nobody(running("bash", justNow, argued, func(c *facts.Candidate) { c.Me = true })), nothing},
 			row{"something listens on the port", machine("::1", listens("127.0.0.1", 50), dials("::1", facts.Refused), running("python3", justNow, argued)), nothing},
 		),

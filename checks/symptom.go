@@ -28,6 +28,9 @@ var nameNotResolved = &Check{
 		if n.Unknown() {
 			text = fmt.Sprintf("The name %s has no address on this machine; only a name server could give it one, and none has.", n.Name)
 		}
+		if len(n.Later) > 0 {
+			text = fmt.Sprintf("A lookup of %s waits about %.0f s for a name server that does not answer.", n.Name, n.WaitMS/1000)
+		}
 		return []Finding{{Certainty: Proven, Summary: text,
 			Evidence: []Evidence{{"resolver", n.Name + ": " + n.Error}}, Settle: "getent ahosts " + n.Name}}
 	},

@@ -51,8 +51,10 @@ func seen() *facts.Facts {
 		Target: facts.Target{Raw: "62893", Network: "tcp", Host: "localhost", Port: 62893, Intent: facts.Connect, Addresses: []facts.Address{
 			{Addr: v4, Source: "hosts file line 2", Expected: true}, {Addr: v6, Source: "hosts file line 3"}}},
 		Host: facts.Host{OS: "linux", Kernel: "6.18.44", Arch: "amd64", Vantage: "host", As: []facts.Identity{{UID: 1000, User: "alice"}}},
-		Names: &facts.Names{Name: "localhost", Addresses: []facts.NamedAddr{
-			{Addr: v4, Source: "hosts file line 2"}, {Addr: v6, Source: "hosts file line 3"}}},
+		Names: &facts.Names{Name: "localhost",
+			Hosts: facts.HostsFile{Path: "/etc/hosts", Lines: []facts.HostsLine{{Line: 2, Addr: v4, Text: "127.0.0.1 localhost"}, {Line: 3, Addr: v6, Text: "::1 localhost"}}},
+			Addresses: []facts.NamedAddr{
+				{Addr: v4, Source: "hosts file line 2"}, {Addr: v6, Source: "hosts file line 3"}}},
 		Interfaces: &facts.Interfaces{
 			Loopback: &facts.Interface{Name: "lo", Index: 1, Up: true, MTU: 65536, Qdisc: "noqueue",
 				Addresses: []netip.Prefix{netip.PrefixFrom(v4, 8), netip.PrefixFrom(v6, 128)}},

@@ -32,6 +32,9 @@ func HTML(w io.Writer, r *Report) error {
 		"owner":        func(s Socket) string { return s.owner() },
 		"ladder":       func(p Packet) string { return p.ladder() },
 		"endpoint":     endpoint,
+		"failing":      func(t Target) []string { return t.failing() },
+		"tries":        func(c Client) string { return c.tries() },
+		"fares":        func(c Client) string { return c.fares() },
 		"vantage":      r.vantage,
 		"time":         func() string { return r.Time.Format("2006-01-02 15:04:05 -0700") },
 	}).Parse(htmlSource)

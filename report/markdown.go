@@ -49,11 +49,14 @@ func (m *markdown) target(r *Report, t *Target) {
 		m.rows("seen", s.Evidence)
 		m.settle(s.WouldSettle)
 	}
-	if len(t.Remarks) > 0 {
+	if fail := t.failing(); len(t.Remarks) > 0 || len(fail) > 0 {
 		m.para("### ", strings.TrimSuffix(cmp.Or(t.remarksTitle(), "Remarks"), ":"))
 		for i := range t.Remarks {
 			c := &t.Remarks[i]
 			m.WriteString("- " + escape(c.Summary) + " (" + escape(c.Name) + ")\n")
+		}
+		for _, s := range fail {
+			m.WriteString("- " + escape(s) + "\n")
 		}
 		m.WriteByte('\n')
 	}
@@ -69,6 +72,14 @@ func (m *markdown) target(r *Report, t *Target) {
 		for i := range t.Sockets {
 			s := &t.Sockets[i]
 			rows = append(rows, []string{endpoint(s.Address, s.Port), s.detail(), s.owner()})
+		}
+		m.table(rows)
+	}
+	if len(t.Clients) > 0 {
+		rows := [][]string{{"client", cmp.Or(t.Host, "localhost"), "rule", ""}}
+		for i := range t.Clients {
+			c := &t.Clients[i]
+			rows = append(rows, []string{c.Name, c.tries(), c.Rule, c.fares()})
 		}
 		m.table(rows)
 	}

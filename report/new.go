@@ -127,6 +127,7 @@ func target(f *facts.Facts, d *checks.Diagnosis) Target {
 		t.NotChecked = append(t.NotChecked, NotChecked(n))
 	}
 	t.Passed = slices.Clone(d.Passed)
+	t.Clients = clients(checks.Clients(f))
 	t.status = status(d)
 	return t
 }

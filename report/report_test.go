@@ -124,7 +124,9 @@ func TestExampleInDocs(t *testing.T) {
 		t.Fatal("no example in " + page)
 	}
 	var want bytes.Buffer
-	if err := JSON(&want, New(cases["hosts"])); err != nil {
+	r := New(cases["hosts"])
+	r.Targets[0].Clients = r.Targets[0].Clients[:1] // the others look alike
+	if err := JSON(&want, r); err != nil {
 		t.Fatal(err)
 	}
 	example := strings.TrimSuffix(want.String(), "\n")

@@ -84,6 +84,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 		}
 		return l + " works in part."
 	case checks.Broken:
+		if f.Names != nil && len(f.Names.Later) > 0 && len(d.Symptoms) > 0 && name(d.Symptoms[0].Finding) == "name-not-resolved" {
+			return fmt.Sprintf("%s does not answer in time: the lookup of the name waits about %.0f s.", l, f.Names.WaitMS/1000)
+		}
 		if len(d.Symptoms) > 0 && felt[name(d.Symptoms[0].Finding)] != "" {
 			return l + " " + felt[name(d.Symptoms[0].Finding)] + "."
 		}

@@ -3,7 +3,6 @@ package report
 import (
 	"cmp"
 	"io"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -140,33 +139,44 @@ func (p *page) fix(f *Fix, label string) {
 }
 
 // remarks are short, unless everything was asked for or one of them may be what
-// the person is looking for.
+// the person is looking for. What is about other machines comes before those
+// about clients that may fare worse than loopdoctor does.
 func (p *page) remarks(t *Target) {
-	others := *t
-	others.Remarks = slices.DeleteFunc(slices.Clone(t.Remarks), func(c Cause) bool { return !c.aboutOthers() })
-	clients := *t
-	clients.Remarks = slices.DeleteFunc(slices.Clone(t.Remarks), Cause.aboutOthers)
-	for _, part := range []*Target{&others, &clients} {
-		if len(part.Remarks) == 0 {
+	var clients []*Cause
+	for i := range t.Remarks {
+		c := &t.Remarks[i]
+		if !c.aboutOthers() {
+			clients = append(clients, c)
 			continue
 		}
 		p.gap()
-		title := part.remarksTitle()
-		if title != "" {
-			p.prose(title)
-			p.gap()
-		}
-		for i := range part.Remarks {
-			c := &part.Remarks[i]
-			if p.Verbose {
-				p.cause(c, "NOTE")
-				continue
-			}
-			p.labelled("NOTE", yellow, c.Summary, c.Name)
-			if (title != "" || c.aboutOthers()) && len(c.Fixes) > 0 {
-				p.columns("", "fix", c.Fixes[0].Do, 0)
-			}
-		}
+		p.remark(c, true)
+	}
+	fail := t.failing()
+	if len(clients) == 0 && len(fail) == 0 {
+		return
+	}
+	p.gap()
+	if t.works() {
+		p.prose(worksHere)
+		p.gap()
+	}
+	for _, c := range clients {
+		p.remark(c, t.works())
+	}
+	for _, s := range fail {
+		p.labelled("NOTE", yellow, s, "")
+	}
+}
+
+func (p *page) remark(c *Cause, withFix bool) {
+	if p.Verbose {
+		p.cause(c, "NOTE")
+		return
+	}
+	p.labelled("NOTE", yellow, c.Summary, c.Name)
+	if withFix && len(c.Fixes) > 0 {
+		p.columns("", "fix", c.Fixes[0].Do, 0)
 	}
 }
 
@@ -204,6 +214,12 @@ func (p *page) details(t *Target) {
 	for i := range t.Sockets {
 		s := &t.Sockets[i]
 		p.columns("", endpoint(s.Address, s.Port), s.detail()+"; "+s.owner(), source)
+	}
+	if len(t.Clients) > 0 {
+		p.section("What " + cmp.Or(t.Host, "localhost") + " is for each kind of client")
+	}
+	for i := range t.Clients {
+		p.columns("", t.Clients[i].Name, t.Clients[i].detail(), source)
 	}
 	if len(t.Symptoms) > 0 {
 		p.section("Symptoms")

@@ -354,11 +354,18 @@ func (t *Target) listeners() []Socket {
 	return out
 }
 
-// remarksTitle is the line above the remarks: most of them are about clients that
-// may fare worse than loopdoctor does.
+// worksHere stands above remarks about clients that may fare worse.
+const worksHere = "Works from here. If your client fails:"
+
+// works tells whether clients reach the target as far as loopdoctor met it.
+func (t *Target) works() bool {
+	return t.Verdict == checks.Works && t.Intent == facts.Connect && !t.IsLoopback()
+}
+
+// remarksTitle is the line above all remarks, where all are about clients.
 func (t *Target) remarksTitle() string {
-	if t.Verdict == checks.Works && t.Intent == facts.Connect && !t.IsLoopback() && !slices.ContainsFunc(t.Remarks, Cause.aboutOthers) {
-		return "Works from here. If your client fails:"
+	if t.works() && !slices.ContainsFunc(t.Remarks, Cause.aboutOthers) {
+		return worksHere
 	}
 	return ""
 }

@@ -15,6 +15,13 @@ type Names struct {
 	Servers   []NameServer `json:"servers"`         // from resolv.conf; only loopback ones were asked
 	Addresses []NamedAddr  `json:"addresses"`       // what getaddrinfo gives a program, in its order
 	Error     string       `json:"error,omitempty"` // why it gives nothing: "not found", "not known here"
+
+	// Where a name server is asked first and stays silent: what the C library
+	// gives once it has waited for it, and how long that takes.
+	Later  []NamedAddr `json:"later,omitempty"`
+	WaitMS float64     `json:"wait_ms,omitempty"`
+
+	BusyBoxWget string `json:"busybox_wget,omitempty"` // the wget of the search path, where it is BusyBox's
 }
 
 // Unknown tells whether the name might resolve all the same: a source that was

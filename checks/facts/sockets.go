@@ -140,7 +140,8 @@ type Process struct {
 	Unit      string    `json:"unit,omitempty"`      // systemd unit, from the cgroup path
 	Container string    `json:"container,omitempty"` // engine and short id, from the cgroup path
 	Cwd       string    `json:"cwd,omitempty"`
-	State     string    `json:"state,omitempty"` // the letter of /proc/PID/stat: R S D T t Z
+	Deleted   string    `json:"deleted,omitempty"` // what of it is gone from the disk: "its program", "its directory"
+	State     string    `json:"state,omitempty"`   // the letter of /proc/PID/stat: R S D T t Z
 	Frozen    bool      `json:"frozen,omitempty"`
 	Tracer    int       `json:"tracer,omitempty"` // pid of the debugger
 	TracedBy  string    `json:"traced_by,omitempty"`

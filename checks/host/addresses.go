@@ -47,7 +47,11 @@ func (l *look) addresses() error {
 	}
 	local := t.Host == "" || facts.IsLocalhost(t.Host)
 	if l.f.Names != nil {
-		for _, n := range l.f.Names.Addresses {
+		found := l.f.Names.Addresses
+		if len(found) == 0 {
+			found = l.f.Names.Later
+		}
+		for _, n := range found {
 			if !local && !l.mine(n.Addr) {
 				return &ForeignTargetError{t.Raw, t.Host + " is " + n.Addr.String() + ", which is not an address of this machine"}
 			}
@@ -55,7 +59,7 @@ func (l *look) addresses() error {
 				add(n.Addr, n.Source, false)
 			}
 		}
-		if !local && len(l.f.Names.Addresses) == 0 {
+		if !local && len(found) == 0 {
 			return &ForeignTargetError{t.Raw, t.Host + " does not resolve to an address of this machine (" + l.f.Names.Error + ")"}
 		}
 	} else if !local {

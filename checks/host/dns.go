@@ -17,21 +17,22 @@ import (
 )
 
 const (
-	dnsPatience = 300 * time.Millisecond // a server on loopback needs a few of them
-	maxAnswers  = 16                     // of a hostile server
+	dnsPatience     = 300 * time.Millisecond  // a server on loopback needs a few of them
+	dnsMorePatience = 1200 * time.Millisecond // and this is for one that asks others
+	maxAnswers      = 16                      // of a hostile server
 )
 
 // askServers asks each server for the addresses of the name, all of them at
 // once. Those that may not be asked are returned as they are.
-func askServers(ctx context.Context, name string, servers []facts.NameServer, noAAAA, others bool) []facts.NameServer {
-	ctx, cancel := context.WithTimeout(ctx, dnsPatience)
+func askServers(ctx context.Context, name string, servers []facts.NameServer, noAAAA, others bool, patience time.Duration) []facts.NameServer {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	asked := make([]facts.NameServer, len(servers))
 	var wg sync.WaitGroup
 	for i, s := range servers {
 		asked[i] = facts.NameServer{Addr: s.Addr}
 		if others || s.Addr.Addr().Unmap().IsLoopback() {
-			wg.Go(func() { asked[i] = askServer(ctx, name, s.Addr, noAAAA) })
+			wg.Go(func() { asked[i] = askServer(ctx, name, s.Addr, noAAAA, patience) })
 		}
 	}
 	wg.Wait()
@@ -39,7 +40,7 @@ func askServers(ctx context.Context, name string, servers []facts.NameServer, no
 }
 
 // askServer asks for both families at once, by UDP, once.
-func askServer(ctx context.Context, name string, server netip.AddrPort, noAAAA bool) facts.NameServer {
+func askServer(ctx context.Context, name string, server netip.AddrPort, noAAAA bool, patience time.Duration) facts.NameServer {
 	types := []uint16{dns.TypeAAAA, dns.TypeA}
 	if noAAAA {
 		types = types[1:]
@@ -50,7 +51,7 @@ func askServer(ctx context.Context, name string, server netip.AddrPort, noAAAA b
 	for i, t := range types {
 		wg.Go(func() {
 			m := new(dns.Msg).SetQuestion(dns.Fqdn(name), t)
-			replies[i], _, errs[i] = (&dns.Client{Timeout: dnsPatience}).ExchangeContext(ctx, m, server.String())
+			replies[i], _, errs[i] = (&dns.Client{Timeout: patience}).ExchangeContext(ctx, m, server.String())
 		})
 	}
 	wg.Wait()

@@ -72,7 +72,7 @@ func TestAskServers(t *testing.T) {
 		{Addr: netip.MustParseAddrPort("192.0.2.1:53")},
 	}
 	start := time.Now()
-	got := askServers(t.Context(), "localhost", servers, false, false)
+	got := askServers(t.Context(), "localhost", servers, false, false, dnsPatience)
 	if took := time.Since(start); took > 2*dnsPatience {
 		t.Errorf("a silent server held everything up for %v", took)
 	}
@@ -91,7 +91,7 @@ func TestAskServers(t *testing.T) {
 	if a := got[4]; a.Asked || a.Error != "" {
 		t.Errorf("a server that is not on loopback was asked: %+v", a)
 	}
-	if got := askServers(t.Context(), "localhost", servers[:1], true, false); len(got[0].Answers) != 1 {
+	if got := askServers(t.Context(), "localhost", servers[:1], true, false, dnsPatience); len(got[0].Answers) != 1 {
 		t.Errorf("asked for IPv6 in spite of no-aaaa: %+v", got)
 	}
 }

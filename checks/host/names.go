@@ -81,12 +81,48 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 	}
 	a := resolve.Lookup(q)
 	if a.NeedsDNS {
-		n.Servers = askServers(ctx, name, n.Servers, servers.NoAAAA, env.askDNS)
+		n.Servers = askServers(ctx, name, n.Servers, servers.NoAAAA, env.askDNS, dnsPatience)
 		q.Servers = n.Servers
 		a = resolve.Lookup(q)
 	}
+	if a.NeedsDNS && silent(n.Servers) > 0 { // it may be slow: a forwarder waits for others
+		n.Servers = askServers(ctx, name, n.Servers, servers.NoAAAA, env.askDNS, dnsMorePatience)
+		q.Servers = n.Servers
+		a = resolve.Lookup(q)
+	}
+	if a.NeedsDNS && silent(n.Servers) > 0 {
+		q.Silent = true
+		n.Later, n.WaitMS = resolve.Lookup(q).Addresses, float64(silent(n.Servers))*float64(servers.Wait.Milliseconds())
+	}
 	n.Addresses, n.Error = a.Addresses, a.Error
+	n.BusyBoxWget = busyBoxWget(os.Getenv("PATH"))
 	return n, ctx.Err()
+}
+
+// silent counts the name servers that were asked and gave no answer.
+func silent(servers []facts.NameServer) int {
+	n := 0
+	for _, s := range servers {
+		if s.Asked && s.Error == resolve.NoAnswer {
+			n++
+		}
+	}
+	return n
+}
+
+// busyBoxWget is the wget of the search path if it is a link to BusyBox, as in
+// Alpine Linux: the client of many health checks.
+func busyBoxWget(path string) string {
+	for _, dir := range filepath.SplitList(path) {
+		wget := filepath.Join(dir, "wget")
+		if real, err := filepath.EvalSymlinks(wget); err == nil && filepath.IsAbs(wget) {
+			if strings.HasPrefix(filepath.Base(real), "busybox") {
+				return wget
+			}
+			return ""
+		}
+	}
+	return ""
 }
 
 // readFile is the reader of whoever runs the thread.

@@ -39,7 +39,7 @@ func TestNamesLikeGetent(t *testing.T) {
 	}
 	const both = "127.0.0.1 localhost\n::1 localhost\n"
 	const multi = "multi on\n"
-	for name, c := range map[string]struct{ ask, hosts, nss, hostconf, server, gai string }{
+	for name, c := range map[string]struct{ ask, hosts, nss, hostconf, server, gai, resolv string }{
 		"both":                    {hosts: both, nss: "hosts: files\n"},
 		"both, IPv4 preferred":    {hosts: both, nss: "hosts: files\n", gai: "precedence ::ffff:0:0/96 100\n"},
 		"without multi":           {hosts: both, nss: "hosts: files\n", hostconf: "# multi on\n"},
@@ -82,6 +82,7 @@ func TestNamesLikeGetent(t *testing.T) {
 		"dns fails":               {hosts: both, nss: "hosts: dns [NOTFOUND=return] files\n", server: "SERVFAIL"},
 		"dns fails, returns":      {hosts: both, nss: "hosts: dns [UNAVAIL=return] files\n", server: "REFUSED"},
 		"dns is not there":        {hosts: both, nss: "hosts: dns [!UNAVAIL=return] files\n"},
+		"dns is silent":           {hosts: both, nss: "hosts: dns files\n", server: "silence", resolv: "options timeout:1 attempts:1\n"},
 		"spaces":                  {hosts: both, nss: " hosts :dns[ !UNAVAIL = Return\ttryagain=continue ]files\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +95,7 @@ func TestNamesLikeGetent(t *testing.T) {
 			write("nss", c.nss)
 			write("hostconf", cmp.Or(c.hostconf, multi))
 			write("gai", c.gai)
-			write("resolv", "")
+			write("resolv", c.resolv)
 			if c.server != "" {
 				serveDNS(t, "127.0.0.1:53", c.server)
 			}
@@ -105,13 +106,20 @@ func TestNamesLikeGetent(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []netip.Addr
-			for _, a := range n.Addresses {
+			found := n.Addresses
+			if c.server == "silence" { // getent had the patience
+				found = n.Later
+				if n.WaitMS != 1000 || n.Addresses != nil {
+					t.Errorf("it waits %.0f ms for %v, want 1000", n.WaitMS, n.Addresses)
+				}
+			}
+			for _, a := range found {
 				got = append(got, a.Addr)
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("got %v, getent says %v\nfacts: %+v", got, want, n)
 			}
-			if (len(want) == 0) == (n.Error == "") {
+			if (len(want) == 0) == (n.Error == "") && c.server != "silence" {
 				t.Errorf("%d addresses and the error %q", len(want), n.Error)
 			}
 		})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,7 +53,7 @@ func TestLab(t *testing.T) {
 	t.Cleanup(func() { // after the last of the parallel runs
 		for _, s := range all {
 			// The recorded tier first: the other one's sections only say what differs from it.
-			for _, tier := range slices.SortedFunc(slices.Values(s.tiers()), func(a, b string) int { return cmp.Compare(b, a) }) {
+			for _, tier := range slices.Sorted(slices.Values(s.tiers())) {
 				if o, ok := outcomes[s.name+"/"+tier]; ok && updating() {
 					keep(t, &s, tier, o)
 				}

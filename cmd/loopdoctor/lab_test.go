@@ -39,8 +39,8 @@ package main
 //	                                   doctor of a scenario is the one that is recorded and counted. A last
 //	                                   argument <FILE is its standard input
 //	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
-//	                                   report to root, or of the cause or remark of that name: check its
-//	                                   guard, run its steps, write its files
+//	                                   report to root, or of the cause or remark NAME: check its guard, run
+//	                                   its steps, write its files
 //	undo                               carry out the undo of that fix
 //	snapshot FILE                      write down packet filters, addresses, routes, sysctls and name files
 //

@@ -88,10 +88,15 @@ func (d *describer) describe(pid int) (facts.Process, error) {
 		PID: pid, PPID: st.ppid, Name: st.comm, State: text([]byte{st.state}),
 		UID: status.uid, User: d.users()[status.uid],
 		Args:  readArgs(dir),
-		Exe:   readLink(dir, pid, "exe"),
-		Cwd:   readLink(dir, pid, "cwd"),
 		Netns: inode(dir.Stat("net/tcp")),
 		Me:    d.ancestors()[pid],
+	}
+	var gone bool
+	if p.Cwd, gone = readLink(dir, pid, "cwd"); gone {
+		p.Deleted = "its directory"
+	}
+	if p.Exe, gone = readLink(dir, pid, "exe"); gone {
+		p.Deleted = "its program"
 	}
 	if !d.boot.IsZero() {
 		p.Started = d.boot.Add(st.start)
@@ -198,18 +203,18 @@ func readArgs(dir *os.Root) []string {
 
 // readLink reads exe or cwd. The kernel adds " (deleted)" to the path of a file
 // that is gone, after an update of a running program for example; it is cut
-// off unless a file bears just that name.
-func readLink(dir *os.Root, pid int, name string) string {
+// off, and gone says so, unless a file bears just that name.
+func readLink(dir *os.Root, pid int, name string) (target string, gone bool) {
 	s, err := dir.Readlink(name)
 	if err != nil {
-		return ""
+		return "", false
 	}
 	if cut, ok := strings.CutSuffix(s, " (deleted)"); ok {
 		if _, err := os.Lstat("/proc/" + strconv.Itoa(pid) + "/root" + s); err != nil {
-			s = cut
+			s, gone = cut, true
 		}
 	}
-	return text([]byte(s))
+	return text([]byte(s)), gone
 }
 
 // inode takes the result of a stat; 0 is unknown.

@@ -144,5 +144,8 @@ func TestDescribeHostileNames(t *testing.T) {
 		if err != nil || p.Name != strings.ToValidUTF8(name, "\uFFFD") || p.Exe != strings.ToValidUTF8(file, "\uFFFD") || p.PPID != os.Getpid() {
 			t.Errorf("%q, gone %v: %+v, %v", c.name, c.gone, p, err)
 		}
+		if (p.Deleted == "its program") != c.gone {
+			t.Errorf("%q, gone %v: deleted is %q", c.name, c.gone, p.Deleted)
+		}
 	}
 }

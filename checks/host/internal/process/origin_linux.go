@@ -64,7 +64,7 @@ func above(pid int) []program {
 		p := program{pid: pid, name: st.comm}
 		if dir, err := os.OpenRoot("/proc/" + strconv.Itoa(pid)); err == nil {
 			p.args = readArgs(dir)
-			p.exe = readLink(dir, pid, "exe")
+			p.exe, _ = readLink(dir, pid, "exe")
 			dir.Close()
 		}
 		chain = append(chain, p)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -86,16 +87,25 @@ func Multi(data []byte) bool {
 // Conf is what resolv.conf(5) says.
 type Conf struct {
 	Servers []netip.AddrPort
-	NoAAAA  bool // options no-aaaa: IPv6 addresses are not asked for
+	NoAAAA  bool          // options no-aaaa: IPv6 addresses are not asked for
+	Wait    time.Duration // how long glibc waits for each silent server: options timeout and attempts
 }
 
-// maxServers is MAXNS of <resolv.h>: glibc passes over the rest.
-const maxServers = 3
+// maxServers is MAXNS of <resolv.h>: glibc passes over the rest. The others are
+// RES_TIMEOUT, RES_DFLRETRY, and their highest values (resolv.conf(5)).
+const (
+	maxServers      = 3
+	defaultTimeout  = 5
+	defaultAttempts = 2
+	maxTimeout      = 30
+	maxAttempts     = 5
+)
 
 // ResolvConf reads resolv.conf(5). A file that names no server means the one
 // on 127.0.0.1.
 func ResolvConf(data []byte) Conf {
 	var c Conf
+	timeout, attempts := defaultTimeout, defaultAttempts
 	for _, line := range lines(data) {
 		if line == "" || isSpace(rune(line[0])) { // a keyword begins its line
 			continue
@@ -111,12 +121,28 @@ func ResolvConf(data []byte) Conf {
 			}
 		case f[0] == "options":
 			c.NoAAAA = c.NoAAAA || slices.Contains(f[1:], "no-aaaa")
+			timeout = option(f[1:], "timeout:", timeout, maxTimeout)
+			attempts = option(f[1:], "attempts:", attempts, maxAttempts)
 		}
 	}
+	c.Wait = time.Duration(timeout*attempts) * time.Second
 	if c.Servers == nil {
 		c.Servers = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}
 	}
 	return c
+}
+
+// option is the number of an option "timeout:2"; what is no number, or zero,
+// changes nothing that matters here.
+func option(words []string, name string, value, most int) int {
+	for _, w := range words {
+		if text, ok := strings.CutPrefix(w, name); ok {
+			if n, err := strconv.Atoi(text); err == nil && n > 0 {
+				value = min(n, most)
+			}
+		}
+	}
+	return value
 }
 
 // Precedence is one row of the policy table that orders addresses (RFC 6724

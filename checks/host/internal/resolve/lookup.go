@@ -27,6 +27,7 @@ type Query struct {
 	NoHosts  bool              // the hosts file could not be read
 	Multi    bool              // of host.conf
 	Servers  []facts.NameServer
+	Silent   bool // name servers that gave no answer will not give one
 	Resolved bool // systemd-resolved takes questions
 
 	// Installed tells whether the C library finds the module of a source that
@@ -122,8 +123,11 @@ func (q *Query) files() ([]facts.NamedAddr, Status) {
 // fails. The search list is left out: a name server is asked about nothing but
 // the name itself.
 func (q *Query) dns() ([]facts.NamedAddr, Status) {
+	failed := Unavail
 	for _, s := range q.Servers {
 		switch {
+		case s.Asked && s.Error == NoAnswer && q.Silent:
+			failed = TryAgain
 		case !s.Asked, s.Error == NoAnswer:
 			return nil, Unknown
 		case s.Error != "":
@@ -138,7 +142,7 @@ func (q *Query) dns() ([]facts.NamedAddr, Status) {
 			return found, Success
 		}
 	}
-	return nil, Unavail
+	return nil, failed
 }
 
 // myhostname is nss-myhostname(8).

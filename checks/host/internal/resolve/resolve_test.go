@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -66,6 +67,14 @@ func TestResolvConf(t *testing.T) {
 	if !slices.Equal(c.Servers, want) || !c.NoAAAA {
 		t.Errorf("got %+v", c)
 	}
+	for text, want := range map[string]time.Duration{
+		"": 10 * time.Second, "options timeout:1 attempts:3\n": 3 * time.Second, "options timeout:0 attempts:x\n": 10 * time.Second,
+		"options timeout:99\noptions attempts:9\n": 150 * time.Second, "options timeout:-1\n": 10 * time.Second,
+	} {
+		if c := ResolvConf([]byte(text)); c.Wait != want {
+			t.Errorf("%q: a silent server is waited for %v, want %v", text, c.Wait, want)
+		}
+	}
 	if c := ResolvConf(nil); len(c.Servers) != 1 || c.Servers[0].String() != "127.0.0.1:53" || c.NoAAAA {
 		t.Errorf("an empty file means %+v", c)
 	}
@@ -95,6 +104,9 @@ func TestLookup(t *testing.T) {
 		"a source nobody knows":    {"sss files", Query{Hosts: hosts("127.0.0.1 localhost")}, "not known here"},
 		"dns was not asked":        {"files dns", Query{Servers: unasked}, "not known here, needs dns"},
 		"dns is not reached":       {"files [NOTFOUND=return] dns", Query{Servers: unasked}, "not found"},
+		"dns will be silent":       {"dns files", Query{Silent: true, Servers: []facts.NameServer{{Asked: true, Error: NoAnswer}}, Hosts: hosts("::1 localhost")}, "::1 (hosts file line 1)"},
+		"dns is silent, and ends":  {"dns [TRYAGAIN=return] files", Query{Silent: true, Servers: []facts.NameServer{{Asked: true, Error: NoAnswer}}, Hosts: hosts("::1 localhost")}, "not found"},
+		"the next one answers":     {"dns files", Query{Silent: true, Servers: []facts.NameServer{{Asked: true, Error: NoAnswer}, {Asked: true, Rcode: "NXDOMAIN"}}, Hosts: hosts("::1 localhost")}, "::1 (hosts file line 1)"},
 		"dns was silent":           {"dns files", Query{Servers: []facts.NameServer{{Asked: true, Error: NoAnswer}}, Hosts: hosts("::1 localhost")}, "not known here, needs dns"},
 		"the first server decides": {"dns", Query{Servers: []facts.NameServer{{Asked: true, Rcode: "SERVFAIL"}, {Asked: true, Rcode: "NOERROR", Addr: netip.MustParseAddrPort("127.0.0.53:53"), Answers: []netip.Addr{addr("127.0.0.9")}}}}, "127.0.0.9 (name server 127.0.0.53)"},
 		"merge":                    {"files [SUCCESS=merge] dns", Query{Hosts: hosts("::1 localhost")}, "hosts cannot be merged: [SUCCESS=merge] after files"},
