@@ -39,6 +39,8 @@ var here = sources{
 	dial:       dial,
 	ledger:     ledger,
 	capture:    capturePackets,
+	units:      lookUnits,
+	containers: lookContainers,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
