@@ -29,6 +29,8 @@ func init() {
 		noListener,
 		boundNotListening,
 		udpNotTCP,
+		serverExitedOrCrashLooping,
+		serviceNotStarted,
 		otherNetworkNamespace,
 		selfConnect,
 		v6OnlyServerV4Client,
@@ -45,6 +47,7 @@ func init() {
 
 		portHeldByOtherApp,
 		staleOwnDevServer,
+		systemdSocketUnitOwnsPort,
 		ephemeralClientHoldsPort,
 		timeWaitBlocksBind,
 		lingeringConnectionBlocksBind,

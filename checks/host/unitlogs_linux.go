@@ -127,6 +127,7 @@ func fromJournal(file, unit string, uid int) ([]string, error) {
 			lines = append(lines, text)
 		}
 	}
+	lines = slices.Compact(lines) // who ends again and again says the same
 	return lines[max(0, len(lines)-logLines):], nil
 }
 
@@ -148,7 +149,7 @@ func lastLines(all [][]byte) []string {
 		}
 	}
 	slices.Reverse(lines)
-	return lines
+	return slices.Compact(lines)
 }
 
 func readTail(file string, owner uint32) ([]byte, error) {

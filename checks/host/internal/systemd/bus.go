@@ -40,11 +40,14 @@ type State struct {
 // Open introduces us: as a user to a manager's own socket, or to the bus.
 //
 //	C: \0AUTH EXTERNAL 30
-//	S: OK 1234deadbeef
 //	C: BEGIN
+//	S: OK 1234deadbeef
+//
+// BEGIN does not wait for the OK, as in systemd's own client: a manager that
+// reads BEGIN together with the first call forgets the call.
 func Open(rw io.ReadWriter, uid int, bus bool) (*Manager, error) {
 	m := &Manager{w: rw, r: bufio.NewReader(io.LimitReader(rw, maxAnswer))}
-	if _, err := fmt.Fprintf(rw, "\x00AUTH EXTERNAL %x\r\n", strconv.Itoa(uid)); err != nil {
+	if _, err := fmt.Fprintf(rw, "\x00AUTH EXTERNAL %x\r\nBEGIN\r\n", strconv.Itoa(uid)); err != nil {
 		return nil, fmt.Errorf("greet the manager: %w", err)
 	}
 	line, err := m.r.ReadSlice('\n')
@@ -53,9 +56,6 @@ func Open(rw io.ReadWriter, uid int, bus bool) (*Manager, error) {
 	}
 	if !bytes.HasPrefix(line, []byte("OK ")) {
 		return nil, fmt.Errorf("greet the manager: %w", errRejected)
-	}
-	if _, err := io.WriteString(rw, "BEGIN\r\n"); err != nil {
-		return nil, fmt.Errorf("greet the manager: %w", err)
 	}
 	if bus {
 		if _, err := m.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello"); err != nil {
