@@ -23,11 +23,14 @@ var serviceNotStarted = &Check{
 		var idle []facts.Unit
 		for _, u := range f.Units.Units {
 			switch {
-			case u.State != "inactive" && u.State != "":
-				return nil // it runs, starts or has failed: that is another story
-			case u.Name != "":
+			case u.State == "inactive" || u.State == "":
 				idle = append(idle, u)
+			case u.Names || usualOwner(u):
+				return nil // it runs, starts or has failed: that is another story
 			}
+		}
+		if slices.ContainsFunc(idle, func(u facts.Unit) bool { return u.Names }) {
+			idle = slices.DeleteFunc(idle, func(u facts.Unit) bool { return !u.Names })
 		}
 		if len(none) == 0 || len(idle) == 0 {
 			return nil

@@ -24,11 +24,15 @@ func unitFor(f *facts.Facts, u facts.Unit) string {
 	switch {
 	case u.Names:
 		return fmt.Sprintf("%s, which should serve port %d,", name, f.Target.Port)
-	case strings.HasPrefix(u.About, "usual owner"):
+	case usualOwner(u):
 		return fmt.Sprintf("%s, the usual owner of port %d,", name, f.Target.Port)
 	}
 	return fmt.Sprintf("%s, which names port %d,", name, f.Target.Port)
 }
+
+// usualOwner tells whether the unit is of a kind of server that usually has the
+// port, and says nothing of ports itself.
+func usualOwner(u facts.Unit) bool { return strings.HasPrefix(u.About, "usual owner") }
 
 // unitEvidence quotes what the manager says, and the unit's last lines.
 func unitEvidence(u facts.Unit) []Evidence {

@@ -97,7 +97,7 @@ func (l *unitLook) ask(ctx context.Context, c supervisorConfig, config superviso
 		for _, file := range []string{p.Stderr, p.Stdout} {
 			// supervisord says which file: it must be one of its own, or root says so.
 			if lines := tail(file, peer); len(lines) > 0 && len(u.Log) == 0 {
-				u.Log, u.LogFrom = lines, file
+				u.Log, u.LogFrom = lines, filepath.Clean(file)
 			}
 		}
 	}

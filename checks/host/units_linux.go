@@ -71,10 +71,14 @@ func (l *unitLook) system(ctx context.Context) {
 	if err == nil {
 		defer done()
 		l.from = append(l.from, "systemd")
-	} else {
-		l.from, l.partial = append(l.from, "unit files"), append(l.partial, "state of the units ("+managerReason(err)+")")
+		l.look(ctx, m, systemd.Directories, "systemd", 0)
+		return
 	}
-	l.look(ctx, m, systemd.Directories, "systemd", 0)
+	l.from = append(l.from, "unit files")
+	before := len(l.units)
+	if l.look(ctx, nil, systemd.Directories, "systemd", 0); len(l.units) > before {
+		l.partial = append(l.partial, "state of the units ("+managerReason(err)+")")
+	}
 }
 
 func systemManager() (*systemd.Manager, func() error, error) {
