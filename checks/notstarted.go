@@ -47,7 +47,7 @@ var serviceNotStarted = &Check{
 		if len(idle) > 1 {
 			var names, commands []string
 			for _, u := range idle {
-				names, commands = append(names, u.Name), append(commands, strings.Join(manage(f, u, start(u)).shown(), "; "))
+				names, commands = append(names, u.Name), append(commands, startCommand(f, u))
 			}
 			x.Summary = fmt.Sprintf("%s could serve port %d, and none of them is started.", list(names), f.Target.Port)
 			x.Fixes = []Fix{{Do: fmt.Sprintf("Start the one that you want: %s.", strings.Join(commands, ", or "))}}
@@ -89,16 +89,16 @@ func start(u facts.Unit) Fix {
 	return Fix{Do: fmt.Sprintf("Start %s.", u.Name), Lasts: UntilReboot, Steps: [][]string{control(u, "start")}, Undo: [][]string{control(u, "stop")}}
 }
 
-// shown is the fix as somebody would type it.
-func (x Fix) shown() []string {
-	if len(x.Steps) == 0 {
-		return []string{x.Do}
+// startCommand is how somebody would type it.
+func startCommand(f *facts.Facts, u facts.Unit) string {
+	c := strings.Join(control(u, "start"), " ")
+	switch {
+	case u.Manager == "systemd --user" && isMine(f, u), u.Manager == "supervisord" && u.UID != 0 && isMine(f, u):
+		return c
+	case u.Manager == "systemd --user":
+		return fmt.Sprintf("%s (as uid %d)", c, u.UID)
 	}
-	var lines []string
-	for _, s := range x.Steps {
-		lines = append(lines, cond(x.Elevated, "sudo ", "")+strings.Join(s, " "))
-	}
-	return lines
+	return "sudo " + c
 }
 
 func startFixes(f *facts.Facts, u facts.Unit) []Fix {

@@ -28,7 +28,7 @@ var serverExitedOrCrashLooping = &Check{
 		}
 		var fs []Finding
 		for _, u := range f.Units.Units {
-			if crashed(f, u) {
+			if crashed(f, u) && !ofSocket(f, u) {
 				fs = append(fs, unitEnded(f, u))
 			}
 		}
@@ -83,30 +83,55 @@ func crashed(f *facts.Facts, u facts.Unit) bool {
 	return false
 }
 
+// ofSocket tells whether the unit is the service of a socket unit that has given
+// up as well: then it is a part of that story.
+func ofSocket(f *facts.Facts, u facts.Unit) bool {
+	return slices.ContainsFunc(f.Units.Units, func(s facts.Unit) bool {
+		return crashed(f, s) && triggered(f, s) != nil && triggered(f, s).Name == u.Name
+	})
+}
+
+// triggered is the service of a socket unit, if it was seen.
+func triggered(f *facts.Facts, u facts.Unit) *facts.Unit {
+	for i := range f.Units.Units {
+		s := &f.Units.Units[i]
+		if u.Triggers != "" && s.Name == u.Triggers && s.Manager == u.Manager && s.UID == u.UID {
+			return s
+		}
+	}
+	return nil
+}
+
 func unitEnded(f *facts.Facts, u facts.Unit) Finding {
 	x := Finding{Certainty: cond(u.Names, Proven, Inferred), Since: u.Since, Evidence: unitEvidence(u)}
+	speaks := u // the one that has a log
 	story := "has failed"
 	switch {
 	case u.State != "failed" && u.Restarts > 0:
 		story = fmt.Sprintf("keeps ending, and was started again %s", times(u.Restarts))
 	case u.State != "failed":
 		story = "keeps ending and is started again"
-	case u.Result == "trigger-limit-hit":
-		story = fmt.Sprintf("has stopped listening: %s ended each time it was started for a connection", cond(u.Triggers != "", u.Triggers, "its service"))
+	case u.Result == "trigger-limit-hit" || u.Result == "service-start-limit-hit":
+		story = fmt.Sprintf("has stopped listening, since %s ended each time that a connection started it", cond(u.Triggers != "", u.Triggers, "its service"))
+		if s := triggered(f, u); s != nil {
+			speaks = *s
+			x.Evidence = append(x.Evidence, unitEvidence(*s)...)
+		}
 	case u.Restarts > 0:
 		story = fmt.Sprintf("has failed after %d restart%s", u.Restarts, cond(u.Restarts == 1, "", "s"))
 	}
-	if how := howEnded(u); how != "" {
+	if how := howEnded(speaks); how != "" {
 		story += ", " + how
 	}
-	x.Summary = fmt.Sprintf("%s %s%s", unitFor(f, u), story, because(cmp.Or(telling(u.Log), u.Because)))
-	read := Fix{Do: fmt.Sprintf("Read why it ended (%s), mend that, and start it again: until then it will end again.", logCommand(u))}
-	x.Fixes = []Fix{read, startAgain(f, u)}
-	if bindable(f, u.Log) {
+	x.Summary = fmt.Sprintf("%s %s%s", unitFor(f, u), story, because(cmp.Or(telling(speaks.Log), speaks.Because)))
+	read := Fix{Do: fmt.Sprintf("Read why it ended (%s), mend that, and start it again: until then it will end again.", logCommand(speaks))}
+	x.Fixes = []Fix{read, startAgain(f, u, speaks)}
+	if bindable(f, speaks.Log) {
 		slices.Reverse(x.Fixes)
+		x.Summary += " The port is free now."
 	}
-	if u.LogAbsent != "" {
-		x.Settle = cond(u.Manager == "systemd", "sudo ", "") + logCommand(u)
+	if speaks.LogAbsent != "" && x.Certainty == Inferred {
+		x.Settle = cond(u.Manager == "systemd", "sudo ", "") + logCommand(speaks)
 	}
 	return x
 }

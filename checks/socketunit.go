@@ -88,5 +88,5 @@ func socketFixes(f *facts.Facts, u facts.Unit, service *facts.Unit) []Fix {
 		fix.Undo = append(fix.Undo, control(*service, "start"))
 	}
 	return []Fix{manage(f, u, fix),
-		{Do: "Or leave it to systemd: do not start the server by hand, and let it take the socket that it is given (sd_listen_fds) in place of one of its own."}}
+		{Do: "Leave it to systemd: do not start the server by hand, and let it take the socket that it is given (sd_listen_fds) in place of one of its own."}}
 }

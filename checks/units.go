@@ -161,11 +161,14 @@ func logCommand(u facts.Unit) string {
 	return "journalctl -u " + u.Name + " -n 50"
 }
 
+func isMine(f *facts.Facts, u facts.Unit) bool {
+	return slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == u.UID })
+}
+
 // manage is a fix by the unit's manager, for whoever may ask it. A user's own
 // manager is asked by that user: root's systemctl --user asks another one.
 func manage(f *facts.Facts, u facts.Unit, fix Fix) Fix {
-	mine := slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == u.UID })
-	switch {
+	switch mine := isMine(f, u); {
 	case u.Manager == "systemd --user" && !mine:
 		var lines []string
 		for _, s := range fix.Steps {
@@ -180,14 +183,21 @@ func manage(f *facts.Facts, u facts.Unit, fix Fix) Fix {
 	return fix
 }
 
-func startAgain(f *facts.Facts, u facts.Unit) Fix {
-	fix := Fix{Do: fmt.Sprintf("Start %s again.", u.Name), Lasts: UntilReboot, Steps: [][]string{control(u, "start")}, Undo: [][]string{control(u, "stop")}}
-	if u.Manager != "supervisord" {
-		fix.Steps = append([][]string{control(u, "reset-failed")}, fix.Steps...)
-	}
-	if u.State != "failed" { // it is waiting for its next start
-		fix.Do = fmt.Sprintf("Then start %s again at once, in place of waiting for its manager.", u.Name)
+// startAgain starts the unit, and its service where that is another one.
+func startAgain(f *facts.Facts, u, service facts.Unit) Fix {
+	fix := Fix{Do: fmt.Sprintf("Start %s again.", u.Name), Lasts: UntilReboot, Undo: [][]string{control(u, "stop")}}
+	switch {
+	case u.State != "failed": // it is waiting for its next start
+		fix.Do = fmt.Sprintf("Start %s at once, in place of waiting for its manager.", u.Name)
 		fix.Steps = [][]string{control(u, "restart")}
+	case u.Manager == "supervisord":
+		fix.Steps = [][]string{control(u, "start")}
+	default: // a start that failed too often is refused until it is forgotten
+		fix.Steps = [][]string{control(u, "reset-failed")}
+		if service.Name != u.Name {
+			fix.Steps[0] = append(fix.Steps[0], service.Name)
+		}
+		fix.Steps = append(fix.Steps, control(u, "start"))
 	}
 	return manage(f, u, fix)
 }
