@@ -56,7 +56,7 @@ var serviceNotStarted = &Check{
 		story := "is not started"
 		switch {
 		case u.State == "":
-			story = "seems not to be started"
+			story = "seems not to be started: nothing listens there, and its state could not be read"
 			x.Settle = strings.Join(control(u, "status"), " ")
 		case u.Because != "":
 			story += " (" + u.Because + ")"
@@ -104,6 +104,8 @@ func startCommand(f *facts.Facts, u facts.Unit) string {
 func startFixes(f *facts.Facts, u facts.Unit) []Fix {
 	once := start(u)
 	switch {
+	case u.State == "":
+		return []Fix{{Do: fmt.Sprintf("See whether it runs (%s); if it does not, start it (%s).", strings.Join(control(u, "status"), " "), startCommand(f, u))}}
 	case u.Manager == "supervisord" && u.Because != "": // nobody is there who could be asked
 		return []Fix{{Do: fmt.Sprintf("Start supervisord (sudo systemctl start supervisor, or supervisord -c %s).", u.Config)}}
 	case u.Manager == "supervisord":

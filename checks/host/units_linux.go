@@ -144,7 +144,8 @@ func (l *unitLook) look(ctx context.Context, m *systemd.Manager, dirs []string, 
 	var loaded []string
 	if m != nil {
 		if loaded, err = m.Matching(systemd.Instances(l.port)...); err != nil {
-			l.partial = append(l.partial, "instances of templates")
+			l.partial = append(l.partial, "state of the units of "+manager+" ("+managerReason(err)+")")
+			m = nil // it will not say more
 		}
 	}
 	for _, c := range systemd.Concerning(all, loaded, l.port, func(file string) []byte {
