@@ -41,7 +41,7 @@ var serverExitedOrCrashLooping = &Check{
 		}
 		if f.Candidates != nil {
 			for _, c := range f.Candidates.Found {
-				if len(c.Names) > 0 && c.Restarts > 0 {
+				if len(c.Names) > 0 && (c.Restarts > 0 || c.Gone && c.Reaped) {
 					fs = append(fs, processReplaced(f, c))
 				}
 			}
@@ -167,13 +167,16 @@ func containerEnded(f *facts.Facts, c facts.Container) Finding {
 	return x
 }
 
-// processReplaced: nobody asked a manager; the process that names the port was
-// another one at each look.
+// processReplaced: there is no manager to ask; the process that names the port
+// was another one at each look, or ended, as others of its parent did before.
 func processReplaced(f *facts.Facts, c facts.Candidate) Finding {
-	x := Finding{Certainty: Inferred, Since: c.Since,
-		Summary: fmt.Sprintf("%s names port %d and does not stay: it was started again %s while loopdoctor looked, and ends before it listens.", who(c.Process), f.Target.Port, times(c.Restarts)),
-		Fixes:   []Fix{{Do: "Read what it prints before it ends (its terminal, its log; or start it by hand), and mend that."}},
-		Settle:  fmt.Sprintf("sudo strace -f -e trace=bind,listen,exit_group -p %d", c.PPID)}
+	story := "ended while loopdoctor looked, before it listened"
+	if c.Restarts > 0 {
+		story = fmt.Sprintf("does not stay: it was started again %s while loopdoctor looked, and ends before it listens", times(c.Restarts))
+	}
+	x := Finding{Certainty: Inferred, Since: c.Since, Summary: fmt.Sprintf("%s, which names port %d, %s.", who(c.Process), f.Target.Port, story),
+		Fixes:  []Fix{{Do: "Read what it prints before it ends (its terminal, its log; or start it by hand), and mend that."}},
+		Settle: fmt.Sprintf("sudo strace -f -e trace=bind,listen,exit_group -p %d", c.PPID)}
 	for _, m := range c.Names {
 		x.Evidence = append(x.Evidence, Evidence{"process", fmt.Sprintf("pid %d: %s names it: %s", c.PID, m.Where, m.Text)})
 	}

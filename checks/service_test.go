@@ -87,6 +87,10 @@ func candidate(restarts int, names ...string) change {
 	}
 }
 
+func gone(reaped bool) change {
+	return func(f *facts.Facts) { f.Candidates.Found[0].Gone, f.Candidates.Found[0].Reaped = true, reaped }
+}
+
 func serviceSituations() []situation {
 	here := machine
 	socket := func(u *facts.Unit) { u.About, u.Triggers = "ListenStream=62893", "app.service" }
@@ -117,7 +121,9 @@ func serviceSituations() []situation {
 			row{"a container was never started", here("127.0.0.1", contains("created")), says("proven 127.0.0.1", "was created and does not run")},
 			row{"a container keeps ending", here("127.0.0.1", contains("restarting", exited(1), func(c *facts.Container) { c.Restarts = 4 })), says("proven 127.0.0.1", "started again 4 times")},
 			row{"a container had too little memory", here("127.0.0.1", contains("exited", exited(137), func(c *facts.Container) { c.OOM = true })), says("proven 127.0.0.1", "its memory ran out")},
-			row{"a process is replaced again and again", here("127.0.0.1", candidate(3, "62893")), says("inferred 127.0.0.1", "python3 (pid 70) names port 62893", "3 times")},
+			row{"a process is replaced again and again", here("127.0.0.1", candidate(3, "62893")), says("inferred 127.0.0.1", "python3 (pid 70), which names port 62893, does not stay", "3 times")},
+			row{"a process ends, as others did before", here("127.0.0.1", candidate(0, "62893"), gone(true)), says("inferred 127.0.0.1", "ended while loopdoctor looked")},
+			row{"a process ends, and is the first", here("127.0.0.1", candidate(0, "62893"), gone(false)), nothing},
 			row{"a process names the port and stays", here("127.0.0.1", candidate(0, "62893")), nothing},
 			row{"a process is replaced that does not name it", here("127.0.0.1", candidate(3)), nothing},
 			row{"a container runs", here("127.0.0.1", contains("running")), nothing},
