@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -36,7 +37,7 @@ func usualOwner(u facts.Unit) bool { return strings.HasPrefix(u.About, "usual ow
 
 // unitEvidence quotes what the manager says, and the unit's last lines.
 func unitEvidence(u facts.Unit) []Evidence {
-	es := []Evidence{{orElse(u.File, "unit"), fmt.Sprintf("%s: %s", u.Name, u.About)}}
+	es := []Evidence{{cmp.Or(u.File, "unit"), fmt.Sprintf("%s: %s", u.Name, u.About)}}
 	state := u.State
 	if u.Sub != "" && u.Sub != u.State {
 		state += " (" + u.Sub + ")"
@@ -48,19 +49,16 @@ func unitEvidence(u facts.Unit) []Evidence {
 		}
 	}
 	if u.State != "" {
-		es = append(es, Evidence{orElse(u.Manager, "manager"), fmt.Sprintf("%s is %s", u.Name, state)})
+		es = append(es, Evidence{cmp.Or(u.Manager, "manager"), fmt.Sprintf("%s is %s", u.Name, state)})
 	}
 	for _, line := range u.Log {
-		es = append(es, Evidence{orElse(u.LogFrom, "log"), line})
+		es = append(es, Evidence{cmp.Or(u.LogFrom, "log"), line})
 	}
 	if u.LogAbsent != "" {
 		es = append(es, Evidence{"log", "not read: " + u.LogAbsent})
 	}
 	return es
 }
-
-// orElse is s, or what stands for it where a recording lacks it.
-func orElse(s, other string) string { return cond(s != "", s, other) }
 
 // couldNot is what systemd says instead of an exit status when it did not get as
 // far as the program (systemd.exec(5), "Process Exit Codes").
