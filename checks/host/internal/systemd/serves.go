@@ -3,6 +3,7 @@ package systemd
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -67,8 +68,10 @@ var (
 	own = regexp.MustCompile(`(?i)(^|[-_.])(port|listen|bind|urls?|addr|address|host|http)([-_.]|$)`)
 	// Programs that connect: their ports are those of somebody else.
 	clients = regexp.MustCompile(`^(auto)?ssh$|^(scp|sftp|curl|wget|nc|ncat|telnet|psql|pg_\w+|mysql|mariadb|mysqladmin|mysqldump|redis-cli|mongo|mongosh|kubectl|ping|nmap)$|^wait-for|^wait4`)
-	// Words after which a bare number is where the server listens.
-	servers = regexp.MustCompile(`^(http\.server|SimpleHTTPServer|runserver|serve|server|start|listen)$`)
+	// Words right after which a bare number is where the server listens, and those
+	// of which it is the only bare number.
+	servers = regexp.MustCompile(`^(serve|server|start|listen)$`)
+	modules = regexp.MustCompile(`^(http\.server|SimpleHTTPServer|runserver)$`)
 	// An address that only a listener has, or loopback.
 	local = regexp.MustCompile(`^(0\.0\.0\.0|127(\.\d+){3}|localhost|\*|\+|\[::1?\]|TCP[46]?-LISTEN)?$`)
 )
@@ -101,7 +104,7 @@ func Command(words []string, port uint16) *Claim {
 				}
 			}
 		case client && flag != "-L" && flag != "-D", others.MatchString(flag), !address(value, port):
-		case short && !strings.Contains(value, "://"), own.MatchString(flag), flag == "" && servers.MatchString(prior):
+		case short && !strings.Contains(value, "://"), own.MatchString(flag), flag == "" && (servers.MatchString(prior) || slices.ContainsFunc(words[:i+1], modules.MatchString)):
 			return &Claim{strings.TrimSpace(strings.TrimSuffix(flag, value) + " " + value), true}
 		case strings.Contains(value, "://"): // where a client goes
 		case flag == "" || strings.HasPrefix(flag, "-"):

@@ -56,6 +56,7 @@ func TestServes(t *testing.T) {
 		{"[Service]\nExecStart=/usr/bin/app -p62893", "ExecStart names -p 62893"},
 		{"[Service]\nExecStart=/usr/bin/gunicorn -b 127.0.0.1:62893 app", "ExecStart names -b 127.0.0.1:62893"},
 		{"[Service]\nExecStart=/usr/bin/python3 -m http.server 62893", "ExecStart names 62893"},
+		{"[Service]\nExecStart=/usr/bin/python3 -m http.server --bind 127.0.0.1 62893", "ExecStart names 62893"},
 		{"[Service]\nExecStart=/usr/bin/python3 manage.py runserver 0.0.0.0:62893", "ExecStart names 0.0.0.0:62893"},
 		{"[Service]\nExecStart=/bin/sh -c 'cd /srv; exec python3 -m http.server 62893'", "ExecStart names 62893"},
 		{"[Service]\nExecStart=/usr/bin/env PORT=62893 node x.js", "ExecStart names PORT 62893"},
