@@ -3,6 +3,7 @@ module github.com/loopdoctor/loopdoctor
 go 1.26.0
 
 require (
+	github.com/godbus/dbus/v5 v5.2.4
 	github.com/google/gopacket v1.1.19
 	github.com/miekg/dns v1.1.73
 	github.com/rogpeppe/go-internal v1.16.0

@@ -150,7 +150,7 @@ func TestChecksReadWhatTheyDeclare(t *testing.T) {
 	poison := machine("62893", loIsDown, hosts("10.6.6.6"), routed("127.0.0.1", "blackhole", "EINVAL", "blackhole 127.0.0.0/8"),
 		listens("0.0.0.0", 666, stopped, queue(9, 1), device("eth6")), holds(facts.Bound, "127.0.0.1", "", 667), holds(facts.TimeWait, "127.0.0.1", "127.0.0.1:6", 0),
 		dials("127.0.0.1", facts.Refused), dials("::1", facts.Timeout), counts("127.0.0.1", 32, forgedReset), counts("::1", 32, diedOnOutput), wentTo(6),
-		binds("127.0.0.1", "EADDRINUSE", true), binds("127.0.0.1", "EACCES", false), privilegedBelow(65535), ephemeral(1, 65535), elsewhere(668, "/", 1000), proxies("http_proxy=http://x:6"))
+		binds("127.0.0.1", "EADDRINUSE", true), binds("127.0.0.1", "EACCES", false), privilegedBelow(65535), ephemeral(1, 65535), elsewhere(668, "/", 1000), proxies("http_proxy=http://x:6"), unit("poison.service", "failed"), contains("exited"))
 	poison.Listeners = poison.Sockets
 	for name, f := range everything(t) {
 		for _, c := range slices.Concat(symptoms, causes) {
@@ -297,6 +297,13 @@ func unsafe(f *facts.Facts, fix Fix) string {
 		case "env", "ip", "tc", "sysctl", "cp", "sed", "chmod":
 			if !fix.Elevated || len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it changes the system: as root, with an undo, and for how long"
+			}
+		case "systemctl", "supervisorctl", "docker", "podman":
+			if len(fix.Undo) == 0 || fix.Lasts == "" {
+				return "it starts or stops a service: with an undo, and for how long"
+			}
+			if !fix.Elevated && v[0] == "systemctl" && v[1] != "--user" {
+				return "only root may ask the system's manager"
 			}
 		case "ss": // -K: a connection that is gone cannot be brought back
 			if !fix.Elevated {

@@ -51,7 +51,7 @@ func asService(c *facts.Candidate) { c.Unit = "shop.service" }
 func ofUnit(u facts.Unit) change {
 	return func(f *facts.Facts) { f.Units = &facts.Units{From: "systemd", Units: []facts.Unit{u}} }
 }
-func gone(c *facts.Candidate)      { c.Gone, c.Sockets = true, false }
+func hasEnded(c *facts.Candidate)  { c.Gone, c.Sockets = true, false }
 func restarted(c *facts.Candidate) { c.Restarts = 1 }
 
 // unixListener adds a UNIX socket; pid 0: its process cannot be seen.
@@ -97,7 +97,7 @@ func startingSituations() []situation {
 			row{"its age is not known", nobody(running("python3", justNow, argued, func(c *facts.Candidate) { c.Started = time.Time{} })), nothing},
 			row{"its sockets cannot be seen", nobody(running("python3", justNow, argued, hidden)), nothing},
 			row{"it is in the project and listens elsewhere", nobody(running("node", justNow, atHome, on("127.0.0.1:5000"))), nothing},
-			row{"it has ended", nobody(running("python3", justNow, argued, gone)), nothing},
+			row{"it has ended", nobody(running("python3", justNow, argued, hasEnded)), nothing},
 			row{"it is started again and again", nobody(running("python3", justNow, argued, restarted)), nothing},
 			row{"a script starts it over and over", nobody(running("sh", justNow, func(c *facts.Candidate) {
 				c.Names = []facts.Mention{{Where: "argument 2", Text: "while :; do server --port 62893; done", Sure: true}}
@@ -184,7 +184,7 @@ func TestWhereabouts(t *testing.T) {
 	}{
 		{running("python3", longAgo, argued), "python3, pid 70 names the port in argument 3 (--port 62893), and listens on nothing"},
 		{running("python3", longAgo, argued, hidden), "what it listens on cannot be seen"},
-		{running("python3", justNow, argued, gone), "has ended meanwhile"},
+		{running("python3", justNow, argued, hasEnded), "has ended meanwhile"},
 		{running("node", longAgo, atHome, toldSo, on("127.0.0.1:5173")), "runs in this project (/home/ann/shop), and listens on 127.0.0.1:5173"},
 		{unixListener("/run/php/fpm.sock", "usual socket of php-fpm", "php-fpm", 70), "unix listen /run/php/fpm.sock, usual socket of php-fpm: php-fpm (pid 70)"},
 	} {

@@ -232,6 +232,12 @@ func notes(f *facts.Facts) []string {
 	if n := f.Namespaces; n != nil && n.Partial != "" && len(n.Found) == 0 {
 		out = append(out, "Not every other network namespace was looked into: "+n.Partial+".")
 	}
+	if u := f.Units; u != nil && u.Partial != "" {
+		out = append(out, "Not every service was looked at: "+u.Partial+".")
+	}
+	if a, ok := f.Absent[facts.GroupContainers]; ok && a.Why == facts.CouldNot {
+		out = append(out, "Containers were not looked at ("+because(a)+").")
+	}
 	for _, s := range []*facts.Sockets{f.Sockets, f.Listeners} {
 		if s != nil && s.Partial != "" {
 			out = append(out, "Sockets were read from "+s.From+", which cannot show everything: "+s.Partial+".")

@@ -174,6 +174,12 @@ func (p Process) Forwards() bool {
 	return slices.Contains(forwarders, p.Name) || slices.Contains(forwarders, path.Base(p.Exe))
 }
 
+// IsServiceManager tells whether the process is a manager that listens for its
+// services: systemd, as the system's first process or as a user's.
+func (p Process) IsServiceManager() bool {
+	return p.Name == "systemd" || path.Base(p.Exe) == "systemd"
+}
+
 // Halted says why a process cannot run, in a few words; empty if it can. A
 // frozen one shows the state of a sleeper.
 func (p Process) Halted() string {

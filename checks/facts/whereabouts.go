@@ -51,15 +51,21 @@ type Unit struct {
 	Name      string    `json:"name"`
 	Manager   string    `json:"manager,omitempty"` // "systemd", "systemd --user", "supervisord"
 	About     string    `json:"about"`             // how it concerns the port: "ListenStream=62893", "ExecStart names 62893", "usual owner of port 5432"
+	Names     bool      `json:"names,omitempty"`   // its own configuration makes it serve the port
+	UID       uint32    `json:"uid,omitempty"`     // of the user whose manager it is; 0: the system's, or root's
 	File      string    `json:"file,omitempty"`
+	Config    string    `json:"config,omitempty"` // of supervisord: what it was started with
 	State     string    `json:"state,omitempty"`  // ActiveState: "active", "failed", "activating", "inactive"; empty: not known
 	Sub       string    `json:"sub,omitempty"`    // SubState: "running", "auto-restart", "dead", "listening"
 	Result    string    `json:"result,omitempty"` // "exit-code", "start-limit-hit", "oom-kill", "trigger-limit-hit"
 	Exit      int       `json:"exit,omitempty"`   // exit status or signal of the main process
+	Signal    bool      `json:"signal,omitempty"` // it is a signal
 	Restarts  int       `json:"restarts,omitempty"`
 	MainPID   int       `json:"main_pid,omitempty"`
 	Since     time.Time `json:"since,omitzero"` // of the state
 	Enabled   string    `json:"enabled,omitempty"`
+	Because   string    `json:"because,omitempty"`  // in the manager's words: "Exited too quickly"
+	Triggers  string    `json:"triggers,omitempty"` // of a socket unit: the service that it starts
 	Log       []string  `json:"log,omitempty"`      // its last lines, the oldest first, secrets masked
 	LogFrom   string    `json:"log_from,omitempty"` // "journal", "/var/log/nginx/error.log"
 	LogAbsent string    `json:"log_absent,omitempty"`
@@ -85,7 +91,8 @@ type Container struct {
 	Ended    time.Time `json:"ended,omitzero"`
 	OOM      bool      `json:"oom,omitempty"`
 	Restarts int       `json:"restarts,omitempty"`
-	Publish  string    `json:"publish"` // "127.0.0.1:62893->8080/tcp"
+	Publish  string    `json:"publish"`         // "127.0.0.1:62893->8080/tcp"
+	Error    string    `json:"error,omitempty"` // why it could not be started
 	Log      []string  `json:"log,omitempty"`
 }
 

@@ -49,6 +49,8 @@ var here = sources{
 	userName:    userName,
 	reusePort:   reusePort,
 	spare:       spare,
+	units:       lookUnits,
+	containers:  lookContainers,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode

@@ -31,7 +31,11 @@ func (l *look) whereabouts(ctx context.Context) {
 	// Each writes a field of its own, and l.absent is guarded.
 	var wg sync.WaitGroup
 	search(ctx, l, &wg, facts.GroupCandidates, &l.f.Candidates, l.sources.candidates, why)
-	search(ctx, l, &wg, facts.GroupUnits, &l.f.Units, l.sources.units, why)
+	units := why
+	if held && t.Intent == facts.ToBind && bindFails && l.managerMayHold() {
+		units = "" // which of its units is it?
+	}
+	search(ctx, l, &wg, facts.GroupUnits, &l.f.Units, l.sources.units, units)
 	search(ctx, l, &wg, facts.GroupContainers, &l.f.Containers, l.sources.containers, why)
 	search(ctx, l, &wg, facts.GroupUnixSockets, &l.f.UnixSockets, l.sources.unixSockets, why)
 	search(ctx, l, &wg, facts.GroupConfigs, &l.f.Configs, l.sources.configs, l.noConfigs(held))
@@ -120,6 +124,18 @@ func (l *look) stillThere() {
 			f.Owners.Complete, f.Owners.Visible = false, false
 		}
 	}
+}
+
+// managerMayHold tells whether a service manager may listen on the port: it is
+// seen to, or it is not seen who does.
+func (l *look) managerMayHold() bool {
+	return slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+		if s.State != facts.Listen || s.Local.Port() != l.f.Target.Port {
+			return false
+		}
+		ps := l.f.Owners.Of(s)
+		return len(ps) == 0 || slices.ContainsFunc(ps, facts.Process.IsServiceManager)
+	})
 }
 
 // noConfigs says why the configuration of servers is of no interest; empty where

@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// serve answers as an engine does, over its socket.
+func serve(t *testing.T, answers map[string]string) Engine {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := answers[r.URL.RequestURI()]
+		switch {
+		case r.Method != http.MethodGet:
+			t.Errorf("%s %s: it is only to be read", r.Method, r.URL)
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+		case text == "forbidden":
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			fmt.Fprint(w, text)
+		}
+	})}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return Engine{"docker", func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", socket) }}
+}
+
+func TestPublishing(t *testing.T) {
+	id := strings.Repeat("3f2a", 16)
+	e := serve(t, map[string]string{
+		"/containers/json?all=1": `[
+			{"Id":"` + id + `","Names":["/shop-web-1"],"Image":"shop","State":"exited","Status":"Exited (1) 3 minutes ago","Ports":[],
+			 "Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}},
+			{"Id":"b","Names":["/b"],"State":"running","Ports":[{"IP":"0.0.0.0","PrivatePort":62893,"PublicPort":80,"Type":"tcp"}]},
+			{"Id":"c","Names":["/c"],"State":"exited","Ports":[]},
+			{"Id":"d","Names":["/d"],"State":"running","Ports":[{"IP":"::","PrivatePort":80,"PublicPort":62893,"Type":"tcp"}]},
+			{"Id":"gone","State":"exited"}]`,
+		"/containers/" + id + "/json": `{"RestartCount":4,"State":{"ExitCode":1,"OOMKilled":false,"FinishedAt":"2026-11-22T09:00:00.5Z"},"Config":{"Tty":false},
+			"HostConfig":{"PortBindings":{"8080/tcp":[{"HostIp":"127.0.0.1","HostPort":"62893"}]}}}`,
+		"/containers/" + id + "/logs?stdout=1&stderr=1&tail=5": "\x01\x00\x00\x00\x00\x00\x00\x04one\n\x02\x00\x00\x00\x00\x00\x00\x09two\nthree",
+		"/containers/c/json": `{"HostConfig":{"PortBindings":{"62893/tcp":[{"HostIp":"","HostPort":"80"}],"62893/udp":[{"HostPort":"62893"}]}}}`,
+		"/containers/d/json": `{"State":{"FinishedAt":"0001-01-01T00:00:00Z"}}`,
+	})
+	got, err := e.Publishing(t.Context(), 62893)
+	want := []facts.Container{
+		{Engine: "docker", ID: "3f2a3f2a3f2a", Name: "shop-web-1", Image: "shop", Project: "shop", Service: "web", State: "exited", Status: "Exited (1) 3 minutes ago",
+			Exit: 1, Ended: time.Date(2026, 11, 22, 9, 0, 0, 5e8, time.UTC), Restarts: 4, Publish: "127.0.0.1:62893->8080/tcp", Log: []string{"one", "two", "three"}},
+		{Engine: "docker", ID: "d", Name: "d", State: "running", Publish: "[::]:62893->80/tcp"},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n\t%+v, %v\nwant\n\t%+v", got, err, want)
+	}
+}
+
+func TestForbidden(t *testing.T) {
+	if _, err := serve(t, map[string]string{"/containers/json?all=1": "forbidden"}).Publishing(t.Context(), 1); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestInRange(t *testing.T) {
+	for s, want := range map[string]bool{"62893": true, "62890-62900": true, "62893-": false, "": false, "628930": false, "80-90": false} {
+		if got := inRange(s, 62893); got != want {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+}
+
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x04one\n\x02\x00\x00\x00\xff\xff\xff\xfftwo"))
+	f.Add([]byte(`{"HostConfig":{"PortBindings":{"8080/tcp":[{"HostIp":"127.0.0.1","HostPort":"62893-70000"}]}}}`))
+	f.Add([]byte(`{"Id":"x","Names":[""],"Ports":[{"IP":"%","PublicPort":62893,"Type":"tcp"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(Unframe(data)) > len(data) {
+			t.Error("more came out than went in")
+		}
+		var s summary
+		if json.NewDecoder(bytes.NewReader(data)).Decode(&s) == nil {
+			s.container("docker")
+			s.publishes(62893)
+		}
+		var d detail
+		if json.Unmarshal(data, &d) == nil {
+			d.publishes(62893)
+			d.add(&facts.Container{})
+		}
+	})
+}
