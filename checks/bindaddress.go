@@ -22,7 +22,7 @@ var v6OnlyServerV4Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -40,7 +40,7 @@ var v4OnlyServerV6Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -74,9 +74,9 @@ func familyMismatch(f *facts.Facts, other netip.Addr, mine func(netip.Addr) bool
 		return nil
 	}
 	s := there[0]
-	return []Finding{{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+	return inConfig(f, s, missed[0], Finding{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 		Summary: fmt.Sprintf("%s listens for %s only (%s): a client that uses %s (%s) is refused.", holder(f, s), has, s.Local, wants, ats(f, missed)),
-		Fixes:   []Fix{{Do: do}}}}
+		Fixes:   []Fix{{Do: do}}})
 }
 
 // v6FirstV4OnlyServer is about the name localhost, so it is a remark as long as
@@ -113,7 +113,7 @@ var v6OnlyWildcard = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -132,10 +132,10 @@ var v6OnlyWildcard = &Check{
 			if len(missed) == 0 {
 				return nil
 			}
-			return []Finding{{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+			return inConfig(f, s, missed[0], Finding{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 				Summary: fmt.Sprintf("%s listens on [::]:%d with IPV6_V6ONLY: it serves IPv6 alone, and %s is refused.", holder(f, s), f.Target.Port, ats(f, missed)),
 				Fixes: []Fix{{Do: fmt.Sprintf("Give the server a listener for IPv4 as well (nginx: listen 127.0.0.1:%d; next to listen [::]:%d;), or let it clear IPV6_V6ONLY (nginx: ipv6only=off).", f.Target.Port, f.Target.Port),
-					Risk: "a wildcard listener can be reached from other machines"}}}}
+					Risk: "a wildcard listener can be reached from other machines"}}})
 		}
 		return nil
 	},
@@ -147,7 +147,7 @@ var lanIPOnlyBind = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -170,9 +170,9 @@ var lanIPOnlyBind = &Check{
 			where = append(where, l.Local.String())
 		}
 		slices.Sort(where)
-		return []Finding{{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+		return inConfig(f, s, none[0], Finding{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), list(slices.Compact(where)), ats(f, none)),
-			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}}}
+			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}})
 	},
 }
 
@@ -182,7 +182,7 @@ var listenerPinnedToDevice = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -195,9 +195,9 @@ var listenerPinnedToDevice = &Check{
 				}
 			}
 			if len(on) > 0 {
-				return []Finding{{Affects: meant(f, on), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+				return inConfig(f, s, on[0], Finding{Affects: meant(f, on), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 					Summary: fmt.Sprintf("%s listens on %s, but its socket is tied to the interface %s (SO_BINDTODEVICE): connections over lo do not reach it.", holder(f, s), s.Local, s.Device),
-					Fixes:   []Fix{{Do: fmt.Sprintf("Remove the device from the server's configuration (systemd: BindToDevice=%s), or give it a second listener on 127.0.0.1:%d.", s.Device, f.Target.Port)}}}}
+					Fixes:   []Fix{{Do: fmt.Sprintf("Remove the device from the server's configuration (systemd: BindToDevice=%s), or give it a second listener on 127.0.0.1:%d.", s.Device, f.Target.Port)}}})
 			}
 		}
 		return nil

@@ -27,6 +27,7 @@ func init() {
 		answeredElsewhere,
 
 		noListener,
+		configuredElsewhere,
 		boundNotListening,
 		udpNotTCP,
 		otherNetworkNamespace,

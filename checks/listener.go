@@ -17,7 +17,7 @@ var noListener = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupConfigs},
 	Explains: []*Check{refused, portUnreachable},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" {
@@ -34,7 +34,7 @@ var noListener = &Check{
 		for _, s := range listeners(f) {
 			x.Evidence = append(x.Evidence, socketEvidence(f, s))
 		}
-		return []Finding{x}
+		return []Finding{withConfig(f, x)}
 	},
 }
 

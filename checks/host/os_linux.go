@@ -39,6 +39,7 @@ var here = sources{
 	dial:       dial,
 	ledger:     ledger,
 	capture:    capturePackets,
+	configs:    linuxConfigs,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode

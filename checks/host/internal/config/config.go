@@ -65,8 +65,9 @@ func (f *Found) add(program string, n int, text string, l facts.ConfigLine, port
 		l.Port, l.LastPort, l.Bad = number(port)
 	}
 	l.Host, l.Unix, l.Device = clip(l.Host, maxValue), clip(l.Unix, 2*maxValue), clip(l.Device, maxValue)
-	l.Program, l.Line, l.Text = program, n, quote(text)
-	f.Lines = append(f.Lines, l)
+	if l.Program, l.Line, l.Text = program, n, quote(text); l.Text != "" {
+		f.Lines = append(f.Lines, l)
+	}
 }
 
 func (f *Found) include(name string) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -112,7 +113,11 @@ func TestParsers(t *testing.T) {
 // What is quoted is one short line, and keeps no secret.
 func TestQuotesAreShortAndMasked(t *testing.T) {
 	for _, s := range samples {
-		quotesWell(t, parsers[s.format]([]byte(s.file)))
+		f := parsers[s.format]([]byte(s.file))
+		quotesWell(t, f)
+		if text := fmt.Sprint(f); strings.Contains(text, "s3cr3t") {
+			t.Errorf("%s: a secret is kept: %s", s.format, text)
+		}
 	}
 	l := ParseEnv([]byte("DATABASE_URL=postgres://ann:s3cr3t@db:5432/x")).Lines
 	if len(l) != 1 || l[0].Text != "DATABASE_URL=postgres://ann:***@db:5432/x" {
@@ -129,7 +134,7 @@ func quotesWell(t *testing.T, f Found) {
 	}
 	for _, l := range f.Lines {
 		for _, s := range []string{l.Text, l.Host, l.Unix, l.Bad, l.Device} {
-			if strings.Contains(s, "s3cr3t") || strings.ContainsFunc(s, unicode.IsControl) || len([]rune(s)) > 3*maxText {
+			if strings.ContainsFunc(s, unicode.IsControl) || len([]rune(s)) > 3*maxText {
 				t.Errorf("kept %q", s)
 			}
 		}
@@ -154,8 +159,8 @@ func FuzzParsers(f *testing.F) {
 		f.Add([]byte(s.file))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, parse := range parsers {
-			quotesWell(t, parse(data))
+		for _, name := range slices.Sorted(maps.Keys(parsers)) {
+			quotesWell(t, parsers[name](data))
 		}
 	})
 }
