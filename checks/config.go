@@ -83,7 +83,7 @@ func inConfig(f *facts.Facts, s facts.Socket, at netip.Addr, x Finding) []Findin
 	if l.Device != "" && l.Device == s.Device {
 		write = "take the device out"
 	}
-	fix := Fix{Do: fmt.Sprintf("In %s, line %d (%s), %s, then %s.", l.File, l.Line, l.Text, write, reload(f, s, l.Program))}
+	fix := Fix{Do: fmt.Sprintf("In %s, line %d (`%s`), %s, then %s.", l.File, l.Line, l.Text, write, reload(f, s, l.Program))}
 	x.Fixes = append([]Fix{fix}, x.Fixes...)
 	return []Finding{x}
 }
@@ -91,8 +91,8 @@ func inConfig(f *facts.Facts, s facts.Socket, at netip.Addr, x Finding) []Findin
 // alsoAt says what to write so that a server listens at one more address. Some
 // programs have a line for each, others one line with a list, others one address.
 func alsoAt(f *facts.Facts, l facts.ConfigLine, at netip.AddrPort) string {
-	below := func(text string) string { return fmt.Sprintf("add below it \"%s\"", text) }
-	instead := func(text string) string { return fmt.Sprintf("write instead \"%s\"", text) }
+	below := func(text string) string { return fmt.Sprintf("add below it `%s`", text) }
+	instead := func(text string) string { return fmt.Sprintf("write instead `%s`", text) }
 	var listed []string
 	for _, o := range configLines(f, func(o facts.ConfigLine) bool { return o.File == l.File && o.Line == l.Line }) {
 		listed = append(listed, cond(o.Addr.IsValid(), o.Addr.String(), o.Host))
@@ -168,7 +168,7 @@ func withConfig(f *facts.Facts, x Finding) Finding {
 	for _, l := range exact {
 		if !l.Upstr && len(listeners(f)) == 0 {
 			what := cond(l.Project, "the server of this project", l.Program)
-			x.Fixes = append([]Fix{{Do: fmt.Sprintf("Start %s: %s, line %d, tells it to listen there (%s).", what, l.File, l.Line, l.Text)}}, x.Fixes...)
+			x.Fixes = append([]Fix{{Do: fmt.Sprintf("Start %s: %s, line %d, tells it to listen there (`%s`).", what, l.File, l.Line, l.Text)}}, x.Fixes...)
 			break
 		}
 	}

@@ -42,13 +42,13 @@ func configSituations() []situation {
 	const redis, pg, my, env = "/etc/redis/redis.conf", "/etc/postgresql/15/main/postgresql.conf", "/etc/mysql/my.cnf", "/home/ann/shop/.env"
 	read := func(f *facts.Facts) { f.Configs = &facts.Configs{} }
 	return of(configuredElsewhere,
-		row{"the usual server has another port", machine("127.0.0.1", wants(6379), dials("127.0.0.1", facts.Refused), line("redis", redis, "port 6380", giving(6380))), says("inferred 127.0.0.1", "6379", "redis", "port 6380", redis, "line 3")},
-		row{"it has TCP switched off", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "unixsocket /run/redis.sock", onUnix("/run/redis.sock"))), says("inferred 127.0.0.1", "redis is told not to listen for TCP", redis)},
+		row{"the usual server has another port", machine("127.0.0.1", wants(6379), dials("127.0.0.1", facts.Refused), line("redis", redis, "port 6380", giving(6380))), says("inferred 127.0.0.1", "6379", "redis", "port 6380")},
+		row{"it has TCP switched off", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "unixsocket /run/redis.sock", onUnix("/run/redis.sock"))), says("inferred 127.0.0.1", "redis is told not to listen for TCP")},
 		row{"it has TCP switched off beside the right port", machine("127.0.0.1", wants(3306), line("mysql", my, "skip-networking", off), line("mysql", my, "port = 3306", giving(3306))), says("inferred 127.0.0.1", "mysql", "not to listen for TCP")},
-		row{"it is given no addresses", machine("127.0.0.1", wants(5432), line("postgresql", pg, "port = 5432", giving(5432)), line("postgresql", pg, "listen_addresses = ''", off)), says("inferred 127.0.0.1", "postgresql", pg)},
+		row{"it is given no addresses", machine("127.0.0.1", wants(5432), line("postgresql", pg, "port = 5432", giving(5432)), line("postgresql", pg, "listen_addresses = ''", off)), says("inferred 127.0.0.1", "postgresql")},
 		row{"its port is none", machine("127.0.0.1", wants(6379), line("redis", redis, "port 6379;", bad("6379;"))), says("inferred 127.0.0.1", "redis", `"6379;"`)},
-		row{"the project has the next port", machine("127.0.0.1", line(".env", env, "PORT=62894", giving(62894), inProject)), says("inferred 127.0.0.1", "62893", "the server of this project", "62894", env)},
-		row{"the project does not keep the usual port of its kind", machine("127.0.0.1", wants(5173), line("vite", "vite.config.js", "port: 3001", giving(3001), inProject)), says("inferred 127.0.0.1", "5173", "3001", "vite.config.js")},
+		row{"the project has the next port", machine("127.0.0.1", line(".env", env, "PORT=62894", giving(62894), inProject)), says("inferred 127.0.0.1", "62893", "the server of this project", "62894")},
+		row{"the project does not keep the usual port of its kind", machine("127.0.0.1", wants(5173), line("vite", "vite.config.js", "port: 3001", giving(3001), inProject)), says("inferred 127.0.0.1", "5173", "3001")},
 
 		row{"the last line counts", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "port 6379", giving(6379))), nothing},
 		row{"the addresses are given later", machine("127.0.0.1", wants(5432), line("postgresql", pg, "listen_addresses = ''", off), line("postgresql", pg, "listen_addresses = '*'", atAddress("::"))), nothing},
@@ -83,21 +83,21 @@ func TestFixesNameFileAndLine(t *testing.T) {
 		want  string
 	}{
 		{"nginx on [::] alone", v6OnlyWildcard, machine("127.0.0.1", listens("::", 50, v6only), line("nginx", conf, "listen [::]:62893;", giving(port), atAddress("::")), line("nginx", conf, "listen 192.0.2.7:62893;", giving(port), atAddress("192.0.2.7"))),
-			"In /etc/x.conf, line 3 (listen [::]:62893;), add below it \"listen 127.0.0.1:62893;\", then let it read the file again (kill -HUP 50)."},
+			"In /etc/x.conf, line 3 (`listen [::]:62893;`), add below it `listen 127.0.0.1:62893;`, then let it read the file again (kill -HUP 50)."},
 		{"in a unit", lanIPOnlyBind, machine("127.0.0.1", listens("192.0.2.7", 50, inUnit("apache2.service")), line("apache", conf, "Listen 192.0.2.7:62893", giving(port), atAddress("192.0.2.7"))),
-			"In /etc/x.conf, line 3 (Listen 192.0.2.7:62893), add below it \"Listen 127.0.0.1:62893\", then run systemctl reload apache2.service."},
+			"In /etc/x.conf, line 3 (`Listen 192.0.2.7:62893`), add below it `Listen 127.0.0.1:62893`, then run systemctl reload apache2.service."},
 		{"a list of addresses", lanIPOnlyBind, machine("127.0.0.1", listens("192.0.2.7", 50), line("postgresql", "port.conf", "port = 62893", giving(port)), line("postgresql", conf, "listen_addresses = '192.0.2.7, db'", atAddress("192.0.2.7")), line("postgresql", conf, "listen_addresses = '192.0.2.7, db'", func(l *facts.ConfigLine) { l.Host = "db" })),
-			"In /etc/x.conf, line 3 (listen_addresses = '192.0.2.7, db'), write instead \"listen_addresses = '192.0.2.7, db, 127.0.0.1'\", then restart the server."},
+			"In /etc/x.conf, line 3 (`listen_addresses = '192.0.2.7, db'`), write instead `listen_addresses = '192.0.2.7, db, 127.0.0.1'`, then restart the server."},
 		{"vite on ::1", v6OnlyServerV4Client, machine("127.0.0.1", listens("::1", 50), line("vite", "vite.config.js", "port: 62893", giving(port), inProject)),
-			"In vite.config.js, line 3 (port: 62893), add below it \"host: '127.0.0.1',\", then restart the server."},
+			"In vite.config.js, line 3 (`port: 62893`), add below it `host: '127.0.0.1',`, then restart the server."},
 		{"a device", listenerPinnedToDevice, machine("127.0.0.1", listens("0.0.0.0", 50, device("eth0")), line("haproxy", conf, "bind :62893 interface eth0", giving(port), atAddress("0.0.0.0"), onDevice("eth0"))),
-			"In /etc/x.conf, line 3 (bind :62893 interface eth0), take the device out, then restart the server."},
+			"In /etc/x.conf, line 3 (`bind :62893 interface eth0`), take the device out, then restart the server."},
 		{"nothing listens", noListener, machine("127.0.0.1", line("haproxy", conf, "bind :62893", giving(port))),
-			"Start haproxy: /etc/x.conf, line 3, tells it to listen there (bind :62893)."},
+			"Start haproxy: /etc/x.conf, line 3, tells it to listen there (`bind :62893`)."},
 		{"another port", configuredElsewhere, machine("127.0.0.1", wants(5432), line("postgresql", conf, "port = 5433", giving(5433))),
-			"In /etc/x.conf, line 3, write \"port = 5432\" in place of \"port = 5433\", then restart postgresql."},
+			"In /etc/x.conf, line 3, write `port = 5432` in place of `port = 5433`, then restart postgresql."},
 		{"a line with a secret", configuredElsewhere, machine("127.0.0.1", wants(3000), line("package.json", conf, `"dev": "TOKEN=*** node . -p 3001"`, giving(3001), inProject)),
-			`In /etc/x.conf, line 3, write 3000 in place of 3001 ("dev": "TOKEN=*** node . -p 3001"), then restart the server of this project.`},
+			"In /etc/x.conf, line 3, write 3000 in place of 3001 (`\"dev\": \"TOKEN=*** node . -p 3001\"`), then restart the server of this project."},
 	} {
 		x := found(t, test.check, test.facts)[0]
 		if got := x.Fixes[0].Do; got != test.want {

@@ -64,8 +64,8 @@ func ofUsualServer(f *facts.Facts) *Finding {
 	}
 	if off := switchedOff(mine); off != nil {
 		x := &Finding{Evidence: []Evidence{configEvidence(*off)}}
-		x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is told not to listen for TCP at all (%s, line %d).", port, off.Program, off.File, off.Line)
-		x.Fixes = []Fix{{Do: fmt.Sprintf("In %s, line %d (%s), %s, then restart %s.", off.File, off.Line, off.Text, switchOn(*off, port), off.Program)}}
+		x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is told not to listen for TCP at all.", port, off.Program)
+		x.Fixes = []Fix{{Do: fmt.Sprintf("In %s, line %d (`%s`), %s, then restart %s.", off.File, off.Line, off.Text, switchOn(*off, port), off.Program)}}
 		for _, l := range mine {
 			if l.Unix != "" {
 				x.Evidence = append(x.Evidence, configEvidence(l))
@@ -97,9 +97,9 @@ func switchedOff(mine []facts.ConfigLine) *facts.ConfigLine {
 func switchOn(l facts.ConfigLine, port uint16) string {
 	switch l.Program {
 	case "redis":
-		return fmt.Sprintf("write instead \"port %d\"", port)
+		return fmt.Sprintf("write instead `port %d`", port)
 	case "postgresql":
-		return "write instead \"listen_addresses = 'localhost'\""
+		return "write instead `listen_addresses = 'localhost'`"
 	case "mysql":
 		return "put a # before it, and keep bind-address = 127.0.0.1"
 	}
@@ -147,11 +147,11 @@ func another(f *facts.Facts, mine []facts.ConfigLine) *Finding {
 	}
 	x.Fixes = []Fix{{Do: fmt.Sprintf("In %s, line %d, %s, then restart %s.", l.File, l.Line, otherPort(l, port), what)}}
 	if l.Bad != "" {
-		x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is given a port that is none, %q (%s, line %d).", port, what, l.Bad, l.File, l.Line)
+		x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is given a port that is none, %q.", port, what, l.Bad)
 		return x
 	}
-	x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is configured for port %d (%s, line %d).", port, what, l.Port, l.File, l.Line)
-	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Or let the client use port %d, if the server runs there: ss -tln 'sport = :%[1]d'.", l.Port)})
+	x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is configured for port %d.", port, what, l.Port)
+	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the client use port %d, if the server runs there: ss -tln 'sport = :%[1]d'.", l.Port)})
 	return x
 }
 
@@ -161,9 +161,9 @@ func otherPort(l facts.ConfigLine, port uint16) string {
 	old := cmp.Or(l.Bad, fmt.Sprint(l.Port))
 	text := replaceNumber(l.Text, old, fmt.Sprint(port))
 	if text == l.Text || strings.Contains(text, "***") || strings.Contains(text, "…") {
-		return fmt.Sprintf("write %d in place of %s (%s)", port, old, l.Text)
+		return fmt.Sprintf("write %d in place of %s (`%s`)", port, old, l.Text)
 	}
-	return fmt.Sprintf("write \"%s\" in place of \"%s\"", text, l.Text)
+	return fmt.Sprintf("write `%s` in place of `%s`", text, l.Text)
 }
 
 // replaceNumber replaces a number, and no part of another one or of an address.
