@@ -81,7 +81,7 @@ func inConfig(f *facts.Facts, s facts.Socket, at netip.Addr, x Finding) []Findin
 	x.Evidence = append(slices.Clip(x.Evidence), configEvidence(*l))
 	write := alsoAt(f, *l, netip.AddrPortFrom(at, s.Local.Port()))
 	if l.Device != "" && l.Device == s.Device {
-		write = "take the device out"
+		write, x.Fixes = "take the device out", nil
 	}
 	fix := Fix{Do: fmt.Sprintf("In %s, line %d (`%s`), %s, then %s.", l.File, l.Line, l.Text, write, reload(f, s, l.Program))}
 	x.Fixes = append([]Fix{fix}, x.Fixes...)
@@ -166,7 +166,8 @@ func withConfig(f *facts.Facts, x Finding) Finding {
 		x.Evidence = append(slices.Clip(x.Evidence), configEvidence(l))
 	}
 	for _, l := range exact {
-		if !l.Upstr && len(listeners(f)) == 0 {
+		// A unit of a distribution is there without being wanted.
+		if !l.Upstr && l.Program != "systemd" && len(listeners(f)) == 0 {
 			what := cond(l.Project, "the server of this project", l.Program)
 			x.Fixes = append([]Fix{{Do: fmt.Sprintf("Start %s: %s, line %d, tells it to listen there (`%s`).", what, l.File, l.Line, l.Text)}}, x.Fixes...)
 			break

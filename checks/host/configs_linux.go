@@ -21,7 +21,7 @@ import (
 
 // How much of configuration is read, and kept.
 const (
-	configTime  = 150 * time.Millisecond // together; a usual machine takes 5 ms
+	configTime  = 500 * time.Millisecond // together; an idle machine takes 5 ms
 	configFiles = 200
 	configDepth = 5 // of includes, one in the other
 	configLines = 50
@@ -42,7 +42,10 @@ func linuxConfigs(ctx context.Context, f *facts.Facts) (*facts.Configs, error) {
 	switch {
 	case len(holders) > 0:
 		for _, p := range holders {
-			c.ofHolder(p)
+			// What a worker listens on, its parent was told.
+			if !slices.ContainsFunc(holders, func(q facts.Process) bool { return q.PID == p.PPID }) {
+				c.ofHolder(p)
+			}
 		}
 	default:
 		if !held {
@@ -147,13 +150,13 @@ func (c *configs) ofFiles(s server, files []string, by *facts.Process) {
 	c.keep(s, all)
 }
 
-// follow reads a file, and inside of the server's place what it includes.
+// follow reads a file, and inside of the server's places what it includes.
 func (c *configs) follow(s server, name, base string, by *facts.Process, depth int) []facts.ConfigLine {
-	place := s.place
+	places := s.places
 	if by != nil {
-		place = ""
+		places = nil
 	}
-	found := s.parse(c.read(name, place, by))
+	found := s.parse(c.read(name, places, by))
 	for i := range found.Lines {
 		found.Lines[i].File = name
 	}
@@ -165,7 +168,7 @@ func (c *configs) follow(s server, name, base string, by *facts.Process, depth i
 		names, _ := filepath.Glob(pattern) // sorted, and those that are there
 		for _, n := range names {
 			switch {
-			case !inside(filepath.Clean(n), s.place):
+			case !slices.ContainsFunc(s.places, func(p string) bool { return inside(filepath.Clean(n), p) }):
 				c.missed(n, errors.New("included from elsewhere"))
 			case depth < configDepth:
 				all = append(all, c.follow(s, n, base, nil, depth+1)...)
@@ -198,7 +201,7 @@ func (c *configs) ofSystemd() {
 		}
 		var all []facts.ConfigLine
 		for _, f := range files {
-			found := config.ParseSocketUnit(c.read(f, filepath.Dir(f), nil))
+			found := config.ParseSocketUnit(c.read(f, systemdPlaces, nil))
 			if found.Reset {
 				all = nil
 			}
@@ -218,10 +221,14 @@ func (c *configs) ofProject(dir string, by *facts.Process) {
 	}
 	for _, p := range projectFiles {
 		name := filepath.Join(dir, p.name)
-		found := p.parse(c.read(name, dir, by))
+		found := p.parse(c.read(name, []string{dir}, by))
 		for _, l := range found.Lines {
 			l.File, l.Project = name, true
-			c.lines = append(c.lines, l)
+			// To whom the project connects, and what is published beside it, is
+			// nobody's concern here.
+			if c.names(l) || !l.Upstr && (c.near(l) || l.Program != config.Compose) {
+				c.lines = append(c.lines, l)
+			}
 		}
 	}
 }
@@ -254,7 +261,7 @@ func (c *configs) near(l facts.ConfigLine) bool {
 }
 
 // read returns what is in a configuration file; nothing of one that is not there.
-func (c *configs) read(name, place string, by *facts.Process) []byte {
+func (c *configs) read(name string, places []string, by *facts.Process) []byte {
 	if c.ctx.Err() != nil {
 		c.missed("the rest", errors.New("time was over"))
 		return nil
@@ -263,7 +270,7 @@ func (c *configs) read(name, place string, by *facts.Process) []byte {
 		return nil
 	}
 	c.seen[name] = true
-	data, err := readConfig(name, place, by)
+	data, err := readConfig(name, places, by)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 		c.missed(name, err)
 	}

@@ -20,24 +20,24 @@ type server struct {
 	program string
 	names   []string // of its process
 	ports   []uint16 // on which it listens unless it is told otherwise
-	place   string   // includes are followed in here only
+	places  []string // includes are followed in here only
 	files   []string // that it reads unless it is told otherwise; patterns
 	parse   func([]byte) config.Found
 }
 
 var servers = []server{
-	{config.Nginx, []string{"nginx", "openresty"}, []uint16{80, 443}, "/etc/nginx", []string{"/etc/nginx/nginx.conf"}, config.ParseNginx},
-	{config.Apache, []string{"apache2", "httpd"}, []uint16{80, 443}, "/etc/apache2", []string{"/etc/apache2/apache2.conf"}, config.ParseApache},
-	{config.Apache, []string{"httpd"}, []uint16{80, 443}, "/etc/httpd", []string{"/etc/httpd/conf/httpd.conf"}, config.ParseApache},
-	{config.Caddy, []string{"caddy"}, []uint16{80, 443}, "/etc/caddy", []string{"/etc/caddy/Caddyfile"}, config.ParseCaddy},
-	{config.HAProxy, []string{"haproxy"}, nil, "/etc/haproxy", []string{"/etc/haproxy/haproxy.cfg"}, config.ParseHAProxy},
-	{config.Redis, []string{"redis-server", "valkey-server"}, []uint16{6379}, "/etc/redis", []string{"/etc/redis/redis.conf"}, config.ParseRedis},
-	{config.Redis, []string{"valkey-server"}, []uint16{6379}, "/etc/valkey", []string{"/etc/valkey/valkey.conf"}, config.ParseRedis},
-	{config.PostgreSQL, []string{"postgres"}, []uint16{5432}, "/etc/postgresql", []string{"/etc/postgresql/*/*/postgresql.conf"}, config.ParsePostgreSQL},
-	{config.PostgreSQL, []string{"postgres"}, []uint16{5432}, "/var/lib/pgsql", []string{"/var/lib/pgsql/data/postgresql.conf"}, config.ParsePostgreSQL},
-	{config.MySQL, []string{"mysqld", "mariadbd"}, []uint16{3306}, "/etc/mysql", []string{"/etc/mysql/my.cnf"}, config.ParseMySQL},
-	{config.MySQL, []string{"mysqld", "mariadbd"}, []uint16{3306}, "/etc/my.cnf.d", []string{"/etc/my.cnf"}, config.ParseMySQL},
-	{config.SSHD, []string{"sshd"}, []uint16{22}, "/etc/ssh", []string{"/etc/ssh/sshd_config"}, config.ParseSSHD},
+	{config.Nginx, []string{"nginx", "openresty"}, []uint16{80, 443}, []string{"/etc/nginx", "/usr/share/nginx"}, []string{"/etc/nginx/nginx.conf"}, config.ParseNginx},
+	{config.Apache, []string{"apache2", "httpd"}, []uint16{80, 443}, []string{"/etc/apache2"}, []string{"/etc/apache2/apache2.conf"}, config.ParseApache},
+	{config.Apache, []string{"httpd"}, []uint16{80, 443}, []string{"/etc/httpd"}, []string{"/etc/httpd/conf/httpd.conf"}, config.ParseApache},
+	{config.Caddy, []string{"caddy"}, []uint16{80, 443}, []string{"/etc/caddy"}, []string{"/etc/caddy/Caddyfile"}, config.ParseCaddy},
+	{config.HAProxy, []string{"haproxy"}, nil, []string{"/etc/haproxy"}, []string{"/etc/haproxy/haproxy.cfg"}, config.ParseHAProxy},
+	{config.Redis, []string{"redis-server", "valkey-server"}, []uint16{6379}, []string{"/etc/redis"}, []string{"/etc/redis/redis.conf"}, config.ParseRedis},
+	{config.Redis, []string{"valkey-server"}, []uint16{6379}, []string{"/etc/valkey"}, []string{"/etc/valkey/valkey.conf"}, config.ParseRedis},
+	{config.PostgreSQL, []string{"postgres"}, []uint16{5432}, []string{"/etc/postgresql"}, []string{"/etc/postgresql/*/*/postgresql.conf"}, config.ParsePostgreSQL},
+	{config.PostgreSQL, []string{"postgres"}, []uint16{5432}, []string{"/var/lib/pgsql"}, []string{"/var/lib/pgsql/data/postgresql.conf"}, config.ParsePostgreSQL},
+	{config.MySQL, []string{"mysqld", "mariadbd"}, []uint16{3306}, []string{"/etc/mysql"}, []string{"/etc/mysql/my.cnf"}, config.ParseMySQL},
+	{config.MySQL, []string{"mysqld", "mariadbd"}, []uint16{3306}, []string{"/etc/my.cnf.d"}, []string{"/etc/my.cnf"}, config.ParseMySQL},
+	{config.SSHD, []string{"sshd"}, []uint16{22}, []string{"/etc/ssh"}, []string{"/etc/ssh/sshd_config"}, config.ParseSSHD},
 }
 
 // systemdPlaces is where units are, the one that counts most first.
@@ -168,10 +168,10 @@ func flag(words []string, names ...string) string {
 	return ""
 }
 
-// readConfig reads a regular file. It has to lie at the place, if one is given,
-// also when links were followed. One that a process names has to be one that this
+// readConfig reads a regular file. It has to lie at one of the places, if any are
+// given, also when links were followed. One that a process names has to be one that this
 // process may read by itself: else its user could have root read for him.
-func readConfig(name, place string, by *facts.Process) ([]byte, error) {
+func readConfig(name string, places []string, by *facts.Process) ([]byte, error) {
 	// By its path first: to open a device or a pipe may do something.
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -192,10 +192,11 @@ func readConfig(name, place string, by *facts.Process) ([]byte, error) {
 	case by != nil && by.UID != 0 && st.Uid != by.UID && st.Mode&0o004 == 0:
 		return nil, errors.New("not its user's")
 	}
-	if place != "" {
-		if dir, err := filepath.EvalSymlinks(place); err != nil || !inside(real, dir) {
-			return nil, errors.New("leads elsewhere")
-		}
+	if len(places) > 0 && !slices.ContainsFunc(places, func(p string) bool {
+		dir, err := filepath.EvalSymlinks(p)
+		return err == nil && inside(real, dir)
+	}) {
+		return nil, errors.New("leads elsewhere")
 	}
 	f, err := os.OpenFile(self, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
