@@ -50,12 +50,16 @@ func configSituations() []situation {
 		row{"the project has the next port", machine("127.0.0.1", line(".env", env, "PORT=62894", giving(62894), inProject)), says("inferred 127.0.0.1", "62893", "the server of this project", "62894")},
 		row{"the project does not keep the usual port of its kind", machine("127.0.0.1", wants(5173), line("vite", "vite.config.js", "port: 3001", giving(3001), inProject)), says("inferred 127.0.0.1", "5173", "3001")},
 
+		row{"the only web server has one port, which is not the usual one", machine("127.0.0.1", wants(80), line("nginx", "nginx.conf", "listen 8080;", giving(8080)), line("nginx", "nginx.conf", "listen [::]:8080;", giving(8080))), says("inferred 127.0.0.1", "nginx is configured for port 8080")},
+
 		row{"the last line counts", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "port 6379", giving(6379))), nothing},
 		row{"the addresses are given later", machine("127.0.0.1", wants(5432), line("postgresql", pg, "listen_addresses = ''", off), line("postgresql", pg, "listen_addresses = '*'", atAddress("::"))), nothing},
 		row{"the usual server is configured well", machine("127.0.0.1", wants(6379), line("redis", redis, "port 6379", giving(6379))), nothing},
 		row{"one of two clusters is", machine("127.0.0.1", wants(5432), line("postgresql", pg, "port = 5432", giving(5432)), line("postgresql", "/etc/postgresql/14/main/postgresql.conf", "port = 5433", giving(5433))), nothing},
 		row{"the port is among those of a range", machine("127.0.0.1", wants(80), line("nginx", "nginx.conf", "listen 70-90;", giving(70), func(l *facts.ConfigLine) { l.LastPort = 90 })), nothing},
 		row{"two servers could be meant", machine("127.0.0.1", wants(80), line("nginx", "nginx.conf", "listen 8080;", giving(8080)), line("caddy", "Caddyfile", ":8081", giving(8081))), nothing},
+		row{"a web server without TLS", machine("127.0.0.1", wants(443), line("nginx", "nginx.conf", "listen 80;", giving(80))), nothing},
+		row{"a web server with ports of its own", machine("127.0.0.1", wants(80), line("nginx", "nginx.conf", "listen 8080;", giving(8080)), line("nginx", "nginx.conf", "listen 8081;", giving(8081))), nothing},
 		row{"a server that owns no port is next to it", machine("127.0.0.1", line("nginx", "nginx.conf", "listen 62894;", giving(62894))), nothing},
 		row{"the port of a database in .env", machine("127.0.0.1", line(".env", env, "DB_PORT=62894", giving(62894), ofClient, inProject)), nothing},
 		row{"the project connects to the port", machine("127.0.0.1", line(".env", env, "PORT=62894", giving(62894), inProject), line(".env", env, "API_PORT=62893", giving(62893), ofClient, inProject)), nothing},

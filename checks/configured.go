@@ -75,7 +75,12 @@ func ofUsualServer(f *facts.Facts) *Finding {
 		}
 		return x
 	}
-	return another(f, slices.DeleteFunc(mine, func(l facts.ConfigLine) bool { return l.Port == 0 && l.Bad == "" }))
+	mine = slices.DeleteFunc(mine, func(l facts.ConfigLine) bool { return l.Port == 0 && l.Bad == "" })
+	// A web server with several ports, or with plain HTTP alone, is as it should be.
+	if len(usualServers[port]) > 1 && slices.ContainsFunc(mine, func(l facts.ConfigLine) bool { return l.Port != mine[0].Port || len(usualServers[l.Port]) > 1 }) {
+		return nil
+	}
+	return another(f, mine)
 }
 
 // switchedOff returns the line that switches TCP off. In redis.conf and
