@@ -80,6 +80,9 @@ func inConfig(f *facts.Facts, s facts.Socket, at netip.Addr, x Finding) []Findin
 	}
 	x.Evidence = append(slices.Clip(x.Evidence), configEvidence(*l))
 	write := alsoAt(f, *l, netip.AddrPortFrom(at, s.Local.Port()))
+	if write == "" {
+		return []Finding{x}
+	}
 	if l.Device != "" && l.Device == s.Device {
 		write, x.Fixes = "take the device out", nil
 	}
@@ -90,6 +93,7 @@ func inConfig(f *facts.Facts, s facts.Socket, at netip.Addr, x Finding) []Findin
 
 // alsoAt says what to write so that a server listens at one more address. Some
 // programs have a line for each, others one line with a list, others one address.
+// Empty: whether the server would read such a line is not known.
 func alsoAt(f *facts.Facts, l facts.ConfigLine, at netip.AddrPort) string {
 	below := func(text string) string { return fmt.Sprintf("add below it `%s`", text) }
 	instead := func(text string) string { return fmt.Sprintf("write instead `%s`", text) }
@@ -125,7 +129,13 @@ func alsoAt(f *facts.Facts, l facts.ConfigLine, at netip.AddrPort) string {
 	case "spring":
 		return cond(l.Port == 0, instead, below)(fmt.Sprintf("server.address=%s", at.Addr()))
 	}
-	return fmt.Sprintf("write the address %s", at.Addr())
+	if l.Program == "package.json" {
+		return fmt.Sprintf("give the command --host %s", at.Addr())
+	}
+	if l.Program == ".env" && l.Port == 0 {
+		return fmt.Sprintf("write the address %s", at.Addr())
+	}
+	return ""
 }
 
 // reload says how the program of a socket reads its configuration again. What
@@ -165,6 +175,11 @@ func withConfig(f *facts.Facts, x Finding) Finding {
 	for _, l := range slices.Concat(exact[:min(some, len(exact))], near[:min(some, len(near))]) {
 		x.Evidence = append(slices.Clip(x.Evidence), configEvidence(l))
 	}
+	for what := range strings.SplitSeq(unread(f), "; ") {
+		if slices.ContainsFunc(usualServers[t.Port], func(s string) bool { return strings.Contains(what, s) }) {
+			x.Evidence = append(x.Evidence, Evidence{"not read", what})
+		}
+	}
 	for _, l := range exact {
 		// A unit of a distribution is there without being wanted.
 		if !l.Upstr && l.Program != "systemd" && len(listeners(f)) == 0 {
@@ -174,4 +189,12 @@ func withConfig(f *facts.Facts, x Finding) Finding {
 		}
 	}
 	return x
+}
+
+// unread is the files of configuration that could not be read.
+func unread(f *facts.Facts) string {
+	if f.Configs == nil {
+		return ""
+	}
+	return f.Configs.Partial
 }

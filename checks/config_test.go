@@ -94,6 +94,8 @@ func TestFixesNameFileAndLine(t *testing.T) {
 			"In /etc/x.conf, line 3 (`listen_addresses = '192.0.2.7, db'`), write instead `listen_addresses = '192.0.2.7, db, 127.0.0.1'`, then restart the server."},
 		{"vite on ::1", v6OnlyServerV4Client, machine("127.0.0.1", listens("::1", 50), line("vite", "vite.config.js", "port: 62893", giving(port), inProject)),
 			"In vite.config.js, line 3 (`port: 62893`), add below it `host: '127.0.0.1',`, then restart the server."},
+		{"a script", v6OnlyServerV4Client, machine("127.0.0.1", listens("::1", 50), line("package.json", conf, `"dev": "vite --port 62893"`, giving(port), inProject)),
+			"In /etc/x.conf, line 3 (`\"dev\": \"vite --port 62893\"`), give the command --host 127.0.0.1, then restart the server."},
 		{"a device", listenerPinnedToDevice, machine("127.0.0.1", listens("0.0.0.0", 50, device("eth0")), line("haproxy", conf, "bind :62893 interface eth0", giving(port), atAddress("0.0.0.0"), onDevice("eth0"))),
 			"In /etc/x.conf, line 3 (`bind :62893 interface eth0`), take the device out, then restart the server."},
 		{"nothing listens", noListener, machine("127.0.0.1", line("haproxy", conf, "bind :62893", giving(port))),
@@ -124,9 +126,23 @@ func TestForeignLinesAreNotQuoted(t *testing.T) {
 			t.Errorf("%s: quoted: %v", name, x.Evidence)
 		}
 	}
+	port62893 := machine("127.0.0.1", listens("::1", 50), line(".env", "a", "PORT=62893", giving(port), inProject))
+	if x := found(t, v6OnlyServerV4Client, port62893)[0]; len(x.Evidence) != 2 || len(x.Fixes) != 1 {
+		t.Errorf("nobody knows which variable the server reads its address from: %v", x.Fixes)
+	}
 	far := machine("127.0.0.1", line("nginx", "a", "listen 80;", giving(80)), line(".env", "b", "PORT=3000", giving(3000), inProject))
 	if x := found(t, noListener, far)[0]; len(x.Evidence) != 1 || len(x.Fixes) != 1 {
 		t.Errorf("nothing of this is about the port: %v %v", x.Evidence, x.Fixes)
+	}
+}
+
+// What only root may read is told, if it is about the server that is missed.
+func TestUnreadConfigurationIsTold(t *testing.T) {
+	f := machine("127.0.0.1", wants(6379), func(f *facts.Facts) {
+		f.Configs = &facts.Configs{Partial: "/etc/redis/redis.conf: needs root; /etc/nginx/x: leads elsewhere"}
+	})
+	if got := found(t, noListener, f)[0].Evidence; len(got) != 2 || got[1].Text != "/etc/redis/redis.conf: needs root" {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -226,7 +226,7 @@ func (c *configs) ofProject(dir string, by *facts.Process) {
 			l.File, l.Project = name, true
 			// To whom the project connects, and what is published beside it, is
 			// nobody's concern here.
-			if c.names(l) || !l.Upstr && (c.near(l) || l.Program != config.Compose) {
+			if c.names(l) || !l.Upstr && l.Program != config.Compose {
 				c.lines = append(c.lines, l)
 			}
 		}

@@ -103,10 +103,10 @@ func TestConfigsKeepWhatBearsOnThePort(t *testing.T) {
 
 func TestProjectFiles(t *testing.T) {
 	dir := files(t, ".env", "PORT=3001\nDB_PORT=5432\nDB_URL=postgres://a:s3cr3t@x:62893/\n", "package.json", `{"scripts":{"dev":"vite --port 3002"}}`,
-		"compose.yml", "services:\n  a:\n    ports: ['1025:25', '62895:80']\n", "application.yml", "-> /etc/passwd")
+		"compose.yml", "services:\n  a:\n    ports: ['62894:25', '62893:80']\n", "application.yml", "-> /etc/passwd")
 	c := newConfigs(false)
 	c.ofProject(dir, nil)
-	want := []string{".env: DB_URL=postgres://a:***@x:62893/", ".env: PORT=3001", `package.json: "dev": "vite --port 3002"`, "compose.yml: ports: ['1025:25', '62895:80']"}
+	want := []string{".env: DB_URL=postgres://a:***@x:62893/", "compose.yml: ports: ['62894:25', '62893:80']", ".env: PORT=3001", `package.json: "dev": "vite --port 3002"`}
 	if got := quoted(c); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
