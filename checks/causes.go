@@ -28,6 +28,7 @@ func init() {
 
 		noListener,
 		configuredElsewhere,
+		tcpSwitchedOff,
 		boundNotListening,
 		udpNotTCP,
 		otherNetworkNamespace,

@@ -41,11 +41,17 @@ func wants(port uint16) change { return func(f *facts.Facts) { f.Target.Port = p
 func configSituations() []situation {
 	const redis, pg, my, env = "/etc/redis/redis.conf", "/etc/postgresql/15/main/postgresql.conf", "/etc/mysql/my.cnf", "/home/ann/shop/.env"
 	read := func(f *facts.Facts) { f.Configs = &facts.Configs{} }
-	return of(configuredElsewhere,
-		row{"the usual server has another port", machine("127.0.0.1", wants(6379), dials("127.0.0.1", facts.Refused), line("redis", redis, "port 6380", giving(6380))), says("inferred 127.0.0.1", "6379", "redis", "port 6380")},
-		row{"it has TCP switched off", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "unixsocket /run/redis.sock", onUnix("/run/redis.sock"))), says("inferred 127.0.0.1", "redis is told not to listen for TCP")},
+	return slices.Concat(of(tcpSwitchedOff,
+		row{"it has TCP switched off", machine("127.0.0.1", wants(6379), dials("127.0.0.1", facts.Refused), line("redis", redis, "port 0", off), line("redis", redis, "unixsocket /run/redis.sock", onUnix("/run/redis.sock"))), says("inferred 127.0.0.1", "redis is told not to listen for TCP")},
 		row{"it has TCP switched off beside the right port", machine("127.0.0.1", wants(3306), line("mysql", my, "skip-networking", off), line("mysql", my, "port = 3306", giving(3306))), says("inferred 127.0.0.1", "mysql", "not to listen for TCP")},
 		row{"it is given no addresses", machine("127.0.0.1", wants(5432), line("postgresql", pg, "port = 5432", giving(5432)), line("postgresql", pg, "listen_addresses = ''", off)), says("inferred 127.0.0.1", "postgresql")},
+		row{"the last line counts", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "port 6379", giving(6379))), nothing},
+		row{"the addresses are given later", machine("127.0.0.1", wants(5432), line("postgresql", pg, "listen_addresses = ''", off), line("postgresql", pg, "listen_addresses = '*'", atAddress("::"))), nothing},
+		row{"a server that owns another port", machine("127.0.0.1", line("redis", redis, "port 0", off)), nothing},
+		row{"something listens", machine("127.0.0.1", wants(6379), listens("127.0.0.2", 50, onPort(6379)), line("redis", redis, "port 0", off)), nothing},
+		row{"no line was found", machine("127.0.0.1", wants(6379), read), nothing},
+	), of(configuredElsewhere,
+		row{"the usual server has another port", machine("127.0.0.1", wants(6379), dials("127.0.0.1", facts.Refused), line("redis", redis, "port 6380", giving(6380))), says("inferred 127.0.0.1", "6379", "redis", "port 6380")},
 		row{"its port is none", machine("127.0.0.1", wants(6379), line("redis", redis, "port 6379;", bad("6379;"))), says("inferred 127.0.0.1", "redis", `"6379;"`)},
 		row{"the project has the next port", machine("127.0.0.1", line(".env", env, "PORT=62894", giving(62894), inProject)), says("inferred 127.0.0.1", "62893", "the server of this project", "62894")},
 		row{"the project does not keep the usual port of its kind", machine("127.0.0.1", wants(5173), line("vite", "vite.config.js", "port: 3001", giving(3001), inProject)), says("inferred 127.0.0.1", "5173", "3001")},
@@ -54,6 +60,7 @@ func configSituations() []situation {
 
 		row{"the last line counts", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "port 6379", giving(6379))), nothing},
 		row{"the addresses are given later", machine("127.0.0.1", wants(5432), line("postgresql", pg, "listen_addresses = ''", off), line("postgresql", pg, "listen_addresses = '*'", atAddress("::"))), nothing},
+		row{"TCP is switched off, which has a name of its own", machine("127.0.0.1", wants(6379), line("redis", redis, "port 6380", giving(6380)), line("redis", redis, "port 0", off)), nothing},
 		row{"the usual server is configured well", machine("127.0.0.1", wants(6379), line("redis", redis, "port 6379", giving(6379))), nothing},
 		row{"one of two clusters is", machine("127.0.0.1", wants(5432), line("postgresql", pg, "port = 5432", giving(5432)), line("postgresql", "/etc/postgresql/14/main/postgresql.conf", "port = 5433", giving(5433))), nothing},
 		row{"the port is among those of a range", machine("127.0.0.1", wants(80), line("nginx", "nginx.conf", "listen 70-90;", giving(70), func(l *facts.ConfigLine) { l.LastPort = 90 })), nothing},
@@ -72,7 +79,7 @@ func configSituations() []situation {
 		row{"something redirects the port", machine("127.0.0.1", wants(6379), dials("127.0.0.1", facts.Connected), line("redis", redis, "port 6380", giving(6380))), nothing},
 		row{"UDP is asked for", machine("127.0.0.1", asksUDP, wants(6379), line("redis", redis, "port 6380", giving(6380))), nothing},
 		row{"no line was found", machine("127.0.0.1", wants(6379), read), nothing},
-	)
+	))
 }
 
 func TestConfiguration(t *testing.T) { judge(t, configSituations()) }

@@ -3,6 +3,7 @@ package checks
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,11 +22,11 @@ import (
 //     has when it says nothing. Compose files publish the ports of many: they never
 //     accuse.
 //
-// What is no port in .env or package.json is the matter of a process that was
-// started with it.
+// A value of the project's that is no port is the matter of another cause: a process
+// may have been started with it.
 var configuredElsewhere = &Check{
 	Name:     "configured-elsewhere",
-	Doc:      "the configuration of the server names another port, or switches TCP off",
+	Doc:      "the configuration of the server names another port",
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupConfigs},
@@ -33,47 +34,77 @@ var configuredElsewhere = &Check{
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		if f.Target.Network != "tcp" || len(listeners(f)) > 0 {
+		none := missing(f)
+		if len(none) == 0 {
 			return nil
 		}
-		for _, a := range unserved(f) {
-			if works(f, a) {
-				return nil // something redirects it
-			}
-		}
 		x := ofUsualServer(f)
-		if x == nil && len(usualServers[f.Target.Port]) == 0 {
+		if len(usualServers[f.Target.Port]) == 0 {
 			x = ofProject(f)
 		}
 		if x == nil {
 			return nil
 		}
-		x.Affects = unserved(f)
+		x.Affects = none
 		return []Finding{*x}
 	},
+}
+
+// tcpSwitchedOff is only inferred for the same reason.
+var tcpSwitchedOff = &Check{
+	Name:     "tcp-switched-off",
+	Doc:      "the configuration of the server switches TCP off",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupConfigs},
+	Uses:     []facts.Group{facts.GroupDials},
+	Explains: []*Check{refused},
+	Refines:  noListener,
+	Run: func(f *facts.Facts) []Finding {
+		none, mine := missing(f), usualServer(f)
+		off := switchedOff(mine)
+		if len(none) == 0 || off == nil {
+			return nil
+		}
+		x := Finding{Affects: none, Evidence: []Evidence{configEvidence(*off)},
+			Summary: fmt.Sprintf("Nothing listens on port %d: %s is told not to listen for TCP at all.", f.Target.Port, off.Program),
+			Fixes:   []Fix{{Do: fmt.Sprintf("In %s, line %d (`%s`), %s, then restart %s.", off.File, off.Line, off.Text, switchOn(*off, f.Target.Port), off.Program)}}}
+		if i := slices.IndexFunc(mine, func(l facts.ConfigLine) bool { return l.Unix != "" }); i >= 0 {
+			x.Evidence = append(x.Evidence, configEvidence(mine[i]))
+			x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the client use the UNIX socket (%s).", mine[i].Unix)})
+		}
+		return []Finding{x}
+	},
+}
+
+// missing returns the expected addresses of a TCP port that nobody has at all, and
+// that nothing redirects.
+func missing(f *facts.Facts) []netip.Addr {
+	none := unserved(f)
+	if f.Target.Network != "tcp" || len(listeners(f)) > 0 || slices.ContainsFunc(none, func(a netip.Addr) bool { return works(f, a) }) {
+		return nil
+	}
+	return none
+}
+
+// usualServer returns the lines of the only server here that owns the well-known
+// port.
+func usualServer(f *facts.Facts) []facts.ConfigLine {
+	mine := configLines(f, func(l facts.ConfigLine) bool {
+		return !l.Project && !l.Upstr && !l.UDP && slices.Contains(usualServers[f.Target.Port], l.Program)
+	})
+	if slices.ContainsFunc(mine, func(l facts.ConfigLine) bool { return l.Program != mine[0].Program }) {
+		return nil
+	}
+	return mine
 }
 
 // ofUsualServer judges the lines of the server that owns a well-known port.
 func ofUsualServer(f *facts.Facts) *Finding {
 	port := f.Target.Port
-	mine := configLines(f, func(l facts.ConfigLine) bool {
-		return !l.Project && !l.Upstr && !l.UDP && slices.Contains(usualServers[port], l.Program)
-	})
-	if len(mine) == 0 || slices.ContainsFunc(mine, func(l facts.ConfigLine) bool { return l.Program != mine[0].Program }) {
+	mine := usualServer(f)
+	if switchedOff(mine) != nil {
 		return nil
-	}
-	if off := switchedOff(mine); off != nil {
-		x := &Finding{Evidence: []Evidence{configEvidence(*off)}}
-		x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is told not to listen for TCP at all.", port, off.Program)
-		x.Fixes = []Fix{{Do: fmt.Sprintf("In %s, line %d (`%s`), %s, then restart %s.", off.File, off.Line, off.Text, switchOn(*off, port), off.Program)}}
-		for _, l := range mine {
-			if l.Unix != "" {
-				x.Evidence = append(x.Evidence, configEvidence(l))
-				x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the client use the UNIX socket (%s).", l.Unix)})
-				break
-			}
-		}
-		return x
 	}
 	mine = slices.DeleteFunc(mine, func(l facts.ConfigLine) bool { return l.Port == 0 && l.Bad == "" })
 	// A web server with several ports, or with plain HTTP alone, is as it should be.
@@ -119,7 +150,7 @@ func ofProject(f *facts.Facts) *Finding {
 		return nil
 	}
 	mine := slices.DeleteFunc(all, func(l facts.ConfigLine) bool {
-		return l.Upstr || l.UDP || l.Program == "compose" || l.Port == 0 && (l.Bad == "" || slices.Contains([]string{".env", "package.json"}, l.Program))
+		return l.Upstr || l.UDP || l.Program == "compose" || l.Port == 0
 	})
 	if len(mine) == 0 || slices.ContainsFunc(mine, func(l facts.ConfigLine) bool { return l.Port != mine[0].Port || l.LastPort != 0 }) {
 		return nil
