@@ -48,7 +48,7 @@ func configEvidence(l facts.ConfigLine) Evidence {
 func lineOf(f *facts.Facts, s facts.Socket) *facts.ConfigLine {
 	var best *facts.ConfigLine
 	most := 0
-	for _, l := range configLines(f, func(l facts.ConfigLine) bool { return !l.Upstr && !l.Off && l.Bad == "" && l.Unix == "" }) {
+	for _, l := range configLines(f, func(l facts.ConfigLine) bool { return !l.Upstr && !l.UDP && !l.Off && l.Bad == "" && l.Unix == "" }) {
 		local := s.Local.Addr().Unmap()
 		fits := 0
 		switch {
@@ -59,9 +59,10 @@ func lineOf(f *facts.Facts, s facts.Socket) *facts.ConfigLine {
 			fits = 4
 		case l.Addr.IsValid() && l.Addr == local:
 			fits = cond(l.Port != 0, 4, 3)
-		case l.Host != "":
+		// Of a name it is not known here what it stands for.
+		case l.Host == "localhost" && local.IsLoopback(), l.Host != "" && l.Host != "localhost" && l.Program != ".env":
 			fits = 2
-		case l.Port != 0 && !l.Addr.IsValid():
+		case l.Port != 0 && !l.Addr.IsValid() && l.Host == "":
 			fits = 1
 		}
 		if fits > most {

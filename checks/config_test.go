@@ -133,6 +133,16 @@ func TestForeignLinesAreNotQuoted(t *testing.T) {
 			t.Errorf("%s: quoted: %v", name, x.Evidence)
 		}
 	}
+	named := func(host string) lineChange { return func(l *facts.ConfigLine) { l.Host = host } }
+	for name, l := range map[string]change{
+		"localhost is not there": line("postgresql", "a", "listen_addresses = 'localhost'", named("localhost")),
+		"a host of somebody's":   line(".env", "a", "HOST=db", named("db"), inProject),
+		"UDP":                    line("nginx", "a", "listen 192.0.2.7:62893 quic;", giving(port), atAddress("192.0.2.7"), func(l *facts.ConfigLine) { l.UDP = true }),
+	} {
+		if x := found(t, lanIPOnlyBind, machine("127.0.0.1", listens("192.0.2.7", 50), l))[0]; len(x.Evidence) != 1 {
+			t.Errorf("%s: quoted: %v", name, x.Evidence)
+		}
+	}
 	port62893 := machine("127.0.0.1", listens("::1", 50), line(".env", "a", "PORT=62893", giving(port), inProject))
 	if x := found(t, v6OnlyServerV4Client, port62893)[0]; len(x.Evidence) != 2 || len(x.Fixes) != 1 {
 		t.Errorf("nobody knows which variable the server reads its address from: %v", x.Fixes)

@@ -54,7 +54,7 @@ func linuxConfigs(ctx context.Context, f *facts.Facts) (*facts.Configs, error) {
 		for _, s := range servers {
 			c.ofFiles(s, s.main(), nil)
 		}
-		c.ofSystemd()
+		c.ofSystemd(systemdPlaces)
 		c.ofRunning()
 	}
 	return c.result(), nil
@@ -96,8 +96,12 @@ func (c *configs) ofHolder(p facts.Process) {
 	if p.Container != "" {
 		return
 	}
-	if p.PID == 1 || p.Name == "systemd" {
-		c.ofSystemd()
+	switch {
+	case p.PID == 1:
+		c.ofSystemd(systemdPlaces)
+		return
+	case p.Name == "systemd": // of a user, and in his home
+		c.ofSystemd(append([]string{filepath.Join(p.Cwd, ".config/systemd/user")}, userPlaces...))
 		return
 	}
 	s := serverOf(p)
@@ -180,10 +184,10 @@ func (c *configs) follow(s server, name, base string, by *facts.Process, depth i
 
 // ofSystemd reads the socket units, each with its drop-ins. Of two units of one
 // name the first place counts: systemd.unit(5).
-func (c *configs) ofSystemd() {
+func (c *configs) ofSystemd(places []string) {
 	units := map[string]string{}
 	var names []string
-	for _, dir := range systemdPlaces {
+	for _, dir := range places {
 		files, _ := filepath.Glob(filepath.Join(dir, "*.socket"))
 		for _, f := range files {
 			if n := filepath.Base(f); units[n] == "" {
@@ -195,13 +199,13 @@ func (c *configs) ofSystemd() {
 	s := server{program: config.Systemd, parse: config.ParseSocketUnit}
 	for _, n := range names {
 		files := []string{units[n]}
-		for _, dir := range systemdPlaces {
+		for _, dir := range places {
 			more, _ := filepath.Glob(filepath.Join(dir, n+".d", "*.conf"))
 			files = append(files, more...)
 		}
 		var all []facts.ConfigLine
 		for _, f := range files {
-			found := config.ParseSocketUnit(c.read(f, systemdPlaces, nil))
+			found := config.ParseSocketUnit(c.read(f, places, nil))
 			if found.Reset {
 				all = nil
 			}

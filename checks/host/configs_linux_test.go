@@ -233,11 +233,8 @@ func TestConfigsOfSocketUnits(t *testing.T) {
 	dir := files(t, "etc/shop.socket", "[Socket]\nListenStream=62893\n", "lib/shop.socket", "[Socket]\nListenStream=127.0.0.9:62893\n",
 		"lib/shop.socket.d/10.conf", "[Socket]\nBindToDevice=lan0\n", "lib/other.socket", "[Socket]\nListenStream=/run/x\n",
 		"lib/again.socket", "[Socket]\nListenStream=62893\n", "etc/again.socket.d/port.conf", "[Socket]\nListenStream=\nListenStream=9\n")
-	was := systemdPlaces
-	t.Cleanup(func() { systemdPlaces = was })
-	systemdPlaces = []string{filepath.Join(dir, "etc"), filepath.Join(dir, "lib")}
 	c := newConfigs(true)
-	c.ofSystemd()
+	c.ofSystemd([]string{filepath.Join(dir, "etc"), filepath.Join(dir, "lib")})
 	if got, want := quoted(c), []string{"shop.socket: ListenStream=62893", "10.conf: BindToDevice=lan0"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

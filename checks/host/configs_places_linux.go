@@ -40,8 +40,12 @@ var servers = []server{
 	{config.SSHD, []string{"sshd"}, []uint16{22}, []string{"/etc/ssh"}, []string{"/etc/ssh/sshd_config"}, config.ParseSSHD},
 }
 
-// systemdPlaces is where units are, the one that counts most first.
-var systemdPlaces = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"}
+// Where units are, of the system and of its users; the place that counts most
+// first. systemd.unit(5).
+var (
+	systemdPlaces = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"}
+	userPlaces    = []string{"/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user"}
+)
 
 // projectFiles is what is read in the directory of a project.
 var projectFiles = []struct {
