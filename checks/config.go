@@ -181,14 +181,21 @@ func withConfig(f *facts.Facts, x Finding) Finding {
 			x.Evidence = append(x.Evidence, Evidence{"not read", what})
 		}
 	}
-	for _, l := range exact {
-		// A unit of a distribution is there without being wanted.
-		if !l.Upstr && l.Program != "systemd" && len(listeners(f)) == 0 {
-			what := cond(l.Project, "the server of this project", l.Program)
-			x.Fixes = append([]Fix{{Do: fmt.Sprintf("Start %s: %s, line %d, tells it to listen there (`%s`).", what, l.File, l.Line, l.Text)}}, x.Fixes...)
-			break
-		}
+	// A unit of a distribution is there without being wanted.
+	told := slices.DeleteFunc(exact, func(l facts.ConfigLine) bool { return l.Upstr || l.Program == "systemd" })
+	if len(told) == 0 || len(listeners(f)) > 0 {
+		return x
 	}
+	var servers []string
+	for _, l := range told {
+		servers = append(servers, cond(l.Project, "the server of this project", l.Program))
+	}
+	slices.Sort(servers)
+	fix := Fix{Do: fmt.Sprintf("Start %s, or restart it if it runs: %s, line %d, tells it to listen there (`%s`).", servers[0], told[0].File, told[0].Line, told[0].Text)}
+	if servers = slices.Compact(servers); len(servers) > 1 {
+		fix.Do = fmt.Sprintf("Start the one that you mean: %s are told to listen there.", list(servers))
+	}
+	x.Fixes = append([]Fix{fix}, x.Fixes...)
 	return x
 }
 

@@ -169,12 +169,16 @@ func (c *configs) follow(s server, name, base string, by *facts.Process, depth i
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(s.base(base), pattern)
 		}
+		pattern = filepath.Clean(pattern)
+		fixed, _, _ := strings.Cut(strings.NewReplacer("?", "*", "[", "*", `\`, "*").Replace(pattern), "*")
+		// Before it is looked up: a pattern could name all files of the machine.
+		if !slices.ContainsFunc(s.places, func(p string) bool { return inside(fixed, p) }) {
+			c.missed(pattern, errors.New("included from elsewhere"))
+			continue
+		}
 		names, _ := filepath.Glob(pattern) // sorted, and those that are there
 		for _, n := range names {
-			switch {
-			case !slices.ContainsFunc(s.places, func(p string) bool { return inside(filepath.Clean(n), p) }):
-				c.missed(n, errors.New("included from elsewhere"))
-			case depth < configDepth:
+			if depth < configDepth {
 				all = append(all, c.follow(s, n, base, nil, depth+1)...)
 			}
 		}

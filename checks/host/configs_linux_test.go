@@ -51,7 +51,7 @@ func quoted(c *configs) []string {
 }
 
 func TestConfigsFollowIncludesInKnownPlacesOnly(t *testing.T) {
-	dir := files(t, "etc/nginx.conf", "include sites/*; include DIR/other/x.conf; include ../other/x.conf; listen 62893;",
+	dir := files(t, "etc/nginx.conf", "include sites/*; include DIR/other/x.conf; include ../other/x.conf; include /*/*/*/*/*; include sites/../../other/*; listen 62893;",
 		"etc/sites/a", "listen 127.0.0.1:62893; include nginx.conf; include sites/*;",
 		"etc/sites/b", "-> ../real/b", "etc/real/b", "listen 127.0.0.2:62893;",
 		"etc/sites/c", "-> DIR/other/x.conf", "other/x.conf", "listen 127.0.0.3:62893;",
@@ -62,7 +62,7 @@ func TestConfigsFollowIncludesInKnownPlacesOnly(t *testing.T) {
 	if got := quoted(c); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	for _, missed := range []string{"other/x.conf: included from elsewhere", "sites/c: leads elsewhere", "sites/d: "} {
+	for _, missed := range []string{"other/x.conf: included from elsewhere", "/*/*/*/*/*: included from elsewhere", "sites/c: leads elsewhere", "sites/d: "} {
 		if p := c.result().Partial; !strings.Contains(p, missed) {
 			t.Errorf("partial does not say %q: %s", missed, p)
 		}
