@@ -46,8 +46,8 @@ var nothing []string
 // situations is every row of every table: the material of the tests that hold
 // for all checks alike.
 func situations() []situation {
-	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), resolutionSituations(),
-		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), configSituations())
+	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
+		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), startingSituations(), configSituations())
 }
 
 func judge(t *testing.T, table []situation) {

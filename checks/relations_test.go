@@ -114,8 +114,9 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 	}
 }
 
-// onlyRemarks are causes that matter to clients which loopdoctor is not.
-var onlyRemarks = []*Check{v6FirstV4OnlyServer}
+// onlyRemarks are causes that matter to clients which loopdoctor is not, or at
+// another time.
+var onlyRemarks = []*Check{v6FirstV4OnlyServer, ownerHiddenFromYou, temporaryPort}
 
 // Every cause is said in some situation, and is silent in another; and every one
 // but the remarks heads or follows in the diagnosis of one.

@@ -197,8 +197,18 @@ type Process struct {
 	User        string            `json:"user"`
 	Unit        string            `json:"unit"`
 	Container   string            `json:"container"`
+	Project     string            `json:"project"`  // where a failure was looked into: the directory of its project
+	From        string            `json:"from"`     // the same: what it was started from
+	Terminal    string            `json:"terminal"` // the same
+	Parents     []Ancestor        `json:"parents"`  // the same: those above it, the nearest first
 	Since       time.Time         `json:"since,omitzero"`
 	Attribution facts.Attribution `json:"attribution"`
+}
+
+// Ancestor is a process above another.
+type Ancestor struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
 }
 
 // Bind is one attempt to take the port.

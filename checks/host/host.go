@@ -64,6 +64,10 @@ type sources struct {
 	unixSockets func(ctx context.Context, f *facts.Facts) (*facts.UnixSockets, error)
 	environment func(f *facts.Facts) (*facts.Environment, error)
 
+	// Who holds the port: asked only on failure.
+	origins  func(ps []facts.Process) []facts.Process
+	userName func(uid uint32) string
+
 	// How a server could share the port, or take another.
 	reusePort func(ctx context.Context, f *facts.Facts) ([]facts.Bind, error)
 	spare     func(ctx context.Context, f *facts.Facts) ([]facts.SparePort, error)
@@ -125,6 +129,7 @@ type look struct {
 	f          *facts.Facts
 	mu         sync.Mutex            // of f.Absent
 	own        map[netip.Addr]uint16 // ports of our own listeners, in the run without a target
+	open       []connection          // every dial, until the end of the look
 	ownersDone chan struct{}
 }
 

@@ -39,7 +39,14 @@ var here = sources{
 	dial:       dial,
 	ledger:     ledger,
 	capture:    capturePackets,
-	configs:    linuxConfigs,
+
+	candidates:  candidates,
+	configs:     linuxConfigs,
+	unixSockets: unixSockets,
+	origins:     process.Origins,
+	userName:    userName,
+	reusePort:   reusePort,
+	spare:       spare,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
