@@ -36,6 +36,12 @@ func atAddress(a string) lineChange {
 	return func(l *facts.ConfigLine) { l.Addr = netip.MustParseAddr(a) }
 }
 
+func unixSocketAt(path string) change {
+	return func(f *facts.Facts) {
+		f.UnixSockets = &facts.UnixSockets{Found: []facts.UnixSocket{{Path: path, Inode: 5, About: "usual socket of redis"}}}
+	}
+}
+
 func wants(port uint16) change { return func(f *facts.Facts) { f.Target.Port = port } }
 
 func configSituations() []situation {
@@ -47,6 +53,9 @@ func configSituations() []situation {
 		row{"it is given no addresses", machine("127.0.0.1", wants(5432), line("postgresql", pg, "port = 5432", giving(5432)), line("postgresql", pg, "listen_addresses = ''", off)), says("inferred 127.0.0.1", "postgresql")},
 		row{"the last line counts", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "port 6379", giving(6379))), nothing},
 		row{"the addresses are given later", machine("127.0.0.1", wants(5432), line("postgresql", pg, "listen_addresses = ''", off), line("postgresql", pg, "listen_addresses = '*'", atAddress("::"))), nothing},
+		row{"and its own socket is there", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "unixsocket /run/redis.sock", onUnix("/run/redis.sock")), unixSocketAt("/run/redis.sock")), says("proven 127.0.0.1", "redis")},
+		row{"and another's socket is there", machine("127.0.0.1", wants(6379), line("redis", redis, "port 0", off), line("redis", redis, "unixsocket /run/redis.sock", onUnix("/run/redis.sock")), unixSocketAt("/run/redis.sock2")), says("inferred 127.0.0.1", "redis")},
+		row{"and the socket of a cluster is there", machine("127.0.0.1", wants(5432), line("postgresql", pg, "listen_addresses = ''", off), line("postgresql", pg, "unix_socket_directories = '/run/pg'", onUnix("/run/pg")), unixSocketAt("/run/pg/.s.PGSQL.5432")), says("proven 127.0.0.1", "postgresql")},
 		row{"a server that owns another port", machine("127.0.0.1", line("redis", redis, "port 0", off)), nothing},
 		row{"something listens", machine("127.0.0.1", wants(6379), listens("127.0.0.2", 50, onPort(6379)), line("redis", redis, "port 0", off)), nothing},
 		row{"no line was found", machine("127.0.0.1", wants(6379), read), nothing},

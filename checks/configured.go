@@ -30,9 +30,11 @@ var configuredElsewhere = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupConfigs},
-	Uses:     []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupCandidates},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	// A server that follows its configuration to another port was not moved there
+	// by a taken one, which is all that its process shows.
+	Refines: portAutoIncremented,
 	Run: func(f *facts.Facts) []Finding {
 		none := missing(f)
 		if len(none) == 0 {
@@ -50,16 +52,17 @@ var configuredElsewhere = &Check{
 	},
 }
 
-// tcpSwitchedOff is only inferred for the same reason.
+// tcpSwitchedOff is proven where a server listens on the UNIX socket that the same
+// configuration names; else it is inferred for the same reason.
 var tcpSwitchedOff = &Check{
 	Name:     "tcp-switched-off",
 	Doc:      "the configuration of the server switches TCP off",
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupConfigs},
-	Uses:     []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnixSockets},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  unixSocketNotTCP,
 	Run: func(f *facts.Facts) []Finding {
 		none, mine := missing(f), usualServer(f)
 		off := switchedOff(mine)
@@ -72,9 +75,26 @@ var tcpSwitchedOff = &Check{
 		if i := slices.IndexFunc(mine, func(l facts.ConfigLine) bool { return l.Unix != "" }); i >= 0 {
 			x.Evidence = append(x.Evidence, configEvidence(mine[i]))
 			x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the client use the UNIX socket (%s).", mine[i].Unix)})
+			if u := socketAt(f, mine[i].Unix); u != nil {
+				x.Certainty, x.Evidence = Proven, append(x.Evidence, unixEvidence(*u))
+			}
 		}
 		return []Finding{x}
 	},
+}
+
+// socketAt returns the UNIX socket of that path, or in that directory, that somebody
+// listens on.
+func socketAt(f *facts.Facts, path string) *facts.UnixSocket {
+	if f.UnixSockets == nil {
+		return nil
+	}
+	for _, u := range f.UnixSockets.Found {
+		if u.Path == path || strings.HasPrefix(u.Path, path+"/") {
+			return &u
+		}
+	}
+	return nil
 }
 
 // missing returns the expected addresses of a TCP port that nobody has at all, and
@@ -187,6 +207,13 @@ func another(f *facts.Facts, mine []facts.ConfigLine) *Finding {
 		return x
 	}
 	x.Summary = fmt.Sprintf("Nothing listens on port %d: %s is configured for port %d.", port, what, l.Port)
+	if f.Candidates != nil {
+		for _, c := range f.Candidates.Found {
+			if slices.ContainsFunc(c.Listens, func(a netip.AddrPort) bool { return namesPort(l, a.Port()) }) {
+				x.Evidence = append(x.Evidence, candidateEvidence(c))
+			}
+		}
+	}
 	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the client use port %d, if the server runs there: ss -tln 'sport = :%[1]d'.", l.Port)})
 	return x
 }
