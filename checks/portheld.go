@@ -93,7 +93,8 @@ var ownerHiddenFromYou = &Check{
 			if len(on) == 0 || len(f.Owners.Of(s)) > 0 || f.Owners.Complete || !foreign {
 				continue
 			}
-			fs = append(fs, Finding{Affects: on, Certainty: Proven, Remark: true, Evidence: []Evidence{socketEvidence(f, s)},
+			// That one cannot see who it is keeps nobody from the port.
+			fs = append(fs, Finding{Affects: on, Brings: []*Check{}, Certainty: Proven, Remark: true, Evidence: []Evidence{socketEvidence(f, s)},
 				Summary: fmt.Sprintf("What holds %s belongs to %s: without root neither loopdoctor nor lsof nor ss sees which process it is.", s.Local, user(s.UID, s.User)),
 				Settle:  fmt.Sprintf("sudo ss -tlnp 'sport = :%d'", f.Target.Port)})
 		}

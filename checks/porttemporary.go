@@ -90,7 +90,8 @@ var temporaryPort = &Check{
 		if len(listeners(f)) == 0 && len(pick(f, func(s facts.Socket) bool { return s.Remote.Port() != 0 })) > 0 {
 			return nil
 		}
-		return []Finding{{Certainty: Proven, Remark: true,
+		// Nobody has it now: what is in the way today is something else.
+		return []Finding{{Brings: []*Check{}, Certainty: Proven, Remark: true,
 			Summary:  fmt.Sprintf("Port %d is a temporary one here: while your server is down, the kernel may give it to any client as its own.", f.Target.Port),
 			Evidence: []Evidence{{"net.ipv4.ip_local_port_range", fmt.Sprintf("%d %d contains port %d", l.EphemeralLow, l.EphemeralHigh, f.Target.Port)}},
 			Fixes:    reservePort(f)}}

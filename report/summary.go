@@ -87,6 +87,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 		if len(d.Symptoms) > 0 && felt[name(d.Symptoms[0].Finding)] != "" {
 			return l + " " + felt[name(d.Symptoms[0].Finding)] + "."
 		}
+		if e := f.Target.Error; e != nil && e.Addr.IsValid() && !f.Target.Literal {
+			return l + " does not answer on " + e.Addr.Addr().String() + ", which your client tried."
+		}
 		return l + " does not answer."
 	}
 	return "It could not be told whether " + l + " answers."
