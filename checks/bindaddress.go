@@ -23,7 +23,7 @@ var v6OnlyServerV4Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -41,7 +41,7 @@ var v4OnlyServerV6Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupNames},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupNames, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -85,9 +85,9 @@ func familyMismatch(f *facts.Facts, other netip.Addr, mine func(netip.Addr) bool
 		return nil
 	}
 	s := there[0]
-	return []Finding{{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+	return inConfig(f, s, missed[0], Finding{Affects: missed, Certainty: Proven, Remark: remark, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 		Summary: fmt.Sprintf("%s listens for %s only (%s): a client that uses %s (%s) is refused.", holder(f, s), has, s.Local, wants, ats(f, missed)),
-		Fixes:   []Fix{{Do: do}}}}
+		Fixes:   []Fix{{Do: do}}})
 }
 
 // v6FirstV4OnlyServer is about the name localhost, so it is a remark as long as
@@ -148,7 +148,7 @@ var v6OnlyWildcard = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -178,7 +178,7 @@ var v6OnlyWildcard = &Check{
 					Steps: [][]string{{"sysctl", "-w", key + "=0"}}, Undo: [][]string{{"sysctl", "-w", key + "=1"}},
 					Risk: "a program that opens one socket for each family may find the second one taken"})
 			}
-			return []Finding{x}
+			return inConfig(f, s, missed[0], x)
 		}
 		return nil
 	},
@@ -190,7 +190,7 @@ var lanIPOnlyBind = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -213,9 +213,9 @@ var lanIPOnlyBind = &Check{
 			where = append(where, l.Local.String())
 		}
 		slices.Sort(where)
-		return []Finding{{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+		return inConfig(f, s, none[0], Finding{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), list(slices.Compact(where)), ats(f, none)),
-			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}}}
+			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}})
 	},
 }
 
@@ -225,7 +225,7 @@ var listenerPinnedToDevice = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -238,9 +238,9 @@ var listenerPinnedToDevice = &Check{
 				}
 			}
 			if len(on) > 0 {
-				return []Finding{{Affects: meant(f, on), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+				return inConfig(f, s, on[0], Finding{Affects: meant(f, on), Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 					Summary: fmt.Sprintf("%s listens on %s, but its socket is tied to the interface %s (SO_BINDTODEVICE): connections over lo do not reach it.", holder(f, s), s.Local, s.Device),
-					Fixes:   []Fix{{Do: fmt.Sprintf("Remove the device from the server's configuration (systemd: BindToDevice=%s), or give it a second listener on 127.0.0.1:%d.", s.Device, f.Target.Port)}}}}
+					Fixes:   []Fix{{Do: fmt.Sprintf("Remove the device from the server's configuration (systemd: BindToDevice=%s), or give it a second listener on 127.0.0.1:%d.", s.Device, f.Target.Port)}}})
 			}
 		}
 		return nil

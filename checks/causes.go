@@ -34,6 +34,8 @@ func init() {
 		answeredElsewhere,
 
 		noListener,
+		configuredElsewhere,
+		tcpSwitchedOff,
 		boundNotListening,
 		udpNotTCP,
 		slowStart,

@@ -67,11 +67,6 @@ var ipv6Off = &Check{
 	},
 }
 
-// configEvidence quotes a line of a configuration file.
-func configEvidence(c facts.ConfigLine) Evidence {
-	return Evidence{fmt.Sprintf("%s:%d", c.File, c.Line), c.Text}
-}
-
 var addressNotReady = &Check{
 	Name:     "ipv6-address-not-ready",
 	Doc:      "the IPv6 address is still being checked for duplicates, or is one",

@@ -17,7 +17,7 @@ var noListener = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupCandidates, facts.GroupUnixSockets},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupCandidates, facts.GroupUnixSockets, facts.GroupConfigs},
 	Explains: []*Check{refused, portUnreachable},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" {
@@ -38,7 +38,7 @@ var noListener = &Check{
 			x.Evidence = append(x.Evidence, whereabouts(f)...)
 			x.Settle = cond(veiled(f), "sudo loopdoctor "+at(f, none[0]), "")
 		}
-		return []Finding{x}
+		return []Finding{withConfig(f, x)}
 	},
 }
 

@@ -104,20 +104,22 @@ type Configs struct {
 
 // ConfigLine is one line, quoted. Nothing else of its file is kept.
 type ConfigLine struct {
-	Program string     `json:"program"` // "nginx", "apache", "compose", "systemd", ".env" …
-	File    string     `json:"file"`
-	Line    int        `json:"line"`               // 1 is the first
-	Text    string     `json:"text"`               // the line, trimmed and masked
-	Addr    netip.Addr `json:"address,omitzero"`   // where it makes the server listen; a wildcard as such; zero: the program's default
-	Host    string     `json:"host,omitempty"`     // a name that stands where an address could
-	Port    uint16     `json:"port,omitempty"`     // 0: the line has none
-	Unix    string     `json:"unix,omitempty"`     // a UNIX socket instead
-	Off     bool       `json:"off,omitempty"`      // the line switches TCP off: "skip-networking", "port 0"
-	Bad     string     `json:"bad,omitempty"`      // the port's value is no port: "3000;"
-	V6Only  *bool      `json:"v6only,omitempty"`   // nginx: ipv6only=
-	Device  string     `json:"device,omitempty"`   // BindToDevice=
-	Project bool       `json:"project,omitempty"`  // the file lies in the current directory, or in a process's
-	Upstr   bool       `json:"upstream,omitempty"` // a client's line: it names where to connect to, not where to listen
+	Program  string     `json:"program"` // "nginx", "apache", "compose", "systemd", ".env" …
+	File     string     `json:"file"`
+	Line     int        `json:"line"`                // 1 is the first
+	Text     string     `json:"text"`                // the line, trimmed and masked
+	Addr     netip.Addr `json:"address,omitzero"`    // where it makes the server listen; a wildcard as such; zero: the program's default
+	Host     string     `json:"host,omitempty"`      // a name that stands where an address could
+	Port     uint16     `json:"port,omitempty"`      // 0: the line has none
+	LastPort uint16     `json:"last_port,omitempty"` // of a range
+	UDP      bool       `json:"udp,omitempty"`
+	Unix     string     `json:"unix,omitempty"`     // a UNIX socket instead
+	Off      bool       `json:"off,omitempty"`      // the line switches TCP off: "skip-networking", "port 0"
+	Bad      string     `json:"bad,omitempty"`      // the port's value is no port: "3000;"
+	V6Only   *bool      `json:"v6only,omitempty"`   // nginx: ipv6only=
+	Device   string     `json:"device,omitempty"`   // BindToDevice=
+	Project  bool       `json:"project,omitempty"`  // the file lies in the current directory, or in a process's
+	Upstr    bool       `json:"upstream,omitempty"` // a client's line: it names where to connect to, not where to listen
 }
 
 // UnixSockets is the UNIX sockets that could be meant instead of the port.

@@ -44,6 +44,7 @@ var here = sources{
 	capture:    capturePackets,
 
 	candidates:  candidates,
+	configs:     linuxConfigs,
 	unixSockets: unixSockets,
 	origins:     process.Origins,
 	userName:    userName,
