@@ -109,6 +109,17 @@ func works(f *facts.Facts, a netip.Addr) bool {
 	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
 }
 
+// connects names the clients whose connection to the address came to pass.
+func connects(f *facts.Facts, a netip.Addr) []string {
+	var names []string
+	for _, d := range f.Dials {
+		if d.Addr == a && d.Outcome.Works() {
+			names = append(names, f.Host.Client(d.As, d.AsPID).Name())
+		}
+	}
+	return names
+}
+
 // ledgerOf returns the ledger of the address with the most SYNs: gaps of a
 // burst survive noise that a single SYN does not.
 func ledgerOf(f *facts.Facts, a netip.Addr) *facts.Ledger {

@@ -79,7 +79,7 @@ func symptomSituations() []situation {
 			row{"kept open", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected)), nothing},
 		),
 		of(cannotBind,
-			row{"taken", machine("127.0.0.1", toBind, binds("127.0.0.1", "EADDRINUSE", true)), says("proven 127.0.0.1", "127.0.0.1:62893", "uid 1000", "EADDRINUSE")},
+			row{"taken", machine("127.0.0.1", toBind, binds("127.0.0.1", "EADDRINUSE", true)), says("proven 127.0.0.1", "127.0.0.1:62893", "ann", "EADDRINUSE")},
 			row{"forbidden", machine("127.0.0.1", toBind, binds("127.0.0.1", "EACCES", true)), says("proven 127.0.0.1", "EACCES")},
 			row{"taken for those alone who do not set SO_REUSEADDR", machine("127.0.0.1", toBind, binds("127.0.0.1", "", true), binds("127.0.0.1", "EADDRINUSE", false)), nothing},
 			row{"free", machine("127.0.0.1", toBind, binds("127.0.0.1", "", true)), nothing},

@@ -180,7 +180,7 @@ func (p *page) details(t *Target) {
 		if b.ReuseAddr {
 			text += " with SO_REUSEADDR"
 		}
-		p.columns("", b.Address, text+", as "+client(b.As), source)
+		p.columns("", b.Address, text+", as "+b.Client, source)
 	}
 	if len(t.Sockets) > 0 {
 		p.section("Sockets")
