@@ -18,6 +18,7 @@ func init() {
 		localhostBindV6Missing,
 		loMTUTooSmall,
 		sourcePortsExhausted,
+		destinationWildcard,
 
 		lostOnOutput,
 		lostOnWire,
@@ -36,7 +37,9 @@ func init() {
 		v6FirstV4OnlyServer,
 		v6OnlyWildcard,
 		lanIPOnlyBind,
+		loopbackOnlyRemoteClient,
 		listenerPinnedToDevice,
+		browserOnAnotherMachine,
 
 		nobodyAccepts,
 		acceptQueueFull,

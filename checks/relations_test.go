@@ -115,7 +115,7 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 }
 
 // onlyRemarks are causes that matter to clients which loopdoctor is not.
-var onlyRemarks = []*Check{v6FirstV4OnlyServer}
+var onlyRemarks = []*Check{v6FirstV4OnlyServer, browserOnAnotherMachine, destinationWildcard}
 
 // Every cause is said in some situation, and is silent in another; and every one
 // but the remarks heads or follows in the diagnosis of one.
