@@ -252,7 +252,8 @@ func there(f *facts.Facts, x Finding) Finding {
 		fix.Undo, b = enter(fix.Undo)
 		fix.Elevated = fix.Elevated || a || b
 	}
-	if x.Settle != "" && !strings.ContainsAny(x.Settle, "\"$`\\") {
+	// One that goes to a namespace of its own needs no other.
+	if x.Settle != "" && !strings.ContainsAny(x.Settle, "\"$`\\") && !strings.Contains(x.Settle, "nsenter") {
 		x.Settle = fmt.Sprintf(`sudo nsenter --target %s --net sh -c "%s"`, pid, strings.ReplaceAll(x.Settle, "sudo ", ""))
 	}
 	return x

@@ -26,7 +26,8 @@ type reader func(path string) ([]byte, fs.FileInfo, error)
 // nameEnv is the questions about names that only a machine can answer.
 type nameEnv struct {
 	read      reader
-	root      string // where the client's own files are found; empty: they are ours
+	root      string                   // where the client's own files are found; empty: they are ours
+	place     func(path string) string // by which name we find such a file; nil: they are ours
 	installed func(source string) bool
 	source    func(netip.Addr) netip.Addr
 	askDNS    bool // also name servers that are not on loopback
@@ -39,7 +40,10 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 	if name == "" {
 		return nil, errors.New("look up a name: it is empty")
 	}
-	n := &facts.Names{Name: name, Hosts: facts.HostsFile{Path: env.root + "/etc/hosts"}, Switch: facts.NameSwitch{Path: env.root + "/etc/nsswitch.conf"}}
+	n := &facts.Names{Name: name, Hosts: facts.HostsFile{Path: "/etc/hosts"}, Switch: facts.NameSwitch{Path: "/etc/nsswitch.conf"}}
+	if env.place != nil {
+		n.Hosts.Path, n.Switch.Path = env.place(n.Hosts.Path), env.place(n.Switch.Path)
+	}
 
 	hosts, info, err := env.read("/etc/hosts")
 	n.Hosts.Lines = resolve.Hosts(hosts, name)

@@ -25,7 +25,7 @@ func lookNames(ctx context.Context, name string, as facts.Identity, askDNS bool)
 		}
 		defer root.Close()
 		if !root.same("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf") {
-			env.read, env.installed, env.root = root.read, root.installed, root.Name()
+			env.read, env.installed, env.root, env.place = root.read, root.installed, root.Name(), root.place
 		}
 	}
 	read := env.read

@@ -50,6 +50,28 @@ func (r clientRoot) read(path string) ([]byte, fs.FileInfo, error) {
 	return data, info, err
 }
 
+// place is a name by which we find the file that the process finds at the path,
+// also behind symbolic links: commands that are to change it need that.
+func (r clientRoot) place(path string) string {
+	f, err := r.open(path)
+	if err != nil {
+		return r.Name() + path
+	}
+	defer f.Close()
+	its, err := f.Stat()
+	if err != nil {
+		return r.Name() + path
+	}
+	// Its name in its own mounts, or in ours if only its root directory is another.
+	name, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	for _, name := range []string{r.Name() + path, r.Name() + name, name} {
+		if ours, err := os.Stat(name); err == nil && os.SameFile(ours, its) {
+			return name
+		}
+	}
+	return r.Name() + path
+}
+
 // same tells whether the files are the ones that loopdoctor sees: a service with a
 // private /tmp has other mounts, and the same /etc.
 func (r clientRoot) same(paths ...string) bool {

@@ -143,17 +143,23 @@ func CgroupDir(path string) (dir string, frozen bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+	missing := errors.New("its directory is not mounted here")
 	for _, m := range mounts {
 		// Another mount may lie over the first one.
 		var fs unix.Statfs_t
 		at, ok := locate([]Mount{m}, "cgroup2", "", path)
-		if ok && unix.Statfs(at, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+		if !ok {
+			continue
+		}
+		if err := unix.Statfs(at, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
 			dir = at
 			break
+		} else if errors.Is(err, unix.EACCES) {
+			missing = err
 		}
 	}
 	if dir == "" {
-		return "", false, errors.New("its directory is not mounted here")
+		return "", false, missing
 	}
 	for line, err := range linesOf(dir + "/cgroup.events") {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the topmost one has no such file
