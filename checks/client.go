@@ -79,7 +79,7 @@ func remoteSession(f *facts.Facts) (from, where, do string) {
 	if err1 != nil || err2 != nil || client.IsLoopback() || client == server {
 		return "", "", ""
 	}
-	at := fmt.Sprintf("%s@%s", cmp.Or(f.Host.As[0].User, "USER"), server.WithZone(""))
+	at := fmt.Sprintf("%s@%s", cmp.Or(v["SUDO_USER"], v["USER"], "USER"), server.WithZone(""))
 	if w[3] != "22" {
 		at = "-p " + w[3] + " " + at
 	}

@@ -12,7 +12,7 @@ import (
 // remote is the environment of a shell on another machine: "SSH_CONNECTION=…".
 func remote(vars ...string) change {
 	return func(f *facts.Facts) {
-		f.Environment = &facts.Environment{From: "loopdoctor's own"}
+		f.Environment = &facts.Environment{From: "loopdoctor's own", Variables: []facts.Variable{{Name: "USER", Value: "ann"}}}
 		for _, kv := range vars {
 			name, value, _ := strings.Cut(kv, "=")
 			f.Environment.Variables = append(f.Environment.Variables, facts.Variable{Name: name, Value: value})

@@ -19,7 +19,7 @@ import (
 func User(name string) (facts.Identity, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return facts.Identity{}, errors.New("no user has this name")
+		return facts.Identity{}, errors.New("no user has this name here (a uid is written +1000)")
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil { // a SID of Windows

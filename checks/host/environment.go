@@ -21,6 +21,7 @@ var session = []string{
 // telling are the others that are kept. Of all that is in neither list not even the
 // name is.
 var telling = []string{
+	"USER", "SUDO_USER",
 	// where servers listen and clients connect
 	"PORT", "HOST", "KUBECONFIG", "DOCKER_HOST", "DATABASE_URL", "PGHOST", "PGPORT", "MYSQL_HOST", "MYSQL_TCP_PORT", "REDIS_URL",
 	// how programs resolve and connect
