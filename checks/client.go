@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -76,10 +77,15 @@ func remoteSession(f *facts.Facts) (from, where, do string) {
 	}
 	client, err1 := netip.ParseAddr(w[0])
 	server, err2 := netip.ParseAddr(w[2])
-	if err1 != nil || err2 != nil || client.IsLoopback() || client == server {
+	_, err3 := strconv.ParseUint(w[3], 10, 16)
+	if err1 != nil || err2 != nil || err3 != nil || client.IsLoopback() || client == server {
 		return "", "", ""
 	}
-	at := fmt.Sprintf("%s@%s", cmp.Or(v["SUDO_USER"], v["USER"], "USER"), server.WithZone(""))
+	user := cmp.Or(v["SUDO_USER"], v["USER"])
+	if strings.Trim(user, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || user == "" || user[0] == '-' {
+		user = "USER" // this is to be pasted into a shell
+	}
+	at := fmt.Sprintf("%s@%s", user, server.WithZone(""))
 	if w[3] != "22" {
 		at = "-p " + w[3] + " " + at
 	}

@@ -60,6 +60,7 @@ func clientSituations() []situation {
 			row{"ssh from this very machine", machine("62893", here, works, remote("SSH_CONNECTION=127.0.0.1 51234 127.0.0.1 22")), nothing},
 			row{"ssh from this very machine, by its address", machine("62893", here, works, remote("SSH_CONNECTION=192.0.2.10 51234 192.0.2.10 22")), nothing},
 			row{"what sshd writes has changed", machine("62893", here, works, remote("SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535")), nothing},
+			row{"what is no port", machine("62893", here, works, remote(ssh+";reboot")), nothing},
 			row{"a database", machine("62893", listens("127.0.0.1", 50, named("postgres")), works, remote(ssh)), nothing},
 			row{"the client is a process here", machine("62893", here, works, remote(ssh), asProcess(70)), nothing},
 			row{"the question is who can bind", machine("62893", toBind, here, works, remote(ssh)), nothing},
@@ -100,6 +101,7 @@ func TestTheTunnelFits(t *testing.T) {
 		"ssh -L 62893:127.0.0.1:62893 -p 2222 ann@192.0.2.10 (or": machine("62893", listens("127.0.0.1", 50), works,
 			remote("SSH_CONNECTION=203.0.113.9 51234 192.0.2.10 2222")),
 		"ssh -L 8080:127.0.0.1:80 ann@192.0.2.10 (or the name that you use for this machine), then open localhost:8080": machine("62893", listens("127.0.0.1", 50), low, works, remote(ssh)),
+		"ssh -L 62893:127.0.0.1:62893 USER@192.0.2.10 (or":                                                              machine("62893", listens("127.0.0.1", 50), works, remote(ssh, "SUDO_USER=a;reboot")),
 		"Ports view": machine("62893", listens("127.0.0.1", 50), works, remote(ssh, "VSCODE_IPC_HOOK_CLI=/run/user/1000/vscode-ipc.sock")),
 	} {
 		fs := found(t, browserOnAnotherMachine, f)

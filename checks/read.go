@@ -314,7 +314,7 @@ func since(f *facts.Facts, s facts.Socket) time.Time {
 // reused PID.
 func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}},
-		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0, Guard: &Process{p.PID, p.Started}}
+		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0 || f.Host.As[0].Named && len(f.Host.LookedWith) > 0, Guard: &Process{p.PID, p.Started}}
 	if name == "TERM" {
 		fix.Interrupts = "whatever " + who(p) + " is doing"
 		fix.Risk = startedBy(p)

@@ -188,9 +188,12 @@ func notes(f *facts.Facts) []string {
 	if syns > 1 {
 		out = append(out, fmt.Sprintf("loopdoctor sent %d more connection attempts, to see where the kernel loses them.", syns))
 	}
-	for _, id := range f.Host.As {
+	for i, id := range f.Host.As {
 		if id.NetNS != 0 && id.PID != 0 {
 			out = append(out, fmt.Sprintf("%s lives in network namespace %d: all of this was looked at there, and its localhost is no other's.", id.Name(), id.NetNS))
+		}
+		if i > 0 && (id.PID != 0 || f.Host.As[0].PID != 0) {
+			out = append(out, fmt.Sprintf("What names mean, and variables, were looked at for %s, the first client, not for %s.", f.Host.As[0].Name(), id.Name()))
 		}
 		if len(id.Lacks) > 0 {
 			out = append(out, fmt.Sprintf("Of %s loopdoctor did not take on %s.", id.Name(), join(id.Lacks, "and")))

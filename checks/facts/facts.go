@@ -242,7 +242,8 @@ type Host struct {
 // does not say of a process is as for loopdoctor itself.
 type Identity struct {
 	UID     uint32   `json:"uid"`
-	User    string   `json:"user,omitempty"` // empty when the uid has no name
+	User    string   `json:"user,omitempty"`  // empty when the uid has no name
+	Named   bool     `json:"named,omitempty"` // with --as: it need not be the person who looks
 	GID     uint32   `json:"gid,omitempty"`
 	Groups  []uint32 `json:"groups,omitempty"`   // the supplementary ones
 	PID     int      `json:"pid,omitempty"`      // of the process that was named; 0: a user was

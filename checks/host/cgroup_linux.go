@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -80,7 +80,11 @@ func handOut() {
 type maker struct {
 	conn int
 	pid  int
+	mu   sync.Mutex // one question at a time
 }
+
+// errNoAnswer is no error of the socket: nothing was found out about the client.
+var errNoAnswer = errors.New("no socket came out of the client's cgroup")
 
 // startMaker starts it. A frozen cgroup is left alone: what enters it stands still.
 func startMaker(id facts.Identity) (*maker, error) {
@@ -121,32 +125,31 @@ func startMaker(id facts.Identity) (*maker, error) {
 	}
 	limit := unix.NsecToTimeval(oneSocket.Nanoseconds())
 	unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-	return &maker{pair[0], pid}, nil
+	return &maker{conn: pair[0], pid: pid}, nil
 }
 
 // socket asks for one.
 func (m *maker) socket(family, kind int) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if _, err := unix.Write(m.conn, []byte(fmt.Sprint(family, kind))); err != nil {
-		return -1, err
+		return -1, errNoAnswer
 	}
 	buf, oob := make([]byte, 16), make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := unix.Recvmsg(m.conn, buf, oob, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
-		return -1, err
+		return -1, errNoAnswer
 	}
-	if errno, err := strconv.Atoi(string(buf[:n])); err != nil || errno != 0 {
-		if err != nil {
-			return -1, unix.EPROTO
-		}
+	if errno, err := strconv.Atoi(string(buf[:n])); err == nil && errno != 0 {
 		return -1, unix.Errno(errno)
 	}
 	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || len(msgs) != 1 {
-		return -1, unix.EPROTO
+		return -1, errNoAnswer
 	}
 	fds, err := unix.ParseUnixRights(&msgs[0])
 	if err != nil || len(fds) != 1 {
-		return -1, unix.EPROTO
+		return -1, errNoAnswer
 	}
 	return fds[0], nil
 }
@@ -197,16 +200,13 @@ func startInTime(id facts.Identity) (*maker, error) {
 	case r := <-started:
 		return r.m, r.err
 	case <-time.After(oneSocket):
-		return nil, unix.EAGAIN
+		return nil, errNoAnswer
 	}
 }
 
 func whyNot(err error) string {
-	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		return "needs root"
-	case errors.Is(err, unix.EAGAIN):
-		return "it did not answer"
 	}
-	return strings.TrimSpace(err.Error())
+	return err.Error()
 }

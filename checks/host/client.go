@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -126,3 +127,17 @@ func inCgroups(as []facts.Identity, forbidden bool) (sockets map[int]makeSocket,
 
 // client is that identity, ready to connect.
 func (l *look) client(id facts.Identity) client { return client{id, l.sockets[id.PID]} }
+
+// routesOfWhoFails looks at the routes once more, since rules may go by the user:
+// those of the first client say nothing where that one connects and another does not.
+func (l *look) routesOfWhoFails(ctx context.Context, open []connection) {
+	first := l.f.Host.As[0].UID
+	fails := func(c connection) bool {
+		d := c.Fact()
+		return !d.Outcome.Works() && d.Outcome != facts.Skipped && expected(l.f.Target, d.Addr)
+	}
+	i := slices.IndexFunc(open, fails)
+	if i >= 0 && open[i].Fact().As != first && !slices.ContainsFunc(open, func(c connection) bool { return fails(c) && c.Fact().As == first }) {
+		l.routesOf(ctx, open[i].Fact().As)
+	}
+}

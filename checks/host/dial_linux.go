@@ -152,7 +152,7 @@ func (p *probe) done(err error) {
 		d.Outcome = facts.Unreachable
 	case errors.Is(err, unix.ETIMEDOUT):
 		d.Outcome = facts.Timeout
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EAFNOSUPPORT):
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, errNoAnswer):
 		d.Outcome = facts.Skipped // loopdoctor could not even try
 	default:
 		d.Outcome = facts.Failed

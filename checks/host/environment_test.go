@@ -2,6 +2,7 @@ package host
 
 import (
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -73,5 +74,35 @@ func TestAUserAndAProcessOfTheUser(t *testing.T) {
 	f := mustLook(t, m, target("127.0.0.1"), Options{NoCapture: true, As: []facts.Identity{{UID: 1000, PID: 70}, {UID: 1000}}})
 	if len(f.Dials) != 2 || f.Dials[0].AsPID != 70 || f.Dials[1].AsPID != 0 || len(f.Binds) != 4 || f.Binds[0].AsPID != 70 || f.Binds[2].AsPID != 0 {
 		t.Errorf("got %+v, %+v", f.Dials, f.Binds)
+	}
+}
+
+func TestRoutesOfWhoFails(t *testing.T) {
+	two := []facts.Identity{{UID: 0}, {UID: 1000}}
+	for _, test := range []struct {
+		name  string
+		fails []uint32
+		want  []uint32
+	}{
+		{"nobody", nil, []uint32{0}},
+		{"the second client", []uint32{1000}, []uint32{0, 1000}},
+		{"both", []uint32{0, 1000}, []uint32{0}},
+	} {
+		m := newMachine(listening("127.0.0.1", false))
+		var asked []uint32
+		m.sources.routes = func(_ facts.Target, uid uint32) (*facts.Routes, error) {
+			asked = append(asked, uid)
+			return &facts.Routes{}, nil
+		}
+		m.dial = func(to netip.AddrPort, as client) connection {
+			d := facts.Dial{Addr: to.Addr(), As: as.UID, Outcome: facts.Connected}
+			if slices.Contains(test.fails, as.UID) {
+				d.Outcome = facts.Unreachable
+			}
+			return &fakeDial{d}
+		}
+		if mustLook(t, m, target("127.0.0.1"), Options{As: two}); !slices.Equal(asked, test.want) {
+			t.Errorf("%s fails: routes of %v, want %v", test.name, asked, test.want)
+		}
 	}
 }

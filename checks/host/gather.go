@@ -159,6 +159,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 			c.Close()
 		}
 	}()
+	l.routesOfWhoFails(ctx, open)
 	l.waitForOwners()
 	if l.f.Target.Port != 0 {
 		if err := guard(func() error { l.binds(); return nil }); err != nil {
@@ -243,12 +244,14 @@ func (l *look) ownersOfFarEnds(ctx context.Context) {
 	}
 }
 
-func (l *look) routesAndRules(ctx context.Context) {
+func (l *look) routesAndRules(ctx context.Context) { l.routesOf(ctx, l.f.Host.As[0].UID) }
+
+func (l *look) routesOf(ctx context.Context, uid uint32) {
 	if l.sources.routes == nil {
 		l.missing(facts.GroupRoutes, errNotHere)
 		return
 	}
-	get(ctx, l, facts.GroupRoutes, &l.f.Routes, func() (*facts.Routes, error) { return l.sources.routes(l.f.Target, l.f.Host.As[0].UID) })
+	get(ctx, l, facts.GroupRoutes, &l.f.Routes, func() (*facts.Routes, error) { return l.sources.routes(l.f.Target, uid) })
 }
 
 // dials connects to every address that is this machine's, one after the other:

@@ -51,6 +51,7 @@ func identities(as []string, env func(string) string, euid int) ([]facts.Identit
 		if err != nil {
 			return nil, fmt.Errorf("--as %s: %w", s, err)
 		}
+		id.Named = true
 		if !slices.ContainsFunc(list, func(o facts.Identity) bool { return o.Is(id.UID, id.PID) }) {
 			list = append(list, id)
 		}
