@@ -47,7 +47,7 @@ var nothing []string
 // for all checks alike.
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), resolutionSituations(),
-		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), clientSituations())
+		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), clientSituations(), startingSituations())
 }
 
 func judge(t *testing.T, table []situation) {

@@ -17,7 +17,7 @@ var noListener = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupCandidates, facts.GroupUnixSockets},
 	Explains: []*Check{refused, portUnreachable},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" {
@@ -33,6 +33,10 @@ var noListener = &Check{
 			Fixes:    []Fix{{Do: "Start the server, or look for the port that it really listens on: ss -tlnp."}}}
 		for _, s := range listeners(f) {
 			x.Evidence = append(x.Evidence, socketEvidence(f, s))
+		}
+		if len(listeners(f)) == 0 {
+			x.Evidence = append(x.Evidence, whereabouts(f)...)
+			x.Settle = cond(veiled(f), "sudo loopdoctor "+at(f, none[0]), "")
 		}
 		return []Finding{x}
 	},

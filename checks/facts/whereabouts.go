@@ -24,6 +24,7 @@ type Candidate struct {
 	Listens   []netip.AddrPort `json:"listens,omitempty"`     // TCP sockets that it listens on
 	Unix      []string         `json:"unix,omitempty"`        // UNIX sockets that it listens on, by path
 	Sockets   bool             `json:"sockets,omitempty"`     // its sockets could be looked at: without, empty lists say nothing
+	Told      bool             `json:"told,omitempty"`        // it names a TCP port that it listens on: it is where it was told to be
 	Restarts  int              `json:"restarts,omitempty"`    // how often its place was taken by a new process while loopdoctor looked
 	Reaped    bool             `json:"reaped,omitempty"`      // its parent has had children before that ended
 	ParentOf  int              `json:"parent_of,omitempty"`   // pid of another candidate that it started
@@ -33,8 +34,9 @@ type Candidate struct {
 
 // Mention is a place where a process names the port.
 type Mention struct {
-	Where string `json:"where"` // "argument 4", "environment", "working directory"
-	Text  string `json:"text"`  // "--port=62893", "PORT=62893", its secrets masked
+	Where string `json:"where"`          // "argument 4", "environment", "working directory"
+	Text  string `json:"text"`           // "--port=62893", "PORT=62893", its secrets masked
+	Sure  bool   `json:"sure,omitempty"` // it can only mean where to listen: a bare 62893 may mean anything
 }
 
 // Units is the units of a service manager that have to do with the port.
@@ -118,11 +120,12 @@ type UnixSockets struct {
 
 // UnixSocket is one that somebody listens on.
 type UnixSocket struct {
-	Path    string `json:"path"` // an abstract name begins with @
-	Inode   uint64 `json:"inode"`
-	About   string `json:"about"` // "named after the port", "usual socket of mysql"
-	PID     int    `json:"pid,omitempty"`
-	Program string `json:"program,omitempty"`
+	Path    string           `json:"path"` // an abstract name begins with @
+	Inode   uint64           `json:"inode"`
+	About   string           `json:"about"` // "named after the port", "usual socket of mysql"
+	PID     int              `json:"pid,omitempty"`
+	Program string           `json:"program,omitempty"`
+	Listens []netip.AddrPort `json:"listens,omitempty"` // TCP sockets that its process listens on; says nothing without PID
 }
 
 // SparePort is a free port near the target's: it was bound and given back.

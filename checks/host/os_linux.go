@@ -39,6 +39,9 @@ var here = sources{
 	ledger:     ledger,
 	capture:    capturePackets,
 
+	candidates:  candidates,
+	unixSockets: unixSockets,
+
 	process: linuxProcess,
 	try:     tryClient,
 	enter:   enterNetwork,

@@ -67,3 +67,23 @@ func BenchmarkOwners(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkCandidates looks for a port that nobody names among many processes:
+// go test -bench Candidates -processes 3000 -benchtime 5x
+func BenchmarkCandidates(b *testing.B) {
+	if *crowd == 0 {
+		b.Skip("needs -processes")
+	}
+	for range *crowd {
+		c := exec.Command("sleep", "300")
+		if err := c.Start(); err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
+	}
+	for b.Loop() {
+		if _, err := Candidates(b.Context(), Query{Port: 62893, Cwd: "/nowhere/at/all", Listeners: noListeners}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

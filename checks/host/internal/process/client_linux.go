@@ -14,10 +14,6 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// maxEnviron is how much of an environment is read: more than a shell may hand
-// to a program by default would be unusual.
-const maxEnviron = 256 << 10
-
 // Client says as whom the process connects, and where it lives if that is not
 // where loopdoctor lives. The error is for what is no client.
 func Client(pid int) (facts.Identity, error) {

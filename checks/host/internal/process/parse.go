@@ -24,6 +24,7 @@ type stat struct {
 	comm      string
 	state     byte
 	threads   int
+	reaped    bool // it has had children that ended
 	flags     uint64
 	start     time.Duration // since boot
 }
@@ -65,8 +66,9 @@ func parseStat(b []byte) (stat, error) {
 	}
 	return stat{
 		pid: pid, ppid: ppid, threads: threads, flags: flags, state: f[0][0],
-		comm:  text(b[open+1 : end]),
-		start: time.Duration(ticks) * (time.Second / userHZ),
+		comm:   text(b[open+1 : end]),
+		reaped: f[8] != "0", // cminflt: page faults of children that were waited for
+		start:  time.Duration(ticks) * (time.Second / userHZ),
 	}, nil
 }
 
