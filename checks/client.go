@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,7 +47,7 @@ var browserOnAnotherMachine = &Check{
 			return nil
 		}
 		return []Finding{{Affects: f.Target.Expected(), Certainty: Proven, Remark: true, Evidence: []Evidence{{"environment", from}, socketEvidence(f, ls[0])},
-			Summary: fmt.Sprintf("You are connected to this machine %s: in a browser on your own computer localhost is that computer, and %s listens for this machine alone.", where, holder(f, ls[0])),
+			Summary: fmt.Sprintf("You are here %s: in a browser on your own computer localhost is that computer, not this machine.", where),
 			Fixes:   []Fix{{Do: do}}}}
 	},
 }
@@ -153,7 +154,7 @@ var loopbackOnlyRemoteClient = &Check{
 		slices.Sort(where)
 		a := missed[0]
 		on := interfaceOf(f, a)
-		listen := Fix{Do: fmt.Sprintf("Make the server listen on %s as well%s.", at(f, a), option(f, s, a)),
+		listen := Fix{Do: fmt.Sprintf("Make the server listen on %s%s.", at(f, a), cmp.Or(option(f, s, a), " as well")),
 			Risk: fmt.Sprintf("every machine that reaches %s%s can then connect, unless a packet filter forbids it", a, cond(on != "", " through "+on, ""))}
 		ssh := Fix{Do: fmt.Sprintf("Leave it as it is, and let the other machine make a tunnel, ssh %s, and connect to its own localhost:%d.", tunnel(f, fmt.Sprintf("USER@%s", a)), near(f.Target.Port))}
 		return []Finding{{Affects: missed, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
@@ -189,7 +190,10 @@ func interfaceOf(f *facts.Facts, a netip.Addr) string {
 // option is how the program is told where to listen, if it is one that is known.
 func option(f *facts.Facts, s facts.Socket, a netip.Addr) string {
 	p := first(f.Owners.Of(s))
-	args := strings.Join(p.Args, " ")
+	words := " "
+	for _, arg := range p.Args {
+		words += strings.TrimSuffix(path.Base(arg), ".js") + " "
+	}
 	for _, x := range []struct{ name, arg, how string }{
 		{"nginx", "", "listen %[2]s; beside the listen line that is there"},
 		{"apache2", "", "Listen %[2]s beside the Listen line that is there"},
@@ -198,15 +202,15 @@ func option(f *facts.Facts, s facts.Socket, a netip.Addr) string {
 		{"postgres", "", "listen_addresses = 'localhost, %[1]s' in postgresql.conf, and a line for the client in pg_hba.conf"},
 		{"mysqld", "", "bind-address = 127.0.0.1,%[1]s in its configuration"},
 		{"mariadbd", "", "bind-address = 127.0.0.1,%[1]s in its configuration"},
-		{"", "vite", "vite --host %[1]s in place of the address it has"},
-		{"", "next", "next dev -H %[1]s in place of the address it has"},
-		{"", "http.server", "--bind %[1]s in place of the address it has"},
-		{"", "manage.py runserver", "manage.py runserver %[2]s in place of the address it has"},
-		{"", "flask", "flask run --host %[1]s in place of the address it has"},
-		{"", "uvicorn", "--host %[1]s in place of the address it has"},
+		{"", "vite", "vite --host %[1]s in place of the address it has, which is then no longer served"},
+		{"", "next", "next dev -H %[1]s in place of the address it has, which is then no longer served"},
+		{"", "http.server", "--bind %[1]s in place of the address it has, which is then no longer served"},
+		{"", "manage.py runserver", "manage.py runserver %[2]s in place of the address it has, which is then no longer served"},
+		{"", "flask", "flask run --host %[1]s in place of the address it has, which is then no longer served"},
+		{"", "uvicorn", "--host %[1]s in place of the address it has, which is then no longer served"},
 		{"", "gunicorn", "a second --bind %[2]s"},
 	} {
-		if x.name != "" && x.name == p.Name || x.arg != "" && strings.Contains(args, x.arg) {
+		if x.name != "" && x.name == p.Name || x.arg != "" && strings.Contains(words, " "+x.arg+" ") {
 			return fmt.Sprintf(": "+x.how, a, at(f, a))
 		}
 	}

@@ -45,7 +45,7 @@ func clientSituations() []situation {
 	here := listens("127.0.0.1", 50, named("node"))
 	return slices.Concat(
 		of(browserOnAnotherMachine,
-			row{"through ssh, on loopback only", machine("62893", here, works, remote(ssh)), says("remark 127.0.0.1", "through ssh", "node (pid 50)")},
+			row{"through ssh, on loopback only", machine("62893", here, works, remote(ssh)), says("remark 127.0.0.1", "through ssh")},
 			row{"through ssh, on ::1 only", machine("62893", listens("::1", 50), dials("::1", facts.Connected), remote(ssh)), says("remark ::1")},
 			row{"in a codespace", machine("62893", here, works, remote("CODESPACES=true")), says("remark 127.0.0.1", "Codespaces")},
 			row{"in a dev container", machine("62893", here, works, remote("REMOTE_CONTAINERS=true")), says("remark 127.0.0.1", "dev container")},
@@ -116,6 +116,23 @@ func TestListeningForOthersNamesThem(t *testing.T) {
 	fs := found(t, loopbackOnlyRemoteClient, machine("192.0.2.10", eth0, listens("127.0.0.1", 50, named("redis-server"))))
 	if len(fs) != 1 || !strings.Contains(fs[0].Fixes[0].Risk, "eth0 (192.0.2.0/24)") || !strings.Contains(fs[0].Fixes[0].Do, "bind 127.0.0.1 192.0.2.10") {
 		t.Errorf("got %v", fs)
+	}
+}
+
+func TestTheOptionIsThatOfTheProgram(t *testing.T) {
+	args := func(args ...string) func(*facts.Socket, *facts.Process) {
+		return func(_ *facts.Socket, p *facts.Process) { p.Args = args }
+	}
+	for want, how := range map[string]func(*facts.Socket, *facts.Process){
+		"62893: vite --host 192.0.2.10 ":   args("node", "/srv/shop/node_modules/vite/bin/vite.js"),
+		"62893: --bind 192.0.2.10 ":        args("python3", "-m", "http.server", "62893"),
+		"runserver 192.0.2.10:62893 ":      args("python3", "manage.py", "runserver"),
+		"listen on 192.0.2.10:62893 as we": args("php", "/srv/nextcloud/cron.php"),
+	} {
+		fs := found(t, loopbackOnlyRemoteClient, machine("192.0.2.10", eth0, listens("127.0.0.1", 50, how)))
+		if len(fs) != 1 || !strings.Contains(fs[0].Fixes[0].Do, want) {
+			t.Errorf("got %v, want %q", fs, want)
+		}
 	}
 }
 
