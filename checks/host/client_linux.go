@@ -33,6 +33,9 @@ func linuxProcess(pid int) (facts.Identity, error) {
 		if groups, err := unix.Getgroups(); err == nil && !sameGroups(id, groups) {
 			id.Lacks = append(id.Lacks, "its groups (needs root)")
 		}
+		if id.LowPort && !hasCapability(unix.CAP_NET_BIND_SERVICE) {
+			id.Lacks = append(id.Lacks, "its right to ports below 1024 (needs root)")
+		}
 	})
 	if os.Getenv(entered) != "" && id.NetNS == 0 {
 		id.NetNS, _ = inode("/proc/self/net/tcp")

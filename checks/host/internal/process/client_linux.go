@@ -43,8 +43,8 @@ func Client(pid int) (facts.Identity, error) {
 		return id, fmt.Errorf("%s has ended, and its parent, process %d, has not taken notice", st.comm, st.ppid)
 	}
 	id.PID, id.Program = pid, st.comm
-	if n := inode(dir.Stat("net/tcp")); n != 0 && n != inode(os.Stat("/proc/self/net/tcp")) {
-		id.NetNS = n
+	if its, own := inode(dir.Stat("net/tcp")), inode(os.Stat("/proc/self/net/tcp")); its != 0 && own != 0 && its != own {
+		id.NetNS = its
 	}
 	if g, own := cgroupOf(dir), cgroupOf(nil); g != "" && g != own {
 		id.Cgroup = g
