@@ -40,17 +40,27 @@ var v4OnlyServerV6Client = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupNames},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
 		// Of a name that has both the order is the matter: v6-first-v4-only-server.
-		if slices.ContainsFunc(f.Target.Addresses, func(a facts.Address) bool { return a.Addr.Is4() }) {
+		both := slices.ContainsFunc(f.Target.Addresses, func(a facts.Address) bool { return a.Addr.Is4() })
+		if both && !triedSecond(f) {
 			return nil
 		}
 		return familyMismatch(f, v4Loopback, func(a netip.Addr) bool { return a.Is6() }, "IPv4", "IPv6",
 			fmt.Sprintf("Make the server listen on ::1 too, or let the client use 127.0.0.1:%d.", f.Target.Port))
 	},
+}
+
+// triedSecond tells whether a client's error names ::1 although that is not the
+// first address of the name.
+func triedSecond(f *facts.Facts) bool {
+	if f.Target.Error == nil || f.Target.Error.Addr.Addr() != v6Loopback || f.Names == nil {
+		return false
+	}
+	return len(f.Names.Addresses) == 0 || f.Names.Addresses[0].Addr != v6Loopback
 }
 
 // familyMismatch: every listener that serves the other family's loopback
@@ -88,8 +98,9 @@ var v6FirstV4OnlyServer = &Check{
 	Intent: facts.Connect,
 	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNames},
 	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials},
-	// It brings a refusal about only for such a client.
+	// It brings a refusal about only for such a client: one whose error says so.
 	Explains: []*Check{refused},
+	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
 		ns := f.Names.Addresses
 		there := serving(f, v4Loopback)

@@ -46,8 +46,8 @@ var nothing []string
 // situations is every row of every table: the material of the tests that hold
 // for all checks alike.
 func situations() []situation {
-	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), resolutionSituations(),
-		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), clientSituations(), startingSituations())
+	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
+		kernelPathSituations(), loAddressSituations(), firewallSituations(), processSituations(), symptomSituations(), startingSituations(), clientSituations())
 }
 
 func judge(t *testing.T, table []situation) {

@@ -90,15 +90,15 @@ func remoteSession(f *facts.Facts) (from, where, do string) {
 	if w[3] != "22" {
 		at = "-p " + w[3] + " " + at
 	}
-	do = fmt.Sprintf("On your computer: ssh %s (or the name that you use for this machine), then open localhost:%d there.", tunnel(f, at), near(port))
+	do = fmt.Sprintf("On your computer: ssh %s (or the name that you use for this machine), then open localhost:%d there.", sshTunnel(f, at), near(port))
 	if v["VSCODE_IPC_HOOK_CLI"] != "" {
-		do = fmt.Sprintf("Forward port %d in the Ports view of the editor; or, on your computer: ssh %s.", port, tunnel(f, at))
+		do = fmt.Sprintf("Forward port %d in the Ports view of the editor; or, on your computer: ssh %s.", port, sshTunnel(f, at))
 	}
 	return "SSH_CONNECTION=" + v["SSH_CONNECTION"], "through ssh", do
 }
 
-// tunnel is what ssh(1) is told to bring the port to the machine that it runs on.
-func tunnel(f *facts.Facts, at string) string {
+// sshTunnel is what ssh(1) is told to bring the port to the machine that it runs on.
+func sshTunnel(f *facts.Facts, at string) string {
 	to := "127.0.0.1"
 	if len(serving(f, v4Loopback)) == 0 {
 		to = "[::1]"
@@ -156,7 +156,7 @@ var loopbackOnlyRemoteClient = &Check{
 		on := interfaceOf(f, a)
 		listen := Fix{Do: fmt.Sprintf("Make the server listen on %s%s.", at(f, a), cmp.Or(option(f, s, a), " as well")),
 			Risk: fmt.Sprintf("every machine that reaches %s%s can then connect, unless a packet filter forbids it", a, cond(on != "", " through "+on, ""))}
-		ssh := Fix{Do: fmt.Sprintf("Leave it as it is, and let the other machine make a tunnel, ssh %s, and connect to its own localhost:%d.", tunnel(f, fmt.Sprintf("USER@%s", a)), near(f.Target.Port))}
+		ssh := Fix{Do: fmt.Sprintf("Leave it as it is, and let the other machine make a tunnel, ssh %s, and connect to its own localhost:%d.", sshTunnel(f, fmt.Sprintf("USER@%s", a)), near(f.Target.Port))}
 		return []Finding{{Affects: missed, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 			Summary: fmt.Sprintf("%s listens on %s only: it serves this machine through loopback, and refuses %s, which other machines use.", holder(f, s), list(slices.Compact(where)), ats(f, missed)),
 			Fixes:   []Fix{listen, ssh}}}

@@ -93,7 +93,7 @@ func rank(d *Diagnosis, found []Finding, t facts.Target) {
 	var felt, faults []Finding
 	for _, x := range found {
 		switch {
-		case x.Remark:
+		case x.Remark && !met(x, t):
 			d.Remarks = append(d.Remarks, x)
 		case x.Check.IsSymptom():
 			felt = append(felt, x)
@@ -144,7 +144,9 @@ func rank(d *Diagnosis, found []Finding, t facts.Target) {
 		}
 	}
 	d.Causes = append(active, latent...)
-	slices.SortStableFunc(d.Remarks, order)
+	slices.SortStableFunc(d.Remarks, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(about(b, t), about(a, t)), order(a, b))
+	})
 	for s, y := range felt {
 		sy := Symptom{Finding: y}
 		for i, x := range faults {
@@ -154,6 +156,17 @@ func rank(d *Diagnosis, found []Finding, t facts.Target) {
 		}
 		d.Symptoms = append(d.Symptoms, sy)
 	}
+}
+
+// met tells whether a client met what a remark warns of: its error names the
+// address and what is felt there. For that client it is a fault.
+func met(x Finding, t facts.Target) bool {
+	return t.Error != nil && about(x, t) > 0 && slices.Contains(x.Affects, t.Error.Addr.Addr())
+}
+
+// about is 1 for a finding that brings about what the client's error says.
+func about(x Finding, t facts.Target) int {
+	return cond(slices.ContainsFunc(x.Brings, func(c *Check) bool { return t.Error.Fits(c.Name) }), 1, 0)
 }
 
 // order puts the earliest stage first, then proven before inferred, then the

@@ -62,7 +62,7 @@ var boundNotListening = &Check{
 	Doc:      "a process has taken the port with bind() but never called listen()",
 	Stage:    StageListen,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupBinds, facts.GroupSpare},
 	Explains: []*Check{refused, cannotBind},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
@@ -71,7 +71,11 @@ var boundNotListening = &Check{
 			return nil // a UDP socket never listens
 		}
 		for _, s := range pick(f, func(s facts.Socket) bool { return s.State == facts.Bound }) {
-			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			// Another program listens there: that one is in the way.
+			if slices.ContainsFunc(listeners(f), func(l facts.Socket) bool { return l.Local == s.Local }) {
+				continue
+			}
+			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: heldEvidence(f, s)}
 			for _, a := range f.Target.Expected() {
 				if f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) || f.Target.Intent != facts.ToBind && s.Serves(a) && len(serving(f, a)) == 0 {
 					x.Affects = append(x.Affects, a)
@@ -83,7 +87,7 @@ var boundNotListening = &Check{
 			blocks := slices.ContainsFunc(x.Affects, func(a netip.Addr) bool { return bindFails(f, a) })
 			x.Affects = meant(f, x.Affects)
 			x.Summary = fmt.Sprintf("%s has taken %s with bind() but does not listen: clients are refused%s.", holder(f, s), s.Local, cond(blocks, ", and no other server can have the port", ""))
-			x.Fixes = stopHolders(f, s, "Stop %s, then start the server again.")
+			x.Fixes = orAnother(f, stopHolders(f, s, "Stop %s, then start the server again."))
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)
@@ -192,7 +196,7 @@ var selfConnect = &Check{
 			if len(listeners(f)) > 0 {
 				continue
 			}
-			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)}}
+			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: heldEvidence(f, s)}
 			for _, a := range f.Target.Expected() {
 				if a == s.Local.Addr() || f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) {
 					x.Affects = append(x.Affects, a)
@@ -226,9 +230,10 @@ func stopHolders(f *facts.Facts, s facts.Socket, do string) []Fix {
 		case p.PID == 1:
 			fixes = append(fixes, Fix{Do: "Find the socket unit that listens there (systemctl list-sockets), and stop it."})
 		case p.Container != "":
-			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, "the container of "+who(p)), Interrupts: "everything else in the container"})
+			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, "the container of "+who(p)), Interrupts: list(append(openConnections(f), "everything else in the container"))})
 		case strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@"):
-			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, fmt.Sprintf("the unit of %s (systemctl stop %s)", who(p), p.Unit)), Interrupts: "the service " + p.Unit})
+			manager := cond(strings.HasSuffix(p.From, "systemd user manager"), "systemctl --user", "systemctl")
+			fixes = append(fixes, Fix{Do: fmt.Sprintf(do, fmt.Sprintf("the unit of %s (%s stop %s)", who(p), manager, p.Unit)), Interrupts: list(append(openConnections(f), "the service "+p.Unit))})
 		default:
 			fixes = append(fixes, signal(f, p, "TERM", fmt.Sprintf(do, who(p))))
 		}

@@ -101,7 +101,7 @@ func TestFreeingAPort(t *testing.T) {
 			[]string{"root runs kill -TERM 50", "if 50 began at 08:00", "by hand"}},
 		{"what loopdoctor itself runs in", portHeldByOtherApp, machine("127.0.0.1", toBind, listens("127.0.0.1", 50, ancestor), taken), []string{"by hand", "by hand"}},
 		{"an earlier run", staleOwnDevServer, machine("127.0.0.1", toBind, listens("127.0.0.1", 50, inDirectory("/home/ann/shop")), taken),
-			[]string{"run kill -TERM 50", "if 50 began at 08:00"}},
+			[]string{"run kill -TERM 50", "if 50 began at 08:00", "by hand"}},
 		{"nothing is reserved yet", ephemeralClientHoldsPort, machine("127.0.0.1", toBind, ephemeral(32768, 65535), client, taken),
 			[]string{`root runs ss -K -t -n "sport = :62893"`, "root runs kill -TERM 50", "if 50 began at 08:00", "root runs sysctl -w net.ipv4.ip_local_reserved_ports=62893", "undo sysctl -w net.ipv4.ip_local_reserved_ports=", "lasts until reboot"}},
 		{"what is reserved stays so", ephemeralClientHoldsPort, machine("127.0.0.1", toBind, ephemeral(32768, 65535), reserved("5000,6000-6010"), client, taken),

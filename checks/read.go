@@ -269,14 +269,14 @@ func who(p facts.Process) string {
 }
 
 // somebody is who holds a socket when its process cannot be seen.
-const somebody = "a process of uid"
+const somebody = "a process of "
 
 // holder names what holds a socket, as far as it is known.
 func holder(f *facts.Facts, s facts.Socket) string {
 	ps := f.Owners.Of(s)
 	switch {
 	case len(ps) == 0:
-		return fmt.Sprintf("%s %d", somebody, s.UID)
+		return somebody + user(s.UID, s.User)
 	case len(ps) == 1:
 		return who(ps[0])
 	}
@@ -316,15 +316,18 @@ func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}},
 		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0 || f.Host.As[0].Named && len(f.Host.LookedWith) > 0, Guard: &Process{p.PID, p.Started}}
 	if name == "TERM" {
-		fix.Interrupts = "whatever " + who(p) + " is doing"
-		fix.Risk = startedBy(p)
+		fix.Interrupts = interrupts(f, p)
+		fix.Risk = startedBy(f, p)
 	}
 	return fix
 }
 
-// startedBy says whose process it is, before somebody stops it.
-func startedBy(p facts.Process) string {
-	s := "it belongs to " + cond(p.User != "", p.User, fmt.Sprintf("uid %d", p.UID))
+// startedBy warns of what belongs to somebody else, before a person stops it.
+func startedBy(f *facts.Facts, p facts.Process) string {
+	if len(f.Host.As) > 0 && f.Host.As[0].UID == p.UID {
+		return ""
+	}
+	s := "it belongs to " + user(p.UID, p.User)
 	if p.Cwd != "" {
 		s += " and runs in " + p.Cwd
 	}

@@ -114,8 +114,9 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 	}
 }
 
-// onlyRemarks are causes that matter to clients which loopdoctor is not.
-var onlyRemarks = []*Check{v6FirstV4OnlyServer, browserOnAnotherMachine, destinationWildcard}
+// onlyRemarks are causes that matter at another time, or to clients which
+// loopdoctor is not and that no client's error (--error) makes more of.
+var onlyRemarks = []*Check{ownerHiddenFromYou, temporaryPort, browserOnAnotherMachine, destinationWildcard}
 
 // Every cause is said in some situation, and is silent in another; and every one
 // but the remarks heads or follows in the diagnosis of one.

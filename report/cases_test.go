@@ -33,6 +33,8 @@ var cases = map[string]Run{
 	"loopback":   loopback(),
 	"hostile":    hostile(),
 	"blind":      blind(),
+	"said":       clientSaid(),
+	"healed":     healed(),
 	"failed":     {Version: "1.2.3", Facts: works().Facts, Diagnoses: []*checks.Diagnosis{nil}},
 }
 

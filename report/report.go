@@ -131,13 +131,25 @@ type Target struct {
 	NotChecked []NotChecked   `json:"not_checked"`
 	Passed     []string       `json:"passed"`
 	Packets    []Conversation `json:"packets"`
-	Notes      []string       `json:"notes"` // what loopdoctor did or could not see, a sentence each
+	Notes      []string       `json:"notes"`          // what loopdoctor did or could not see, a sentence each
+	Error      *ClientError   `json:"error,omitzero"` // with --error only: what the client or the server said
 
 	status int
 }
 
 // IsLoopback tells whether this is the run without a target.
 func (t *Target) IsLoopback() bool { return t.Port == 0 }
+
+// ClientError is what a client or a server said, and what was read from it.
+type ClientError struct {
+	Text    string `json:"text"`
+	Client  string `json:"client"`
+	Errno   string `json:"errno"`
+	Symptom string `json:"symptom"` // empty: none that loopdoctor looks for, or it does not say why
+	Means   string `json:"means"`
+	Address string `json:"address"` // the one it names
+	Met     *bool  `json:"met"`     // whether loopdoctor met the same; null: not known, or not looked for
+}
 
 // Address is one address of the target as one client met it.
 type Address struct {
@@ -201,8 +213,18 @@ type Process struct {
 	User        string            `json:"user"`
 	Unit        string            `json:"unit"`
 	Container   string            `json:"container"`
+	Project     string            `json:"project"`  // where a failure was looked into: the directory of its project
+	From        string            `json:"from"`     // the same: what it was started from
+	Terminal    string            `json:"terminal"` // the same
+	Parents     []Ancestor        `json:"parents"`  // the same: those above it, the nearest first
 	Since       time.Time         `json:"since,omitzero"`
 	Attribution facts.Attribution `json:"attribution"`
+}
+
+// Ancestor is a process above another.
+type Ancestor struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
 }
 
 // Bind is one attempt to take the port.

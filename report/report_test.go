@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -296,6 +297,20 @@ func TestLinesToPasteStayWhole(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// Free for some and not for others is not simply free.
+func TestFreeWithReuseAddrOnly(t *testing.T) {
+	for _, test := range []struct {
+		plain, network, want string
+	}{{"", "tcp", "localhost:62893 is free."}, {"EADDRINUSE", "tcp", "localhost:62893 is free for a server that sets SO_REUSEADDR."}, {"EADDRINUSE", "udp", "localhost:62893/udp is free."}} {
+		f := seen()
+		f.Target.Intent, f.Target.Network = facts.ToBind, test.network
+		f.Binds = []facts.Bind{{Addr: v4, As: 1000, ReuseAddr: true}, {Addr: v4, As: 1000, Errno: test.plain}}
+		if got := New(run(f, &checks.Diagnosis{Verdict: checks.Works})).Targets[0].Summary; got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
 		}
 	}
 }

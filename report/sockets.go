@@ -42,13 +42,22 @@ func sockets(f *facts.Facts, ss *facts.Sockets) []Socket {
 				if p := f.Owners.Process(h.PID); p != nil {
 					x.Processes = append(x.Processes, Process{
 						PID: p.PID, Name: p.Name, Exe: p.Exe, User: p.User, Unit: p.Unit, Container: p.Container,
+						Project: p.Project, From: p.From, Terminal: p.Terminal, Parents: ancestors(p.Parents),
 						Since: p.Started, Attribution: h.Attribution,
 					})
 				}
 			}
 		}
-		x.User = userName(f, s.UID)
+		x.User = cmp.Or(userName(f, s.UID), s.User)
 		out = append(out, x)
+	}
+	return out
+}
+
+func ancestors(as []facts.Ancestor) []Ancestor {
+	var out []Ancestor
+	for _, a := range as {
+		out = append(out, Ancestor(a))
 	}
 	return out
 }

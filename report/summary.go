@@ -87,6 +87,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 		if len(d.Symptoms) > 0 && felt[name(d.Symptoms[0].Finding)] != "" {
 			return l + " " + felt[name(d.Symptoms[0].Finding)] + "."
 		}
+		if e := f.Target.Error; e != nil && e.Addr.IsValid() && !f.Target.Literal {
+			return l + " does not answer on " + e.Addr.Addr().String() + ", which your client tried."
+		}
 		return l + " does not answer."
 	}
 	return "It could not be told whether " + l + " answers."
@@ -111,6 +114,9 @@ func bindSummary(f *facts.Facts, d *checks.Diagnosis) string {
 	l := label(f.Target)
 	switch d.Verdict {
 	case checks.Works:
+		if onlyReusing(f) {
+			return l + " is free for a server that sets SO_REUSEADDR."
+		}
 		return l + " is free."
 	case checks.Partly:
 		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
@@ -121,6 +127,14 @@ func bindSummary(f *facts.Facts, d *checks.Diagnosis) string {
 		return "Your server cannot take " + l + "."
 	}
 	return "It could not be told whether your server can take " + l + "."
+}
+
+// onlyReusing tells whether a server that does not set SO_REUSEADDR would fail
+// where one that does would not.
+func onlyReusing(f *facts.Facts) bool {
+	return f.Target.Network != "udp" && slices.ContainsFunc(f.Binds, func(b facts.Bind) bool {
+		return !b.ReuseAddr && b.Errno != "" && slices.Contains(f.Target.Expected(), b.Addr)
+	})
 }
 
 // divide parts the expected addresses into those without and with a symptom.
@@ -215,9 +229,11 @@ func notes(f *facts.Facts) []string {
 	if f.Target.URL != "" && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {
 		out = append(out, "No byte was sent: what the server answers to a request was not tried.")
 	}
-	if n := hidden(f); n > 0 && len(f.Host.As) > 0 && f.Host.As[0].UID == 0 {
+	switch n := hidden(f); {
+	case n == 0, f.Target.Intent == facts.ToBind: // there the cause itself says so
+	case len(f.Host.As) > 0 && f.Host.As[0].UID == 0:
 		out = append(out, fmt.Sprintf("No process was found for %d %s.", n, plural(n, "listener", "listeners")))
-	} else if n > 0 {
+	default:
 		out = append(out, fmt.Sprintf("The %s of %d %s hidden from you (%s).", plural(n, "owner", "owners"), n,
 			plural(n, "listener is", "listeners are"), because(f.Absent[facts.GroupOwners])))
 	}

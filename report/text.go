@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
 // TextOptions is how Text lays out.
@@ -167,6 +168,9 @@ func (p *page) details(t *Target) {
 	for i := range t.Addresses {
 		a := &t.Addresses[i]
 		text := a.outcome()
+		if t.Intent == facts.ToBind && len(t.Binds) > 0 { // nobody connects then
+			text = "wanted"
+		}
 		if a.Source != "" {
 			text += "; from " + a.Source
 		}
@@ -177,8 +181,12 @@ func (p *page) details(t *Target) {
 		if b.Errno != "" {
 			text = "cannot be taken (" + b.Errno + ")"
 		}
-		if b.ReuseAddr {
+		switch {
+		case t.Network == "udp":
+		case b.ReuseAddr:
 			text += " with SO_REUSEADDR"
+		default:
+			text += " without it"
 		}
 		p.columns("", b.Address, text+", as "+b.Client, source)
 	}

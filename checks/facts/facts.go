@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -316,7 +317,18 @@ type ClientError struct {
 	Errno   string         `json:"errno,omitempty"`   // "ECONNREFUSED"; on Windows "WSAECONNREFUSED"
 	Symptom string         `json:"symptom,omitempty"` // the symptom of that name; empty: one that loopdoctor does not look for
 	Means   string         `json:"means"`             // in a few words, for the report: "the connection is refused"
+	Failed  bool           `json:"failed,omitempty"`  // it got no connection, for a reason that it does not say
+	Answer  bool           `json:"answer,omitempty"`  // it is about what the application answers, or that it does not
 	Addr    netip.AddrPort `json:"address,omitzero"`  // the address that it names
+}
+
+// Fits tells whether a symptom of that name is what the client met.
+func (e *ClientError) Fits(symptom string) bool {
+	if e == nil || symptom == "" {
+		return false
+	}
+	return e.Symptom == symptom || e.Failed &&
+		slices.Contains([]string{"name-not-resolved", "name-leads-elsewhere", "unreachable", "denied", "no-reply", "refused"}, symptom)
 }
 
 // Address is one address of the target.

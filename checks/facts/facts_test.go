@@ -196,3 +196,12 @@ func TestIsLocalhost(t *testing.T) {
 		}
 	}
 }
+
+func TestReservedPorts(t *testing.T) {
+	for list, want := range map[string]bool{"": false, "62893": true, "5000,62893,62900": true, "62000-62999": true, "5000,62000-62893": true,
+		"6289": false, "62894-62999": false, "x,-,62893-": false, "99999-100000": false, " 62893 ": true} {
+		if got := (&Limits{Reserved: list}).IsReserved(62893); got != want {
+			t.Errorf("%q: %v", list, got)
+		}
+	}
+}

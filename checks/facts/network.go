@@ -2,6 +2,7 @@ package facts
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -243,6 +244,23 @@ type Limits struct {
 // Ephemeral tells whether the kernel may give the port to a client.
 func (l *Limits) Ephemeral(port uint16) bool {
 	return int(port) >= l.EphemeralLow && int(port) <= l.EphemeralHigh
+}
+
+// IsReserved tells whether the port is kept from clients that do not ask for it
+// by number. The list reads "5000,6000-6010".
+func (l *Limits) IsReserved(port uint16) bool {
+	for part := range strings.SplitSeq(l.Reserved, ",") {
+		low, high, isRange := strings.Cut(part, "-")
+		if !isRange {
+			high = low
+		}
+		from, err1 := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
+		to, err2 := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
+		if err1 == nil && err2 == nil && uint64(port) >= from && uint64(port) <= to {
+			return true
+		}
+	}
+	return false
 }
 
 // Proxies is the proxy variables of the client.

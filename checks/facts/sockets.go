@@ -41,7 +41,8 @@ type Socket struct {
 	Local   netip.AddrPort `json:"local"` // an IPv6 wildcard that is not V6Only serves IPv4 too
 	Remote  netip.AddrPort `json:"remote,omitzero"`
 	UID     uint32         `json:"uid"`
-	Inode   uint64         `json:"inode"` // 0: no process holds it (yet, or any more)
+	User    string         `json:"user,omitempty"` // its name; looked up only where no process is seen
+	Inode   uint64         `json:"inode"`          // 0: no process holds it (yet, or any more)
 	Cgroup  uint64         `json:"cgroup,omitempty"`
 	V6Only  bool           `json:"v6only,omitempty"`
 	Device  string         `json:"device,omitempty"` // SO_BINDTODEVICE
@@ -86,9 +87,10 @@ func (s *Socket) Covers(a netip.Addr) bool {
 
 // Owners is the processes that hold sockets on the port.
 type Owners struct {
-	Processes []Process           `json:"processes"` // each one once, the oldest first
-	Holders   map[uint64][]Holder `json:"holders"`   // by inode of the socket
-	Complete  bool                `json:"complete"`  // every process could be looked into
+	Processes []Process           `json:"processes"`         // each one once, the oldest first
+	Holders   map[uint64][]Holder `json:"holders"`           // by inode of the socket
+	Complete  bool                `json:"complete"`          // every process could be looked into
+	Visible   bool                `json:"visible,omitempty"` // every process that can be seen from here could; others may be outside our PID namespace
 }
 
 // Holder links a socket to a process.
@@ -127,6 +129,20 @@ type Process struct {
 	Started   time.Time `json:"started,omitzero"`
 	Netns     uint64    `json:"netns,omitempty"` // inode of its network namespace, when it could be read
 	Me        bool      `json:"me,omitempty"`    // an ancestor of loopdoctor, or loopdoctor
+
+	// Where it came from, and what hangs on it: looked at on failure only, since
+	// it takes a look at other processes and at directories.
+	Parents  []Ancestor `json:"parents,omitempty"`  // the nearest first, six at most
+	Terminal string     `json:"terminal,omitempty"` // "pts/3"
+	From     string     `json:"from,omitempty"`     // what it was started from, recognised in those above it: "npm run dev, tmux"
+	Project  string     `json:"project,omitempty"`  // the nearest directory at or above Cwd that holds a go.mod, a .git …
+	Children int        `json:"children,omitempty"`
+}
+
+// Ancestor is a process above another.
+type Ancestor struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
 }
 
 // forwarders are programs that accept a connection for somebody else: what they

@@ -128,7 +128,8 @@ type UnixSocket struct {
 	Listens []netip.AddrPort `json:"listens,omitempty"` // TCP sockets that its process listens on; says nothing without PID
 }
 
-// SparePort is a free port near the target's: it was bound and given back.
+// SparePort is a port that was bound and given back: a free one near the target's,
+// or, where the target is every address, the target's own on other addresses.
 type SparePort struct {
 	Port  uint16       `json:"port"`
 	As    uint32       `json:"as"`        // by whom it was bound

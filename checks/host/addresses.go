@@ -69,7 +69,22 @@ func (l *look) addresses() error {
 		add(netip.IPv4Unspecified(), "all IPv4 addresses", false)
 		add(netip.IPv6Unspecified(), "all addresses", false)
 	}
+	if a := tried(*t); a.IsValid() {
+		if !l.mine(a) {
+			return &ForeignTargetError{t.Raw, a.String() + " is not an address of this machine"}
+		}
+		add(a, "named by the error", false)
+	}
 	return nil
+}
+
+// tried is the address that a client tried of a name or a port, if its error
+// names it.
+func tried(t facts.Target) netip.Addr {
+	if t.Error == nil || t.Literal || t.Intent == facts.ToBind {
+		return netip.Addr{}
+	}
+	return t.Error.Addr.Addr()
 }
 
 // mine tells whether the kernel routes the address as local.
@@ -83,11 +98,17 @@ func (l *look) mine(a netip.Addr) bool {
 	return ownAddress(a)
 }
 
-// expect decides which addresses have to work: those that the person named
-// literally and those that a socket here serves. If nothing serves any, all of
-// them could have been meant.
+// expect decides which addresses have to work: the one that a client's error
+// names, those that the person named literally and those that a socket here
+// serves. If nothing serves any, all of them could have been meant.
 func (l *look) expect() {
 	t := &l.f.Target
+	if a := tried(*t); a.IsValid() {
+		for i := range t.Addresses {
+			t.Addresses[i].Expected = t.Addresses[i].Addr == a
+		}
+		return
+	}
 	hasV6 := l.f.Interfaces == nil || l.f.Interfaces.Loopback == nil || l.f.Interfaces.Loopback.Holds(v6)
 	possible := func(a netip.Addr) bool {
 		return (a.IsUnspecified() || l.mine(a)) && (a.Is4() || hasV6 || t.Literal)
@@ -124,7 +145,7 @@ func (l *look) expectWhatAnswers() {
 		return slices.ContainsFunc(l.f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
 	}
 	served := slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return len(l.listening(a.Addr)) > 0 })
-	if served || t.Literal || t.Port == 0 || !slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return works(a.Addr) }) {
+	if served || t.Literal || t.Port == 0 || tried(*t).IsValid() || !slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return works(a.Addr) }) {
 		return
 	}
 	for i := range t.Addresses {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"os/user"
+
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
 // userName is the name of a uid, empty if it has none.
@@ -35,3 +37,6 @@ func ownAddress(a netip.Addr) bool {
 
 // icmpText is an ICMP type and code as reports print it.
 func icmpText(typ, code uint8) string { return fmt.Sprintf("%d/%d", typ, code) }
+
+// Mask hides what looks like a secret in a line that somebody pasted.
+func Mask(line string) string { return process.Mask([]string{"", line})[1] }

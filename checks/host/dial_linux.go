@@ -317,23 +317,14 @@ func bind(network string, to netip.AddrPort, as client, reuse bool) (facts.Bind,
 	b := facts.Bind{Addr: to.Addr(), As: as.UID, AsPID: as.PID, ReuseAddr: reuse}
 	var failed error
 	err := asClient(as.Identity, func() {
-		family, kind := unix.AF_INET, unix.SOCK_STREAM
-		if to.Addr().Is6() {
-			family = unix.AF_INET6
-		}
-		if network == "udp" {
-			kind = unix.SOCK_DGRAM
-		}
-		fd, err := socketOf(as, family, kind)
-		if err != nil {
-			failed = fmt.Errorf("open a socket: %w", err)
-			return
-		}
-		defer unix.Close(fd)
+		var options []int
 		if reuse {
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			options = []int{unix.SO_REUSEADDR}
 		}
-		b.Errno = errnoName(unix.Bind(fd, sockaddr(to)))
+		var err error
+		if b.Errno, err = try(as, network, to, options...); err != nil {
+			failed = fmt.Errorf("open a socket: %w", err)
+		}
 	})
 	if err != nil {
 		failed = fmt.Errorf("act as %s: %w", as.Name(), err)

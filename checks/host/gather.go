@@ -167,6 +167,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 		}
 	}
 	l.deeper(ctx, open)
+	l.open = open
 	l.whereabouts(ctx)
 	for _, c := range open {
 		l.f.Dials = append(l.f.Dials, c.Fact())

@@ -72,6 +72,10 @@ type sources struct {
 	second  func()
 	environ func(pid int) ([]string, error)
 
+	// Who holds the port: asked only on failure.
+	origins  func(ps []facts.Process) []facts.Process
+	userName func(uid uint32) string
+
 	// How a server could share the port, or take another.
 	reusePort func(ctx context.Context, f *facts.Facts) ([]facts.Bind, error)
 	spare     func(ctx context.Context, f *facts.Facts) ([]facts.SparePort, error)
@@ -133,6 +137,7 @@ type look struct {
 	mu         sync.Mutex            // of f.Absent
 	own        map[netip.Addr]uint16 // ports of our own listeners, in the run without a target
 	sockets    map[int]makeSocket    // how the clients of another cgroup make their sockets, by process
+	open       []connection          // every dial, until the end of the look
 	ownersDone chan struct{}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"testing"
@@ -43,6 +44,10 @@ func TestWhichAddressesHaveToWork(t *testing.T) {
 		{"0.0.0.0 to bind", newMachine(), toBind(target("0.0.0.0")), []string{"0.0.0.0"}},
 		{"a bare port to bind", newMachine(), toBind(target("")), []string{"127.0.0.1", "::1", "0.0.0.0", "::"}},
 		{"a bare port to bind, where lo has no ::1", newMachine(withoutIPv6), toBind(target("")), []string{"127.0.0.1", "0.0.0.0"}},
+		{"::1, which a client tried of localhost, and 127.0.0.1 is served", newMachine(listening("127.0.0.1", false)), saidToTry("::1", target("localhost")), []string{"::1"}},
+		{"an address that localhost is not, which a client tried all the same", newMachine(resolves("127.0.0.1")), saidToTry("::1", target("localhost")), []string{"::1"}},
+		{"::1, which a client tried of a port", newMachine(listening("127.0.0.1", false)), saidToTry("::1", target("")), []string{"::1"}},
+		{"an address to bind, that a server names", newMachine(), toBind(saidToTry("::1", target("localhost"))), []string{"127.0.0.1", "::1"}},
 		{"localhost to bind, although something serves it", newMachine(listening("127.0.0.1", false)), toBind(target("localhost")), []string{"127.0.0.1", "::1"}},
 	} {
 		f := mustLook(t, test.machine, test.target, Options{NoConnect: true})
@@ -56,6 +61,12 @@ func TestWhichAddressesHaveToWork(t *testing.T) {
 	}
 }
 
+// saidToTry is a target whose client's error names the address.
+func saidToTry(addr string, t facts.Target) facts.Target {
+	t.Error = &facts.ClientError{Symptom: "refused", Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), port)}
+	return t
+}
+
 // loopdoctor never talks to another machine.
 func TestForeignTargets(t *testing.T) {
 	for _, test := range []struct {
@@ -67,6 +78,7 @@ func TestForeignTargets(t *testing.T) {
 		{newMachine(), target("2001:db8::1"), "2001:db8::1 is not an address of this machine"},
 		{newMachine(resolves("192.0.2.1")), target("shop"), "shop is 192.0.2.1, which is not an address of this machine"},
 		{newMachine(resolves("127.0.0.1", "192.0.2.1")), target("shop"), "shop is 192.0.2.1, which is not an address of this machine"},
+		{newMachine(), saidToTry("192.0.2.1", target("localhost")), "192.0.2.1 is not an address of this machine"},
 		{newMachine(resolves()), target("shop"), "shop does not resolve to an address of this machine (not found)"},
 		{newMachine(func(m *machine) { m.names = nil }), target("shop"), "shop cannot be resolved here"},
 	} {

@@ -41,6 +41,10 @@ var here = sources{
 
 	candidates:  candidates,
 	unixSockets: unixSockets,
+	origins:     process.Origins,
+	userName:    userName,
+	reusePort:   reusePort,
+	spare:       spare,
 
 	process: linuxProcess,
 	try:     tryClient,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -12,6 +13,7 @@ import (
 // for a way around who holds the port.
 func (l *look) whereabouts(ctx context.Context) {
 	t := l.f.Target
+	l.holders(ctx)
 	held := l.f.Sockets != nil && slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
 		return s.Network == t.Network && s.Local.Port() == t.Port && (s.State == facts.Listen || s.State == facts.Bound)
 	})
@@ -43,11 +45,81 @@ func (l *look) whereabouts(ctx context.Context) {
 		why = "nothing is in the way"
 	}
 	search(ctx, l, &wg, facts.GroupSpare, &l.f.Spare, l.sources.spare, why)
-	if why == "" && !held {
+	switch {
+	case why != "":
+	case !held:
 		why = "nothing holds the port"
+	case t.Network != "tcp":
+		why = "a bound UDP socket takes datagrams"
 	}
 	search(ctx, l, &wg, facts.GroupReusePort, &l.f.ReusePort, l.sources.reusePort, why)
 	wg.Wait()
+}
+
+// originTime is how long it may take to see where the holders came from: their
+// directories may lie on a file system that does not answer.
+const originTime = 200 * time.Millisecond
+
+// holders says more of who holds the port, where something is wrong.
+func (l *look) holders(ctx context.Context) {
+	f := l.f
+	if !l.troubled() || f.Sockets == nil {
+		return
+	}
+	l.stillThere()
+	for i := range f.Sockets.Sockets {
+		s := &f.Sockets.Sockets[i]
+		if l.sources.userName != nil && (s.State == facts.Listen || s.State == facts.Bound) && len(f.Owners.Of(*s)) == 0 {
+			s.User = l.sources.userName(s.UID)
+		}
+	}
+	if f.Owners == nil || l.sources.origins == nil {
+		return
+	}
+	// Not by get: it would write to a group that is there already.
+	done := make(chan []facts.Process, 1)
+	ps := slices.Clone(f.Owners.Processes)
+	go guard(func() error {
+		done <- l.sources.origins(ps[:min(len(ps), 16)])
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(ctx, originTime)
+	defer cancel()
+	select {
+	case known := <-done:
+		copy(f.Owners.Processes, known)
+	case <-ctx.Done():
+	}
+}
+
+// troubled tells whether an address does not work, or cannot be bound.
+func (l *look) troubled() bool {
+	if slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno != "" }) {
+		return true
+	}
+	return slices.ContainsFunc(l.open, func(c connection) bool {
+		d := c.Fact()
+		fine := d.Outcome == facts.Skipped || d.Outcome.Works() && d.Closed == "" && (d.Server == nil || d.Server.Accepted)
+		return !fine && expected(l.f.Target, d.Addr)
+	})
+}
+
+// stillThere looks once more for a listener that no process was seen to hold:
+// one that has ended since proves nothing.
+func (l *look) stillThere() {
+	f := l.f
+	orphan := func(s facts.Socket) bool {
+		return s.State == facts.Listen && s.Inode != 0 && s.Local.Port() == f.Target.Port && len(f.Owners.Of(s)) == 0
+	}
+	if f.Owners == nil || !f.Owners.Visible || !slices.ContainsFunc(f.Sockets.Sockets, orphan) {
+		return
+	}
+	now, err := l.sources.sockets(f.Target.Port)
+	for _, s := range f.Sockets.Sockets {
+		if orphan(s) && (err != nil || !slices.ContainsFunc(now.Sockets, func(n facts.Socket) bool { return n.State == s.State && n.Inode == s.Inode })) {
+			f.Owners.Complete, f.Owners.Visible = false, false
+		}
+	}
 }
 
 // noConfigs says why the configuration of servers is of no interest; empty where

@@ -124,7 +124,7 @@ func TestHelp(t *testing.T) {
 func TestExamples(t *testing.T) {
 	for line := range strings.Lines(rootExample) {
 		for command := range strings.SplitSeq(line, "&&") {
-			words := strings.Fields(command)
+			words := shellWords(command)
 			words = words[slices.Index(words, "loopdoctor")+1:]
 			cmd := (&program{env: noEnv}).root()
 			if err := cmd.ParseFlags(words); err != nil {
@@ -139,9 +139,11 @@ func TestExamples(t *testing.T) {
 					o.replay = f.Value.String()
 				case "record":
 					o.record = f.Value.String()
+				case "error":
+					o.said = f.Value.String()
 				}
 			})
-			if _, err := o.check(cmd.Flags().Args(), func(string) bool { return false }); err != nil {
+			if _, err := o.check(cmd.Flags().Args(), cmd.Flags().Changed); err != nil {
 				t.Errorf("%s: %v", command, err)
 			}
 		}

@@ -147,7 +147,7 @@ func commands(page string) [][]string {
 	for _, line := range lines {
 		line, _, _ = strings.Cut(line, " #")
 		for _, command := range regexp.MustCompile(`&&|[|;>]`).Split(line, -1) {
-			words := strings.Fields(strings.NewReplacer("'", "", `"`, "").Replace(command))
+			words := shellWords(command)
 			if len(words) > 2 && words[0] == "go" && words[1] == "run" && words[2] == "./cmd/loopdoctor" {
 				words = words[2:]
 			}
@@ -160,6 +160,14 @@ func commands(page string) [][]string {
 		}
 	}
 	return found
+}
+
+// shellWords splits a command line as a shell does, as far as documents need it.
+func shellWords(line string) (words []string) {
+	for _, m := range regexp.MustCompile(`(?:'[^']*'|"[^"]*"|[^\s'"])+`).FindAllString(line, -1) {
+		words = append(words, strings.NewReplacer("'", "", `"`, "").Replace(m))
+	}
+	return words
 }
 
 func TestCommandsInDocuments(t *testing.T) {
@@ -208,7 +216,7 @@ func understood(words []string) error {
 		text := func(flag string) string { return cmd.Flags().Lookup(flag).Value.String() }
 		on := func(flag string) bool { return text(flag) == "true" }
 		o := options{timeout: time.Second, format: text("format"), color: text("color"), bind: on("bind"), quiet: on("quiet"), verbose: on("verbose"),
-			output: text("output"), record: text("record"), replay: text("replay")}
+			output: text("output"), record: text("record"), replay: text("replay"), said: text("error")}
 		_, err = o.check(args, cmd.Flags().Changed)
 	}
 	return err

@@ -292,6 +292,9 @@ func (l *lab) doctor(ts *testscript.TestScript, neg bool, args []string) {
 			argv = []string{"asuser"}
 		}
 		argv = slices.Concat(argv, []string{"loopdoctor", "--format", "json"}, args[1:])
+		if in, ok := strings.CutPrefix(args[len(args)-1], "<"); ok { // testscript gives its own to one command only
+			argv = slices.Concat([]string{"sh", "-c", `exec "$@" <"$0"`, ts.MkAbs(in)}, argv[:len(argv)-1])
+		}
 		record := filepath.Join(ts.Getenv("WORK"), ".tmp", who+".json")
 		if updating() && !l.doctored {
 			argv = append(argv, "--record", record)

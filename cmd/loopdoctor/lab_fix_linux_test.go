@@ -36,6 +36,9 @@ func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("fix [-as user] [-cause NAME] [N] comes after doctor")
 	}
 	causes := l.last[who].Targets[0].Causes
+	if cause != "" {
+		causes = slices.Concat(causes, l.last[who].Targets[0].Remarks)
+	}
 	i := slices.IndexFunc(causes, func(c labCause) bool { return cause == "" || c.Name == cause })
 	if i < 0 {
 		ts.Fatalf("the last report names no cause %s", cause)

@@ -36,9 +36,11 @@ package main
 //	doctor WANT ARGS…                  run loopdoctor as root and as the ordinary user and compare verdict and
 //	                                   causes with the archive's section WANT, or WANT.user for the ordinary
 //	                                   user, WANT.U and WANT.U.user in tier U, where these differ. The first
-//	                                   doctor of a scenario is the one that is recorded and counted
+//	                                   doctor of a scenario is the one that is recorded and counted. A last
+//	                                   argument <FILE is its standard input
 //	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
-//	                                   report to root: check its guard, run its steps, write its files
+//	                                   report to root, or of the cause or remark of that name: check its
+//	                                   guard, run its steps, write its files
 //	undo                               carry out the undo of that fix
 //	snapshot FILE                      write down packet filters, addresses, routes, sysctls and name files
 //
@@ -243,9 +245,7 @@ type verdict struct {
 			ExplainedBy []string `json:"explained_by"`
 		} `json:"symptoms"`
 		Causes  []labCause `json:"causes"`
-		Remarks []struct {
-			Name string `json:"name"`
-		} `json:"remarks"`
+		Remarks []labCause `json:"remarks"`
 	} `json:"targets"`
 }
 

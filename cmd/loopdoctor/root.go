@@ -28,12 +28,14 @@ Exit status: 0 works, 1 does not and the cause is named, 3 not explained,
 const rootExample = `  loopdoctor 62893
   loopdoctor http://localhost:5173/
   loopdoctor --bind 8080
+  loopdoctor --error 'connect ECONNREFUSED ::1:3000'
   sudo loopdoctor --format json 62893
   loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json`
 
 // options are the flags as they were typed.
 type options struct {
 	bind            bool
+	said            string // --error
 	format, output  string
 	timeout         time.Duration
 	as              []string
@@ -59,6 +61,9 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage:      true,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := p.readSaid(&o); err != nil {
+				return err
+			}
 			targets, err := o.check(args, cmd.Flags().Changed)
 			if err != nil {
 				return err
@@ -77,6 +82,7 @@ func (p *program) root() *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.BoolVar(&o.bind, "bind", false, "say why a server cannot take the port")
+	f.StringVar(&o.said, "error", "", "start from the `TEXT` that a client or a server printed (-: standard input)")
 	f.StringVar(&o.format, "format", "text", "`FORMAT` of the report: text, json, markdown or html")
 	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "`LIMIT` of the whole run")
@@ -90,7 +96,7 @@ func (p *program) root() *cobra.Command {
 	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
 	f.StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
 	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
-	for flag, words := range map[string][]string{"format": formats, "color": colors} {
+	for flag, words := range map[string][]string{"format": formats, "color": colors, "error": nil} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err)
 		}
@@ -105,7 +111,7 @@ var (
 )
 
 // looking are the flags that say how to look: a recording has been looked at.
-var looking = []string{"bind", "timeout", "as", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
+var looking = []string{"bind", "error", "timeout", "as", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
 
 // check finds bad usage before anything runs.
 func (o *options) check(args []string, given func(string) bool) ([]facts.Target, error) {
@@ -138,11 +144,15 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 		}
 		return nil, nil
 	}
+	if given("error") {
+		t, err := saidTarget(o.said, args, o.bind)
+		return []facts.Target{t}, err
+	}
 	if len(args) == 0 {
 		if o.bind {
 			return nil, errors.New("--bind needs a target: the port that a server cannot take")
 		}
-		return []facts.Target{{Raw: "loopback", Network: "tcp", Named: true, Intent: facts.Connect}}, nil
+		return []facts.Target{loopbackTarget()}, nil
 	}
 	intent := facts.Connect
 	if o.bind {

@@ -60,7 +60,7 @@ func Candidates(ctx context.Context, q Query) (*facts.Candidates, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find candidates: %w", err)
 	}
-	s := &search{Query: q, proc: proc, describer: newDescriber(), found: map[int]*facts.Candidate{}, whole: seesAll(false)}
+	s := &search{Query: q, proc: proc, describer: newDescriber(), found: map[int]*facts.Candidate{}, whole: present("/proc/1")}
 	s.mine = inode(os.Stat("/proc/thread-self/net/tcp"))
 	s.walk(ctx, pids)
 	s.describeAll()

@@ -126,7 +126,8 @@ func Owners(ctx context.Context, sockets []facts.Socket, first ...int) (*facts.O
 		}
 	}
 	slices.SortFunc(owners.Processes, older)
-	owners.Complete = s.whole && !slices.ContainsFunc(s.denied, mayHold) && seesAll(orphan)
+	owners.Visible = s.whole && !slices.ContainsFunc(s.denied, mayHold) && present("/proc/1")
+	owners.Complete = owners.Visible && (!orphan || inFirstPIDNamespace())
 	return owners, nil
 }
 
@@ -191,15 +192,18 @@ func mayHold(pid int) bool {
 	return st.flags&kernelThread == 0 && (st.state != 'Z' || st.threads > 1)
 }
 
-// seesAll tells whether /proc shows every process that could matter. The mount
-// option hidepid leaves those of others out. In a PID namespace of its own
-// only an orphan tells that somebody outside holds it: a container that shares
-// the network of its host.
-func seesAll(orphan bool) bool {
-	if _, err := os.Stat("/proc/1"); err != nil {
-		return false
-	}
+// present tells whether the file is there. The mount option hidepid leaves the
+// directories of other users' processes out of /proc, and that of process 1.
+func present(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// inFirstPIDNamespace tells whether there are no processes but those that /proc
+// shows. In a PID namespace of its own only an orphan tells that somebody outside
+// holds it: a container that shares the network of its host.
+func inFirstPIDNamespace() bool {
 	ns, err := os.Readlink("/proc/self/ns/pid")
 	// PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h
-	return !orphan || err == nil && ns == "pid:[4026531836]"
+	return err == nil && ns == "pid:[4026531836]"
 }

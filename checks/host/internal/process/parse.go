@@ -21,6 +21,7 @@ const kernelThread = 0x00200000
 // stat is what loopdoctor wants of /proc/PID/stat, proc_pid_stat(5).
 type stat struct {
 	pid, ppid int
+	tty       int32 // device number of its terminal; 0: none
 	comm      string
 	state     byte
 	threads   int
@@ -52,6 +53,10 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("parse stat: ppid: %w", err)
 	}
+	tty, err := strconv.ParseInt(f[4], 10, 32)
+	if err != nil {
+		return stat{}, fmt.Errorf("parse stat: terminal: %w", err)
+	}
 	flags, err := strconv.ParseUint(f[6], 10, 64)
 	if err != nil {
 		return stat{}, fmt.Errorf("parse stat: flags: %w", err)
@@ -65,7 +70,7 @@ func parseStat(b []byte) (stat, error) {
 		return stat{}, fmt.Errorf("parse stat: start time %q", f[19])
 	}
 	return stat{
-		pid: pid, ppid: ppid, threads: threads, flags: flags, state: f[0][0],
+		pid: pid, ppid: ppid, tty: int32(tty), threads: threads, flags: flags, state: f[0][0],
 		comm:   text(b[open+1 : end]),
 		reaped: f[8] != "0", // cminflt: page faults of children that were waited for
 		start:  time.Duration(ticks) * (time.Second / userHZ),

@@ -1,0 +1,102 @@
+package report
+
+import (
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// said is what the client's error says, and whether loopdoctor met the same.
+func said(f *facts.Facts, d *checks.Diagnosis) *ClientError {
+	e := f.Target.Error
+	if e == nil {
+		return nil
+	}
+	out := &ClientError{Text: e.Text, Client: e.Client, Errno: e.Errno, Symptom: e.Symptom, Means: e.Means, Met: metSame(e, d)}
+	if e.Addr.IsValid() {
+		out.Address = e.Addr.Addr().String()
+	}
+	return out
+}
+
+// metSame is nil where loopdoctor cannot tell: what an application answers shows
+// to who asks it, and loopdoctor sends no request.
+func metSame(e *facts.ClientError, d *checks.Diagnosis) *bool {
+	if d == nil {
+		return nil
+	}
+	same := sameSymptom(e, d) != ""
+	if !same && (d.Verdict == checks.Unknown || e.Symptom == "" && !e.Failed || e.Answer && d.Verdict == checks.Works) {
+		return nil
+	}
+	return &same
+}
+
+// saidNote says in one line whether what loopdoctor met agrees with what the
+// client or the server said.
+func saidNote(f *facts.Facts, d *checks.Diagnosis) string {
+	t, e := f.Target, f.Target.Error
+	if e == nil {
+		return ""
+	}
+	who := "Your client"
+	if t.Intent == facts.ToBind {
+		who = "Your server"
+	}
+	if e.Client != "" {
+		who += " (" + e.Client + ")"
+	}
+	of := ""
+	if e.Addr.IsValid() && e.Addr.Port() != 0 {
+		of = " of " + e.Addr.String()
+	} else if t.Port != 0 {
+		of = " of " + label(t)
+	}
+	return who + " says" + of + ": " + e.Means + ". " + agrees(t, e, d)
+}
+
+func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
+	same := metSame(e, d)
+	switch {
+	case same != nil && *same && e.Failed:
+		return "loopdoctor makes none either: " + sameSymptom(e, d) + "."
+	case same != nil && *same:
+		return "loopdoctor meets the same."
+	case d == nil || d.Verdict == checks.Unknown:
+		return "Whether loopdoctor would meet the same could not be told."
+	case e.Answer && d.Verdict == checks.Works:
+		return "loopdoctor connects, and sends no request: what the application answers is not examined yet."
+	case e.Answer && e.Symptom == "":
+		return "That is about the application's answer, which is not examined yet; loopdoctor meets trouble before it."
+	case same == nil:
+		return "That is not examined yet: this report is about the TCP connection alone."
+	case d.Verdict != checks.Works && len(d.Symptoms) > 0:
+		return "loopdoctor meets something else: " + d.Symptoms[0].Check.Doc + "."
+	case t.Intent == facts.ToBind:
+		return "loopdoctor can take it: it has healed since, or your server runs elsewhere or as somebody else."
+	case t.Port == 0:
+		return "loopdoctor does not meet it: it has healed since, or your client runs elsewhere, as a container does."
+	case len(d.Remarks) > 0 && concerns(e, d.Remarks[0]):
+		return "loopdoctor connects: your client may meet what the first note is about, or it has healed since."
+	}
+	return "loopdoctor connects: it has healed since, or your client runs elsewhere, as somebody else or through a proxy."
+}
+
+// sameSymptom is the first symptom that is what the client met, in words.
+func sameSymptom(e *facts.ClientError, d *checks.Diagnosis) string {
+	for _, s := range d.Symptoms {
+		if e.Fits(name(s.Finding)) {
+			return s.Check.Doc
+		}
+	}
+	return ""
+}
+
+// concerns tells whether a remark is about what the client met.
+func concerns(e *facts.ClientError, x checks.Finding) bool {
+	for _, c := range x.Brings {
+		if e.Fits(c.Name) {
+			return true
+		}
+	}
+	return false
+}
