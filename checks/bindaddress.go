@@ -197,6 +197,9 @@ var lanIPOnlyBind = &Check{
 		var on []netip.Addr
 		var s facts.Socket
 		for _, a := range unserved(f) {
+			if !a.IsLoopback() && onLoopbackAlone(f) {
+				continue // the mirror of this: loopback-only-remote-client
+			}
 			for _, l := range listeners(f) {
 				if local := l.Local.Addr(); l.Device == "" && !local.IsUnspecified() && local.Unmap().Is4() == a.Is4() {
 					on, s = append(on, a), l

@@ -48,7 +48,7 @@ var nothing []string
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
 		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), processSituations(),
-		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations())
+		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations())
 }
 
 func judge(t *testing.T, table []situation) {

@@ -23,6 +23,7 @@ func init() {
 		ipv6Off,
 		addressNotReady,
 		sourcePortsExhausted,
+		destinationWildcard,
 
 		lostOnOutput,
 		lostOnWire,
@@ -54,8 +55,10 @@ func init() {
 		healthcheckClientNoFallback,
 		v6OnlyWildcard,
 		lanIPOnlyBind,
+		loopbackOnlyRemoteClient,
 		listenerPinnedToDevice,
 		exposedBeyondLoopback,
+		browserOnAnotherMachine,
 		shadowSpecificVsWildcard,
 		shadowV4V6Split,
 

@@ -83,7 +83,7 @@ func run(c *Check, f *facts.Facts) (fs []Finding, err error) {
 		}
 		slices.SortFunc(x.Affects, netip.Addr.Compare)
 		x.Affects = slices.Compact(x.Affects)
-		fs = append(fs, x)
+		fs = append(fs, there(f, x))
 	}
 	return fs, nil
 }

@@ -196,10 +196,13 @@ func sure(l *facts.Ledger) Certainty {
 	return Inferred
 }
 
-// seen is what else there is to say about a dial that failed on the way: the
-// packets, and the listener that would have answered.
+// seen is what else there is to say about a dial that failed on the way: whom it
+// happens to, if not to all, the packets, and the listener that would have answered.
 func seen(f *facts.Facts, d facts.Dial) []Evidence {
 	var es []Evidence
+	if fine := connects(f, d.Addr); len(fine) > 0 {
+		es = append(es, Evidence{"client", fmt.Sprintf("%s; not %s", f.Host.Client(d.As, d.AsPID).Name(), list(fine))})
+	}
 	for _, c := range conversations(f, d) {
 		es = append(es, Evidence{"packets", ladder(c)})
 		break

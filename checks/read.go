@@ -113,6 +113,17 @@ func works(f *facts.Facts, a netip.Addr) bool {
 	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
 }
 
+// connects names the clients whose connection to the address came to pass.
+func connects(f *facts.Facts, a netip.Addr) []string {
+	var names []string
+	for _, d := range f.Dials {
+		if d.Addr == a && d.Outcome.Works() {
+			names = append(names, f.Host.Client(d.As, d.AsPID).Name())
+		}
+	}
+	return names
+}
+
 // ledgerOf returns the ledger of the address with the most SYNs: gaps of a
 // burst survive noise that a single SYN does not.
 func ledgerOf(f *facts.Facts, a netip.Addr) *facts.Ledger {
@@ -307,7 +318,7 @@ func since(f *facts.Facts, s facts.Socket) time.Time {
 // reused PID.
 func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 	fix := Fix{Do: do, Steps: [][]string{{"kill", "-" + name, fmt.Sprint(p.PID)}},
-		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0, Guard: &Process{p.PID, p.Started}}
+		Elevated: len(f.Host.As) == 0 || f.Host.As[0].UID != p.UID || p.UID == 0 || f.Host.As[0].Named && len(f.Host.LookedWith) > 0, Guard: &Process{p.PID, p.Started}}
 	if name == "TERM" {
 		fix.Interrupts = interrupts(f, p)
 		fix.Risk = startedBy(f, p)

@@ -210,7 +210,7 @@ var cannotBind = &Check{
 			}
 			why := cond(b.Errno == "EADDRNOTAVAIL", " (no interface of this machine has the address)", "")
 			fs = append(fs, Finding{Affects: []netip.Addr{b.Addr}, Certainty: Proven,
-				Summary: fmt.Sprintf("A server run by uid %d cannot take %s: bind() fails with %s%s.", b.As, at(f, b.Addr), b.Errno, why),
+				Summary: fmt.Sprintf("A server run by %s cannot take %s: bind() fails with %s%s.", f.Host.Client(b.As, b.AsPID).Name(), at(f, b.Addr), b.Errno, why),
 				Settle:  fmt.Sprintf("sudo ss -tanp 'sport = :%d'", f.Target.Port)})
 		}
 		return mergeAddresses(f, fs)
@@ -230,9 +230,10 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, text, settle string
 			args = append(args, d.Errno)
 		}
 		summary := fmt.Sprintf(text, args...)
+		as := f.Host.Client(d.As, d.AsPID)
 		// Said only of an address at which another client fares otherwise.
-		if slices.ContainsFunc(f.Dials, func(o facts.Dial) bool { return o.Addr == d.Addr && o.As != d.As && o.Outcome != d.Outcome }) {
-			summary += fmt.Sprintf(" (as uid %d)", d.As)
+		if slices.ContainsFunc(f.Dials, func(o facts.Dial) bool { return o.Addr == d.Addr && !as.Is(o.As, o.AsPID) && o.Outcome != d.Outcome }) {
+			summary = strings.TrimSuffix(summary, ".") + fmt.Sprintf(", for %s.", as.Name())
 		}
 		try := settle
 		if strings.Contains(try, "%s") {
@@ -240,7 +241,7 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, text, settle string
 		}
 		st, _ := lostAt(f, d) // none: the check's own
 		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: try,
-			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as uid %d: %s after %.1f ms", at(f, d.Addr), d.As, cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
+			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as %s: %s after %.1f ms", at(f, d.Addr), as.Name(), cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
 	}
 	return mergeAddresses(f, fs)
 }

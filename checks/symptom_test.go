@@ -27,7 +27,7 @@ func symptomSituations() []situation {
 		of(unreachable,
 			row{"no route", machine("127.0.0.1", dials("127.0.0.1", facts.Unreachable)), says("proven 127.0.0.1", "127.0.0.1:62893", "ENETUNREACH")},
 			row{"another errno", machine("127.0.0.1", dials("127.0.0.1", facts.Failed, errno("ENOMEM"))), says("proven 127.0.0.1", "ENOMEM")},
-			row{"as one of two users", machine("127.0.0.1", clients(1000, 0), dials("127.0.0.1", facts.Unreachable), dials("127.0.0.1", facts.Connected, as(0))), says("proven 127.0.0.1", "as uid 1000")},
+			row{"as one of two users", machine("127.0.0.1", clients(1000, 0), dials("127.0.0.1", facts.Unreachable), dials("127.0.0.1", facts.Connected, as(0))), says("proven 127.0.0.1", "for uid 1000")},
 			row{"::1 has none, and nobody asked for it", machine("62893", here, dials("127.0.0.1", facts.Connected), dials("::1", facts.Unreachable)), nothing},
 			row{"refused", machine("127.0.0.1", dials("127.0.0.1", facts.Refused)), nothing},
 		),
@@ -79,7 +79,7 @@ func symptomSituations() []situation {
 			row{"kept open", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected)), nothing},
 		),
 		of(cannotBind,
-			row{"taken", machine("127.0.0.1", toBind, binds("127.0.0.1", "EADDRINUSE", true)), says("proven 127.0.0.1", "127.0.0.1:62893", "uid 1000", "EADDRINUSE")},
+			row{"taken", machine("127.0.0.1", toBind, binds("127.0.0.1", "EADDRINUSE", true)), says("proven 127.0.0.1", "127.0.0.1:62893", "ann", "EADDRINUSE")},
 			row{"forbidden", machine("127.0.0.1", toBind, binds("127.0.0.1", "EACCES", true)), says("proven 127.0.0.1", "EACCES")},
 			row{"taken for those alone who do not set SO_REUSEADDR", machine("127.0.0.1", toBind, binds("127.0.0.1", "", true), binds("127.0.0.1", "EADDRINUSE", false)), nothing},
 			row{"free", machine("127.0.0.1", toBind, binds("127.0.0.1", "", true)), nothing},
@@ -123,7 +123,7 @@ func TestSymptomSaysWhatWouldSettleIt(t *testing.T) {
 func TestSymptomQuotesTheConnect(t *testing.T) {
 	f := machine("127.0.0.1", clients(0, 1000), dials("127.0.0.1", facts.Connected, as(0)), dials("127.0.0.1", facts.Refused, func(d *facts.Dial) { d.ElapsedMS = 0.25 }))
 	x := found(t, refused, f)[0]
-	if len(x.Evidence) != 1 || x.Evidence[0].Text != "127.0.0.1:62893 as uid 1000: ECONNREFUSED after 0.2 ms" || !strings.Contains(x.Summary, "as uid 1000") {
+	if len(x.Evidence) != 1 || x.Evidence[0].Text != "127.0.0.1:62893 as uid 1000: ECONNREFUSED after 0.2 ms" || !strings.Contains(x.Summary, "for uid 1000") {
 		t.Errorf("got %q with %v", x.Summary, x.Evidence)
 	}
 }

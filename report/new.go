@@ -48,7 +48,7 @@ func New(run Run) *Report {
 func host(h facts.Host) Host {
 	out := Host{OS: h.OS, Kernel: h.Kernel, Arch: h.Arch, Vantage: h.Vantage, LookedWith: slices.Clone(h.LookedWith)}
 	for _, id := range h.As {
-		out.As = append(out.As, Identity{UID: id.UID, User: id.User})
+		out.As = append(out.As, Identity{UID: id.UID, User: id.User, PID: id.PID, Program: id.Program, Name: id.Name()})
 	}
 	return out
 }
@@ -89,7 +89,7 @@ func target(f *facts.Facts, d *checks.Diagnosis) Target {
 		Sockets: sockets(f, f.Sockets), Error: said(f, d), Notes: append(some(saidNote(f, d)), notes(f)...),
 	}
 	for _, b := range f.Binds {
-		t.Binds = append(t.Binds, Bind{Address: addr(b.Addr), As: b.As, ReuseAddr: b.ReuseAddr, Errno: b.Errno})
+		t.Binds = append(t.Binds, Bind{Address: addr(b.Addr), As: b.As, Client: f.Host.Client(b.As, b.AsPID).Name(), ReuseAddr: b.ReuseAddr, Errno: b.Errno})
 	}
 	if f.Packets != nil {
 		for _, c := range f.Packets.Conversations {
@@ -208,6 +208,7 @@ func addresses(f *facts.Facts, symptoms []checks.Symptom) []Address {
 			dialled = true
 			x := base
 			x.Outcome, x.Errno, x.ElapsedMS, x.As = d.Outcome, d.Errno, d.ElapsedMS, &d.As
+			x.Client = f.Host.Client(d.As, d.AsPID).Name()
 			if d.Server != nil {
 				accepted := d.Server.Accepted
 				x.Accepted = &accepted

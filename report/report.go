@@ -58,8 +58,11 @@ type Host struct {
 
 // Identity is a client as the kernel sees it.
 type Identity struct {
-	UID  uint32 `json:"uid"`
-	User string `json:"user"` // empty when the uid has no name
+	UID     uint32 `json:"uid"`
+	User    string `json:"user"`    // empty when the uid has no name
+	PID     int    `json:"pid"`     // 0: not one process, but the user
+	Program string `json:"program"` // of that process
+	Name    string `json:"name"`    // what sentences call it: "node (pid 4121)", "root", "www-data"
 }
 
 // Loopback is the state of loopback itself.
@@ -159,7 +162,8 @@ type Address struct {
 	Accepted  *bool         `json:"accepted"` // null: not known
 	Stage     string        `json:"stage"`    // where it broke; empty when it did not
 	ElapsedMS float64       `json:"elapsed_ms"`
-	As        *uint32       `json:"as"` // null: nobody dialled
+	As        *uint32       `json:"as"`     // null: nobody dialled
+	Client    string        `json:"client"` // the name of who did
 }
 
 // Socket is one socket, and who holds it.
@@ -228,6 +232,7 @@ type Ancestor struct {
 type Bind struct {
 	Address   string `json:"address"`
 	As        uint32 `json:"as"`
+	Client    string `json:"client"` // the name of that client
 	ReuseAddr bool   `json:"reuseaddr"`
 	Errno     string `json:"errno"` // empty: the port can be taken
 }

@@ -159,7 +159,7 @@ func byClient(f *facts.Facts) string {
 	for _, id := range f.Host.As {
 		n, works := 0, 0
 		for _, d := range f.Dials {
-			if d.As == id.UID && slices.Contains(f.Target.Expected(), d.Addr) && d.Outcome != facts.Skipped {
+			if id.Is(d.As, d.AsPID) && slices.Contains(f.Target.Expected(), d.Addr) && d.Outcome != facts.Skipped {
 				n++
 				if d.Outcome.Works() && (d.Outcome == facts.Deferred || d.Server == nil || d.Server.Accepted) {
 					works++
@@ -169,9 +169,9 @@ func byClient(f *facts.Facts) string {
 		switch {
 		case n == 0:
 		case works == n:
-			good = append(good, client(id.UID))
+			good = append(good, id.Name())
 		case works == 0:
-			bad = append(bad, client(id.UID))
+			bad = append(bad, id.Name())
 		default:
 			return "" // the addresses differ, too: say that instead
 		}
@@ -204,6 +204,17 @@ func notes(f *facts.Facts) []string {
 	}
 	if syns > 1 {
 		out = append(out, fmt.Sprintf("loopdoctor sent %d more connection attempts, to see where the kernel loses them.", syns))
+	}
+	for i, id := range f.Host.As {
+		if id.NetNS != 0 && id.PID != 0 {
+			out = append(out, fmt.Sprintf("%s lives in network namespace %d: all of this was looked at there, and its localhost is no other's.", id.Name(), id.NetNS))
+		}
+		if i > 0 && (id.PID != 0 || f.Host.As[0].PID != 0) {
+			out = append(out, fmt.Sprintf("What names mean, and variables, were looked at for %s, the first client, not for %s.", f.Host.As[0].Name(), id.Name()))
+		}
+		if len(id.Lacks) > 0 {
+			out = append(out, fmt.Sprintf("Of %s loopdoctor did not take on %s.", id.Name(), join(id.Lacks, "and")))
+		}
 	}
 	for _, d := range f.Dials {
 		if d.Late {

@@ -206,7 +206,7 @@ func (p *page) details(t *Target) {
 		default:
 			text += " without it"
 		}
-		p.columns("", b.Address, text+", as "+client(b.As), source)
+		p.columns("", b.Address, text+", as "+b.Client, source)
 	}
 	if len(t.Sockets) > 0 {
 		p.section("Sockets")

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -198,7 +199,7 @@ func (a *Address) outcome() string {
 		}
 	}
 	if a.As != nil {
-		text += ", as " + client(*a.As)
+		text += ", as " + a.Client
 	}
 	if !a.Expected {
 		text += "; it need not work"
@@ -256,6 +257,9 @@ func (r *Report) vantage() string {
 		w := client(id.UID)
 		if id.User != "" && id.UID != 0 {
 			w = id.User + " (" + w + ")"
+		}
+		if id.PID != 0 {
+			w = fmt.Sprintf("%s (pid %d, %s)", id.Program, id.PID, cmp.Or(id.User, client(id.UID)))
 		}
 		who = append(who, w)
 	}

@@ -4,6 +4,8 @@
 package facts
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -237,10 +239,49 @@ type Host struct {
 	Cwd        string     `json:"cwd,omitempty"` // where loopdoctor was started: a project directory, perhaps
 }
 
-// Identity is a client as the kernel sees it.
+// Identity is a client as the kernel sees it: a user, or one process. What it
+// does not say of a process is as for loopdoctor itself.
 type Identity struct {
-	UID  uint32 `json:"uid"`
-	User string `json:"user,omitempty"` // empty when the uid has no name
+	UID     uint32   `json:"uid"`
+	User    string   `json:"user,omitempty"`  // empty when the uid has no name
+	Named   bool     `json:"named,omitempty"` // with --as: it need not be the person who looks
+	GID     uint32   `json:"gid,omitempty"`
+	Groups  []uint32 `json:"groups,omitempty"`   // the supplementary ones
+	PID     int      `json:"pid,omitempty"`      // of the process that was named; 0: a user was
+	Program string   `json:"program,omitempty"`  // its name
+	Cgroup  string   `json:"cgroup,omitempty"`   // its path in the hierarchy of version 2, if it is another than ours
+	NetNS   uint64   `json:"netns,omitempty"`    // the number of its network namespace, if loopdoctor went there to look
+	Mounts  bool     `json:"mounts,omitempty"`   // it sees other files than loopdoctor does: its own /etc/hosts
+	LowPort bool     `json:"low_port,omitempty"` // the process has CAP_NET_BIND_SERVICE
+	Lacks   []string `json:"lacks,omitempty"`    // what of it loopdoctor could not take on, and why: "its cgroup (frozen)"
+}
+
+// Is tells whether a dial or a bind was this client's: a user and a process of
+// that user are two clients.
+func (i Identity) Is(uid uint32, pid int) bool { return i.UID == uid && i.PID == pid }
+
+// Name is what a person calls the client: "node (pid 4121)", "root", "www-data",
+// "uid 1000".
+func (i Identity) Name() string {
+	switch {
+	case i.PID != 0:
+		return fmt.Sprintf("%s (pid %d)", cmp.Or(i.Program, "the process"), i.PID)
+	case i.UID == 0:
+		return "root"
+	case i.User != "":
+		return i.User
+	}
+	return fmt.Sprintf("uid %d", i.UID)
+}
+
+// Client finds who dialled or bound; a stranger to this list has no name.
+func (h Host) Client(uid uint32, pid int) Identity {
+	for _, i := range h.As {
+		if i.Is(uid, pid) {
+			return i
+		}
+	}
+	return Identity{UID: uid, PID: pid}
 }
 
 // Intent is what the person wants of the address.

@@ -205,7 +205,8 @@ type Rule struct {
 // Dial is one connect().
 type Dial struct {
 	Addr      netip.Addr     `json:"address"`
-	As        uint32         `json:"as"` // the uid that connected
+	As        uint32         `json:"as"`               // the uid that connected
+	AsPID     int            `json:"as_pid,omitempty"` // and the process, if one was named with --as
 	From      netip.AddrPort `json:"from,omitzero"`
 	Outcome   Outcome        `json:"outcome"`
 	Errno     string         `json:"errno,omitempty"` // "ECONNREFUSED"
@@ -294,8 +295,9 @@ type Packet struct {
 type Bind struct {
 	Addr      netip.Addr `json:"address"` // 0.0.0.0 and :: are the wildcards
 	As        uint32     `json:"as"`
-	ReuseAddr bool       `json:"reuseaddr"`       // with SO_REUSEADDR
-	Errno     string     `json:"errno,omitempty"` // empty: the port can be taken
+	AsPID     int        `json:"as_pid,omitempty"` // the process as which it was tried, if one was named with --as
+	ReuseAddr bool       `json:"reuseaddr"`        // with SO_REUSEADDR
+	Errno     string     `json:"errno,omitempty"`  // empty: the port can be taken
 }
 
 // Limits is the settings that decide who may use which port.

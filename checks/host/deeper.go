@@ -83,7 +83,7 @@ func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
 		if n > 1 {
 			told = nil // one SYN tells the story; its port is watched, not those of a burst
 		}
-		r, err := l.sources.ledger(to, d.As, n, told)
+		r, err := l.sources.ledger(to, l.client(l.f.Host.Client(d.As, d.AsPID)), n, told)
 		if err != nil {
 			l.missing(facts.GroupLedger, err)
 			return nil

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 	"time"
 	"unsafe"
 
@@ -20,44 +18,10 @@ import (
 // What comes later still is noticed: the connection stays open.
 const handshake = 10 * time.Millisecond
 
-// asUser runs do on a thread that is the user, as the kernel sees it: uid and
-// primary gid, no other groups, and no capabilities, since they go with uid 0. Raw system calls on
-// purpose: Go's own would change every thread. The thread is never unlocked,
-// so the runtime ends it together with the goroutine.
-func asUser(uid uint32, do func()) error {
-	if int(uid) == os.Geteuid() {
-		do()
-		return nil
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := become(uid)
-		if err == nil {
-			err = guard(func() error { do(); return nil })
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-func become(uid uint32) error {
-	gid := uintptr(primaryGroup(uid))
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); e != 0 && e != unix.EPERM {
-		return e // EPERM: a user namespace that forbids it; the uid still counts
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); e != 0 && e != unix.EINVAL {
-		return e // EINVAL: the gid is not mapped here
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); e != 0 {
-		return e
-	}
-	return nil
-}
-
 // probe is one non-blocking connect. It sends no byte.
 type probe struct {
 	fd    int
+	as    client
 	begin time.Time
 	fact  facts.Dial
 	bound func(port uint16) // called with the source port before the SYN leaves
@@ -67,9 +31,9 @@ type probe struct {
 }
 
 // dial connects and waits for the handshake, no longer.
-func dial(to netip.AddrPort, uid uint32) connection {
-	p := &probe{fd: -1, fact: facts.Dial{Addr: to.Addr(), As: uid}}
-	if err := asUser(uid, func() { p.open(to) }); err != nil {
+func dial(to netip.AddrPort, as client) connection {
+	p := newProbe(to, as)
+	if err := asClient(as.Identity, func() { p.open(to) }); err != nil {
 		p.fact.Outcome, p.fact.Errno = facts.Skipped, errnoName(err)
 		return p
 	}
@@ -77,6 +41,10 @@ func dial(to netip.AddrPort, uid uint32) connection {
 		p.wait(handshake)
 	}
 	return p
+}
+
+func newProbe(to netip.AddrPort, as client) *probe {
+	return &probe{fd: -1, as: as, fact: facts.Dial{Addr: to.Addr(), As: as.UID, AsPID: as.PID}}
 }
 
 // open sends the SYN. The socket is bound to a port first, so that a capture can
@@ -90,7 +58,7 @@ func (p *probe) open(to netip.AddrPort) {
 	}
 	p.begin, p.to = time.Now(), to
 	for range 4 {
-		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		fd, err := socketOf(p.as, family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK)
 		if err != nil {
 			p.done(err)
 			return
@@ -184,7 +152,7 @@ func (p *probe) done(err error) {
 		d.Outcome = facts.Unreachable
 	case errors.Is(err, unix.ETIMEDOUT):
 		d.Outcome = facts.Timeout
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EAFNOSUPPORT):
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, errNoAnswer):
 		d.Outcome = facts.Skipped // loopdoctor could not even try
 	default:
 		d.Outcome = facts.Failed
@@ -345,21 +313,21 @@ func icmpError(fd int) string {
 
 // bind tries to take the port and gives it back. It never listens, so no client
 // can notice.
-func bind(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error) {
-	b := facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}
+func bind(network string, to netip.AddrPort, as client, reuse bool) (facts.Bind, error) {
+	b := facts.Bind{Addr: to.Addr(), As: as.UID, AsPID: as.PID, ReuseAddr: reuse}
 	var failed error
-	err := asUser(uid, func() {
+	err := asClient(as.Identity, func() {
 		var options []int
 		if reuse {
 			options = []int{unix.SO_REUSEADDR}
 		}
 		var err error
-		if b.Errno, err = try(network, to, options...); err != nil {
+		if b.Errno, err = try(as, network, to, options...); err != nil {
 			failed = fmt.Errorf("open a socket: %w", err)
 		}
 	})
 	if err != nil {
-		failed = fmt.Errorf("act as uid %d: %w", uid, err)
+		failed = fmt.Errorf("act as %s: %w", as.Name(), err)
 	}
 	return b, failed
 }

@@ -18,7 +18,7 @@ func TestResetAfterTheHandshakeIsNoRefusal(t *testing.T) {
 	serve(t, v4, func(c net.Conn) { c.(*net.TCPConn).SetLinger(0); c.Close() })
 	seen := map[string]int{}
 	for range 500 {
-		c := dial(netip.AddrPortFrom(v4, served), uint32(os.Geteuid()))
+		c := dial(netip.AddrPortFrom(v4, served), us())
 		c.Accepted()
 		c.Early(time.Second)
 		d := c.Fact()
@@ -38,12 +38,12 @@ func TestHalfOpenSocketsOfAnotherFamilyAreNotOurs(t *testing.T) {
 	os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40079"), 0o644)
 	serve(t, v4, nil)
 	filter(t, hook("output", "tcp sport 8081 drop"))
-	if l, err := ledger(netip.AddrPortFrom(v4, served), uint32(os.Geteuid()), burst, nil); err != nil || l.HalfOpen == 0 {
+	if l, err := ledger(netip.AddrPortFrom(v4, served), us(), burst, nil); err != nil || l.HalfOpen == 0 {
 		t.Fatalf("%+v %v", l, err)
 	}
 	run(t, "nft", "flush", "ruleset")
 	filter(t, hook("input", "meta nfproto ipv6 tcp dport 8081 drop"))
-	l, err := ledger(netip.AddrPortFrom(v6, served), uint32(os.Geteuid()), burst, nil)
+	l, err := ledger(netip.AddrPortFrom(v6, served), us(), burst, nil)
 	if err != nil || l.HalfOpen != 0 {
 		t.Errorf("no SYN over IPv6 reached TCP (InSegs %d), and %d are half open: %v", l.Delta["InSegs"], l.HalfOpen, err)
 	}

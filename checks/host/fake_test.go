@@ -36,7 +36,7 @@ func newMachine(changes ...func(*machine)) *machine {
 				Others: []facts.Interface{{Name: "eth0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}}}}, nil
 		},
 		limits: func([]facts.Identity) (*facts.Limits, error) { return &facts.Limits{}, nil },
-		names: func(_ context.Context, name string, _ uint32, _ bool) (*facts.Names, error) {
+		names: func(_ context.Context, name string, _ facts.Identity, _ bool) (*facts.Names, error) {
 			return &facts.Names{Name: name, Addresses: []facts.NamedAddr{{Addr: v4, Source: "hosts file line 1"}, {Addr: v6, Source: "hosts file line 2"}}}, nil
 		},
 		routes:    func(facts.Target, uint32) (*facts.Routes, error) { return &facts.Routes{}, nil },
@@ -47,20 +47,20 @@ func newMachine(changes ...func(*machine)) *machine {
 			note("namespaces")
 			return &facts.Namespaces{}, nil
 		},
-		bind: func(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error) {
+		bind: func(network string, to netip.AddrPort, as client, reuse bool) (facts.Bind, error) {
 			note("bind " + map[bool]string{true: "UDP "}[network == "udp"] + to.Addr().String() + map[bool]string{true: " reusing"}[reuse])
-			return facts.Bind{Addr: to.Addr(), As: uid, ReuseAddr: reuse}, nil
+			return facts.Bind{Addr: to.Addr(), As: as.UID, AsPID: as.PID, ReuseAddr: reuse}, nil
 		},
-		dial: func(to netip.AddrPort, uid uint32) connection {
-			note("connect " + to.Addr().String() + map[bool]string{true: " as root"}[uid == 0])
+		dial: func(to netip.AddrPort, as client) connection {
+			note("connect " + to.Addr().String() + map[bool]string{true: " as root"}[as.UID == 0])
 			d, ok := m.dials[to.Addr().String()]
 			if !ok {
 				d.Outcome = facts.Refused
 			}
-			d.Addr, d.As = to.Addr(), uid
+			d.Addr, d.As, d.AsPID = to.Addr(), as.UID, as.PID
 			return &fakeDial{d}
 		},
-		ledger: func(to netip.AddrPort, _ uint32, syns int, bound func(uint16)) (facts.Ledger, error) {
+		ledger: func(to netip.AddrPort, _ client, syns int, bound func(uint16)) (facts.Ledger, error) {
 			note(map[bool]string{true: "one SYN to ", false: "a burst to "}[syns == 1] + to.Addr().String())
 			l := facts.Ledger{Delta: map[string]int64{}}
 			if len(m.ledger) > 0 {
@@ -82,7 +82,7 @@ func newMachine(changes ...func(*machine)) *machine {
 		containers:  func(context.Context, *facts.Facts) (*facts.Containers, error) { return &facts.Containers{}, nil },
 		configs:     func(context.Context, *facts.Facts) (*facts.Configs, error) { return &facts.Configs{}, nil },
 		unixSockets: func(context.Context, *facts.Facts) (*facts.UnixSockets, error) { return &facts.UnixSockets{}, nil },
-		environment: func(*facts.Facts) (*facts.Environment, error) { return &facts.Environment{}, nil },
+		environ:     func(int) ([]string, error) { return nil, nil },
 	}
 	for _, c := range changes {
 		c(m)
@@ -130,7 +130,7 @@ func withoutIPv6(m *machine) {
 
 func resolves(addrs ...string) func(*machine) {
 	return func(m *machine) {
-		m.names = func(_ context.Context, name string, _ uint32, _ bool) (*facts.Names, error) {
+		m.names = func(_ context.Context, name string, _ facts.Identity, _ bool) (*facts.Names, error) {
 			n := &facts.Names{Name: name}
 			for _, a := range addrs {
 				n.Addresses = append(n.Addresses, facts.NamedAddr{Addr: netip.MustParseAddr(a), Source: "hosts file line 1"})
@@ -167,12 +167,9 @@ func (m *machine) look(t *testing.T, target facts.Target, o Options) (*facts.Fac
 }
 
 func (m *machine) lookIn(ctx context.Context, target facts.Target, o Options) (*facts.Facts, error) {
-	as := []facts.Identity{}
-	for _, u := range o.As {
-		as = append(as, facts.Identity{UID: u})
-	}
+	as := o.As
 	if len(as) == 0 {
-		as = append(as, facts.Identity{UID: 1000})
+		as = []facts.Identity{{UID: 1000}}
 	}
 	l := &look{sources: m.sources, Options: o, f: &facts.Facts{Target: target, Host: facts.Host{As: as}, Absent: map[facts.Group]facts.Absence{}}}
 	err := l.target(ctx)

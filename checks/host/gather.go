@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -81,14 +80,9 @@ func (l *look) settings(ctx context.Context) {
 		if name == "" {
 			name = "localhost"
 		}
-		get(ctx, l, facts.GroupNames, &f.Names, func() (*facts.Names, error) { return l.names(ctx, name, f.Host.As[0].UID, l.AskDNS) })
+		get(ctx, l, facts.GroupNames, &f.Names, func() (*facts.Names, error) { return l.names(ctx, name, f.Host.As[0], l.AskDNS) })
 	}
-	f.Proxies = proxyVariables(os.Environ())
-	if l.sources.environment == nil {
-		l.missing(facts.GroupEnvironment, errNotHere)
-	} else {
-		get(ctx, l, facts.GroupEnvironment, &f.Environment, func() (*facts.Environment, error) { return l.sources.environment(f) })
-	}
+	l.environment(ctx)
 }
 
 // loopback is the look without a target: every listener and its owner, and
@@ -165,6 +159,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 			c.Close()
 		}
 	}()
+	l.routesOfWhoFails(ctx, open)
 	l.waitForOwners()
 	if l.f.Target.Port != 0 {
 		if err := guard(func() error { l.binds(); return nil }); err != nil {
@@ -250,12 +245,14 @@ func (l *look) ownersOfFarEnds(ctx context.Context) {
 	}
 }
 
-func (l *look) routesAndRules(ctx context.Context) {
+func (l *look) routesAndRules(ctx context.Context) { l.routesOf(ctx, l.f.Host.As[0].UID) }
+
+func (l *look) routesOf(ctx context.Context, uid uint32) {
 	if l.sources.routes == nil {
 		l.missing(facts.GroupRoutes, errNotHere)
 		return
 	}
-	get(ctx, l, facts.GroupRoutes, &l.f.Routes, func() (*facts.Routes, error) { return l.sources.routes(l.f.Target, l.f.Host.As[0].UID) })
+	get(ctx, l, facts.GroupRoutes, &l.f.Routes, func() (*facts.Routes, error) { return l.sources.routes(l.f.Target, uid) })
 }
 
 // dials connects to every address that is this machine's, one after the other:
@@ -285,10 +282,10 @@ func (l *look) dials(ctx context.Context) []connection {
 				// What was not accepted stays in the queue of its listener:
 				// a second one would only take another place there.
 				if ls := l.listening(a.Addr); len(ls) == 1 && slices.Contains(stuck, ls[0].Inode) {
-					open = append(open, untried{facts.Dial{Addr: a.Addr, As: as.UID, Outcome: facts.Skipped}})
+					open = append(open, untried{facts.Dial{Addr: a.Addr, As: as.UID, AsPID: as.PID, Outcome: facts.Skipped}})
 					continue
 				}
-				c := l.sources.dial(l.to(a.Addr), as.UID)
+				c := l.sources.dial(l.to(a.Addr), l.client(as))
 				open = append(open, c)
 				if c.Fact().Outcome.Works() {
 					l.accept(ctx, c)
@@ -325,7 +322,7 @@ func (l *look) again(open []connection) {
 			if a.Addr != b.Addr || !a.Outcome.Works() || b.Outcome.Works() || b.Outcome == facts.Skipped {
 				continue
 			}
-			second := l.sources.dial(l.to(a.Addr), a.As)
+			second := l.sources.dial(l.to(a.Addr), l.client(l.f.Host.Client(a.As, a.AsPID)))
 			if second.Fact().Outcome.Works() {
 				second.Close()
 				continue
@@ -395,7 +392,7 @@ func (l *look) binds() {
 				continue
 			}
 			for _, reuse := range reuses {
-				b, err := l.sources.bind(t.Network, netip.AddrPortFrom(a.Addr, t.Port), as.UID, reuse)
+				b, err := l.sources.bind(t.Network, netip.AddrPortFrom(a.Addr, t.Port), l.client(as), reuse)
 				if err != nil {
 					l.missing(facts.GroupBinds, err)
 					continue

@@ -20,12 +20,12 @@ import (
 
 // Options say how to look.
 type Options struct {
-	As              []uint32      // the clients whose view to take, the main one first; empty: the user who runs loopdoctor
-	Timeout         time.Duration // of the whole look; 0: 5 s
-	NoConnect       bool          // dial nothing
-	NoCapture       bool          // capture nothing
-	NoSystemChanges bool          // nothing that the kernel would have to undo
-	AskDNS          bool          // ask configured name servers off this machine too
+	As              []facts.Identity // the clients whose view to take, the main one first; empty: the user who runs loopdoctor
+	Timeout         time.Duration    // of the whole look; 0: 5 s
+	NoConnect       bool             // dial nothing
+	NoCapture       bool             // capture nothing
+	NoSystemChanges bool             // nothing that the kernel would have to undo
+	AskDNS          bool             // ask configured name servers off this machine too
 }
 
 // ForeignTargetError is the refusal of an address that is not this machine's.
@@ -42,7 +42,7 @@ func (e *ForeignTargetError) Error() string {
 // in one value; a nil function means "not on this system".
 type sources struct {
 	host       func(h *facts.Host)
-	names      func(ctx context.Context, name string, uid uint32, askDNS bool) (*facts.Names, error)
+	names      func(ctx context.Context, name string, as facts.Identity, askDNS bool) (*facts.Names, error)
 	interfaces func() (*facts.Interfaces, error)
 	routes     func(t facts.Target, uid uint32) (*facts.Routes, error)
 	sockets    func(port uint16) (*facts.Sockets, error)
@@ -50,9 +50,9 @@ type sources struct {
 	owners     func(ctx context.Context, sockets []facts.Socket) (*facts.Owners, error)
 	limits     func(as []facts.Identity) (*facts.Limits, error)
 	namespaces func(ctx context.Context, port uint16) (*facts.Namespaces, error)
-	bind       func(network string, to netip.AddrPort, uid uint32, reuse bool) (facts.Bind, error)
-	dial       func(to netip.AddrPort, uid uint32) connection
-	ledger     func(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error)
+	bind       func(network string, to netip.AddrPort, as client, reuse bool) (facts.Bind, error)
+	dial       func(to netip.AddrPort, as client) connection
+	ledger     func(to netip.AddrPort, as client, syns int, bound func(port uint16)) (facts.Ledger, error)
 	traffic    func(i *facts.Interface) (*facts.Traffic, error)
 	rules      func(t facts.Target, uid uint32) ([]facts.Rule, error)
 	portUse    func(ctx context.Context, l *facts.Limits) (*facts.PortUse, error)
@@ -65,7 +65,15 @@ type sources struct {
 	containers  func(ctx context.Context, f *facts.Facts) (*facts.Containers, error)
 	configs     func(ctx context.Context, f *facts.Facts) (*facts.Configs, error)
 	unixSockets func(ctx context.Context, f *facts.Facts) (*facts.UnixSockets, error)
-	environment func(f *facts.Facts) (*facts.Environment, error)
+
+	// The client: who it is, whether loopdoctor can be it, and what it was started
+	// with. Process 0 is loopdoctor itself.
+	process func(pid int) (facts.Identity, error)
+	try     func(facts.Identity) error
+	enter   func(facts.Identity) error
+	cgroup  func(as *facts.Identity, forbidden bool) (socket func(family, kind int) (int, error), end func())
+	second  func()
+	environ func(pid int) ([]string, error)
 
 	// Who holds the port: asked only on failure.
 	origins  func(ps []facts.Process) []facts.Process
@@ -95,9 +103,11 @@ func Gather(ctx context.Context, targets []facts.Target, o Options) ([]*facts.Fa
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	h := hostFacts(o)
+	sockets, end := inCgroups(h.As, o.NoSystemChanges)
+	defer end()
 	var all []*facts.Facts
 	for _, t := range targets {
-		l := &look{sources: here, Options: o, f: &facts.Facts{Time: time.Now(), Target: t, Host: h, Absent: map[facts.Group]facts.Absence{}}}
+		l := &look{sources: here, Options: o, sockets: sockets, f: &facts.Facts{Time: time.Now(), Target: t, Host: h, Absent: map[facts.Group]facts.Absence{}}}
 		if err := l.target(ctx); err != nil {
 			return nil, err
 		}
@@ -112,12 +122,9 @@ func hostFacts(o Options) facts.Host {
 	if wd, err := os.Getwd(); err == nil {
 		h.Cwd = wd
 	}
-	as := o.As
-	if len(as) == 0 {
-		as = []uint32{uint32(max(os.Geteuid(), 0))}
-	}
-	for _, uid := range as {
-		h.As = append(h.As, facts.Identity{UID: uid, User: userName(uid)})
+	h.As = slices.Clone(o.As)
+	if len(h.As) == 0 {
+		h.As = []facts.Identity{UID(uint32(max(os.Geteuid(), 0)))}
 	}
 	if here.host != nil {
 		here.host(&h)
@@ -132,6 +139,7 @@ type look struct {
 	f          *facts.Facts
 	mu         sync.Mutex            // of f.Absent
 	own        map[netip.Addr]uint16 // ports of our own listeners, in the run without a target
+	sockets    map[int]makeSocket    // how the clients of another cgroup make their sockets, by process
 	open       []connection          // every dial, until the end of the look
 	ownersDone chan struct{}
 }

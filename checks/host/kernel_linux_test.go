@@ -134,7 +134,7 @@ func within(limit time.Duration, ok func() bool) bool {
 // connects dials as ourselves and closes with the test.
 func connects(t *testing.T, to netip.Addr, port uint16) connection {
 	t.Helper()
-	c := dial(netip.AddrPortFrom(to, port), uint32(os.Geteuid()))
+	c := dial(netip.AddrPortFrom(to, port), us())
 	t.Cleanup(c.Close)
 	return c
 }

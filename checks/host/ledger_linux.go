@@ -18,7 +18,7 @@ const settle = 200 * time.Microsecond
 // ledger sends SYNs between two looks at the kernel's counters, and tells bound
 // how each socket's port is called before its SYN leaves. The sockets are reset
 // afterwards, so that the kernel does not repeat their SYNs.
-func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (facts.Ledger, error) {
+func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (facts.Ledger, error) {
 	l := facts.Ledger{Addr: to.Addr(), SYNs: syns, Outcomes: map[string]int{}}
 	probes := make([]*probe, 0, syns)
 	defer func() {
@@ -33,15 +33,16 @@ func ledger(to netip.AddrPort, uid uint32, syns int, bound func(port uint16)) (f
 	if err != nil {
 		return l, err
 	}
-	err = asUser(uid, func() {
+	err = asClient(as.Identity, func() {
 		for range syns {
-			p := &probe{fd: -1, fact: facts.Dial{Addr: to.Addr(), As: uid}, bound: bound}
+			p := newProbe(to, as)
+			p.bound = bound
 			p.open(to)
 			probes = append(probes, p)
 		}
 	})
 	if err != nil {
-		return l, fmt.Errorf("connect as uid %d: %w", uid, err)
+		return l, fmt.Errorf("connect as %s: %w", as.Name(), err)
 	}
 	time.Sleep(settle)
 	after, err := readCounters(to.Addr().Is6())

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -48,7 +47,7 @@ func TestWhereTheLedgerLosesSYNs(t *testing.T) {
 				}
 				defer n.Close()
 				filter(t, strings.ReplaceAll(test.rules, "8081", fmt.Sprint(port)))
-				l, err := ledger(netip.AddrPortFrom(a, port), uint32(os.Geteuid()), burst, nil)
+				l, err := ledger(netip.AddrPortFrom(a, port), us(), burst, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,7 +85,7 @@ func TestWhoSentTheReset(t *testing.T) {
 					filter(t, test.rules)
 				}
 				ports := []uint16{}
-				l, err := ledger(netip.AddrPortFrom(a, closed), uint32(os.Geteuid()), 1, func(p uint16) { ports = append(ports, p) })
+				l, err := ledger(netip.AddrPortFrom(a, closed), us(), 1, func(p uint16) { ports = append(ports, p) })
 				if err != nil || l.Delta["OutRsts"] != test.resets || l.Outcomes["ECONNREFUSED"] != 1 || len(ports) != 1 {
 					t.Errorf("resets %d, want %d; %v from ports %v: %v", l.Delta["OutRsts"], test.resets, l.Outcomes, ports, err)
 				}
@@ -108,7 +107,7 @@ func TestLedgerOfAFullQueue(t *testing.T) {
 	if c.Fact().Outcome != facts.Timeout {
 		t.Fatalf("got %+v at a full queue", c.Fact())
 	}
-	l, err := ledger(netip.AddrPortFrom(v4, served), uint32(os.Geteuid()), 1, nil)
+	l, err := ledger(netip.AddrPortFrom(v4, served), us(), 1, nil)
 	if err != nil || l.Delta["ListenOverflows"] != 1 || l.Delta["InSegs"] != 1 {
 		t.Errorf("got %v: %v", l.Delta, err)
 	}

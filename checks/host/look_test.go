@@ -129,12 +129,12 @@ func TestWhatIsTried(t *testing.T) {
 	}{
 		{"it works: one connect, and no second round", newMachine(here, works), target("127.0.0.1"), Options{}, []string{"connect 127.0.0.1"}},
 		{"it works in one family, and the other is not expected to", newMachine(here, works), target(""), Options{}, []string{"connect 127.0.0.1", "connect ::1"}},
-		{"as two users, one after the other", newMachine(here, works), target("127.0.0.1"), Options{As: []uint32{1000, 0}}, []string{"connect 127.0.0.1", "connect 127.0.0.1 as root"}},
+		{"as two users, one after the other", newMachine(here, works), target("127.0.0.1"), Options{As: []facts.Identity{{UID: 1000}, {UID: 0}}}, []string{"connect 127.0.0.1", "connect 127.0.0.1 as root"}},
 		{"nothing is to be connected", newMachine(here), target("127.0.0.1"), Options{NoConnect: true}, nil},
 		{"silence: one SYN, then a burst", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{}, []string{"connect 127.0.0.1", "capture", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
 		{"silence, and no capture is wanted", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{NoCapture: true}, []string{"connect 127.0.0.1", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
 		{"a full queue loses nothing before TCP: no burst", newMachine(here, silent, counted(full)), target("127.0.0.1"), Options{NoCapture: true}, []string{"connect 127.0.0.1", "one SYN to 127.0.0.1"}},
-		{"two users meet silence: the counters say the same of both", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{NoCapture: true, As: []uint32{1000, 0}}, []string{"connect 127.0.0.1", "connect 127.0.0.1 as root", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
+		{"two users meet silence: the counters say the same of both", newMachine(here, silent, counted(died, died)), target("127.0.0.1"), Options{NoCapture: true, As: []facts.Identity{{UID: 1000}, {UID: 0}}}, []string{"connect 127.0.0.1", "connect 127.0.0.1 as root", "one SYN to 127.0.0.1", "a burst to 127.0.0.1"}},
 		{"refused where nothing listens: other namespaces, a reset, and whether a server could have it", newMachine(counted(reset(0))), target("127.0.0.1"), Options{NoCapture: true},
 			[]string{"connect 127.0.0.1", "bind 127.0.0.1 reusing", "bind 127.0.0.1", "namespaces", "one SYN to 127.0.0.1"}},
 		{"refused where it listens, by a filter", newMachine(here, counted(reset(0))), target("127.0.0.1"), Options{NoCapture: true}, []string{"connect 127.0.0.1", "one SYN to 127.0.0.1"}},
@@ -212,7 +212,7 @@ var groupsThatFail = map[facts.Group]struct {
 		m.limits = func([]facts.Identity) (*facts.Limits, error) { return nil, fail() }
 	}, func(m *machine) { m.limits = nil }},
 	facts.GroupNames: {func(m *machine, fail func() error) {
-		m.names = func(context.Context, string, uint32, bool) (*facts.Names, error) { return nil, fail() }
+		m.names = func(context.Context, string, facts.Identity, bool) (*facts.Names, error) { return nil, fail() }
 	}, func(m *machine) { m.names = nil }},
 	facts.GroupRoutes: {func(m *machine, fail func() error) {
 		m.routes = func(facts.Target, uint32) (*facts.Routes, error) { return nil, fail() }
@@ -244,9 +244,6 @@ var groupsThatFail = map[facts.Group]struct {
 	facts.GroupUnixSockets: {func(m *machine, fail func() error) {
 		m.unixSockets = func(context.Context, *facts.Facts) (*facts.UnixSockets, error) { return nil, fail() }
 	}, func(m *machine) { m.unixSockets = nil }},
-	facts.GroupEnvironment: {func(m *machine, fail func() error) {
-		m.environment = func(*facts.Facts) (*facts.Environment, error) { return nil, fail() }
-	}, func(m *machine) { m.environment = nil }},
 }
 
 // One look that goes wrong is absent, with its reason, and the others go on.

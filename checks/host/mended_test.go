@@ -33,7 +33,10 @@ func TestAHangingLookIsLeftBehind(t *testing.T) {
 			m.namespaces = func(context.Context, uint16) (*facts.Namespaces, error) { <-c; return nil, errors.New("x") }
 		},
 		"names": func(m *machine, c chan struct{}) {
-			m.names = func(context.Context, string, uint32, bool) (*facts.Names, error) { <-c; return nil, errors.New("x") }
+			m.names = func(context.Context, string, facts.Identity, bool) (*facts.Names, error) {
+				<-c
+				return nil, errors.New("x")
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,15 +65,15 @@ func TestAPanicIsTheReasonOfItsLook(t *testing.T) {
 		wrong func(*machine)
 		o     Options
 	}{
-		"dial": {facts.GroupDials, func(m *machine) { m.dial = func(netip.AddrPort, uint32) connection { panic("oh") } }, Options{}},
+		"dial": {facts.GroupDials, func(m *machine) { m.dial = func(netip.AddrPort, client) connection { panic("oh") } }, Options{}},
 		"bind": {facts.GroupBinds, func(m *machine) {
-			m.bind = func(string, netip.AddrPort, uint32, bool) (facts.Bind, error) { panic("oh") }
+			m.bind = func(string, netip.AddrPort, client, bool) (facts.Bind, error) { panic("oh") }
 		}, Options{}},
 		"ledger without capture": {facts.GroupLedger, func(m *machine) {
-			m.sources.ledger = func(netip.AddrPort, uint32, int, func(uint16)) (facts.Ledger, error) { panic("oh") }
+			m.sources.ledger = func(netip.AddrPort, client, int, func(uint16)) (facts.Ledger, error) { panic("oh") }
 		}, Options{NoCapture: true}},
 		"ledger within a capture": {facts.GroupLedger, func(m *machine) {
-			m.sources.ledger = func(netip.AddrPort, uint32, int, func(uint16)) (facts.Ledger, error) { panic("oh") }
+			m.sources.ledger = func(netip.AddrPort, client, int, func(uint16)) (facts.Ledger, error) { panic("oh") }
 		}, Options{}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,6 +26,8 @@ type reader func(path string) ([]byte, fs.FileInfo, error)
 // nameEnv is the questions about names that only a machine can answer.
 type nameEnv struct {
 	read      reader
+	root      string                   // where the client's own files are found; empty: they are ours
+	place     func(path string) string // by which name we find such a file; nil: they are ours
 	installed func(source string) bool
 	source    func(netip.Addr) netip.Addr
 	askDNS    bool // also name servers that are not on loopback
@@ -39,8 +41,11 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 		return nil, errors.New("look up a name: it is empty")
 	}
 	n := &facts.Names{Name: name, Hosts: facts.HostsFile{Path: "/etc/hosts"}, Switch: facts.NameSwitch{Path: "/etc/nsswitch.conf"}}
+	if env.place != nil {
+		n.Hosts.Path, n.Switch.Path = env.place(n.Hosts.Path), env.place(n.Switch.Path)
+	}
 
-	hosts, info, err := env.read(n.Hosts.Path)
+	hosts, info, err := env.read("/etc/hosts")
 	n.Hosts.Lines = resolve.Hosts(hosts, name)
 	n.Hosts.Error = fileError(err)
 	n.Hosts.Open = len(hosts) > 0 && hosts[len(hosts)-1] != '\n'
@@ -49,7 +54,7 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 	}
 
 	// A file that cannot be read counts as one that is not there.
-	conf, info, err := env.read(n.Switch.Path)
+	conf, info, err := env.read("/etc/nsswitch.conf")
 	if n.Switch.Error = fileError(err); info != nil {
 		n.Switch.Changed = info.ModTime()
 	}
@@ -76,7 +81,7 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 	hostName, _ := os.Hostname()
 	q := resolve.Query{
 		Name: name, Sources: sw.Sources, Hosts: n.Hosts.Lines, NoHosts: n.Hosts.Error != "", Multi: resolve.Multi(hostConf),
-		Servers: n.Servers, Resolved: exists("/run/systemd/resolve/io.systemd.Resolve"), Installed: env.installed,
+		Servers: n.Servers, Resolved: exists(env.root + "/run/systemd/resolve/io.systemd.Resolve"), Installed: env.installed,
 		HostName: hostName, Local: localAddresses(), Source: env.source, Precedence: resolve.GaiConf(gai),
 	}
 	a := resolve.Lookup(q)
@@ -159,15 +164,17 @@ func fileError(err error) string {
 
 // nssInstalled tells whether the C library would find the module of a source.
 // Where nscd runs, as on NixOS, it loads them in our stead.
-func nssInstalled(source string) bool {
+func nssInstalled(source string) bool { return nssInstalledIn("", source) }
+
+func nssInstalledIn(root, source string) bool {
 	if source != filepath.Base(source) {
 		return false
 	}
-	if exists("/var/run/nscd/socket") {
+	if exists(root + "/var/run/nscd/socket") {
 		return true
 	}
 	for _, dir := range []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/*-linux-gnu*", "/usr/lib/*-linux-gnu*"} {
-		if m, _ := filepath.Glob(filepath.Join(dir, "libnss_"+source+".so.2")); len(m) > 0 {
+		if m, _ := filepath.Glob(filepath.Join(root+dir, "libnss_"+source+".so.2")); len(m) > 0 {
 			return true
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
 // TestNamesLikeGetent compares with what glibc itself says, in namespaces of
@@ -101,7 +103,7 @@ func TestNamesLikeGetent(t *testing.T) {
 			}
 			ask := cmp.Or(c.ask, "localhost")
 			want := getent(t, ask)
-			n, err := lookNames(t.Context(), ask, 0, false)
+			n, err := lookNames(t.Context(), ask, facts.Identity{}, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +201,7 @@ func TestReadingAsAnotherUser(t *testing.T) {
 	}
 	var info fs.FileInfo
 	var err error
-	if became := readingAs(65534, func() { _, info, err = readFile(path) }); became != nil {
+	if became := readingAs(UID(65534), func() { _, info, err = readFile(path) }); became != nil {
 		t.Skip(became)
 	}
 	if fileError(err) != "permission denied" || info == nil || info.Mode().Perm() != 0o640 {
@@ -214,7 +216,7 @@ func TestReadingAsAnotherUser(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	readingAs(65534, func() { _, _, err = readFile(path) })
+	readingAs(UID(65534), func() { _, _, err = readFile(path) })
 	if err != nil {
 		t.Error(err)
 	}
@@ -223,7 +225,7 @@ func TestReadingAsAnotherUser(t *testing.T) {
 func TestNamesAreCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := lookNames(ctx, "localhost", uint32(os.Getuid()), false); !errors.Is(err, context.Canceled) {
+	if _, err := lookNames(ctx, "localhost", UID(uint32(os.Getuid())), false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +51,13 @@ var here = sources{
 	spare:       spare,
 	units:       lookUnits,
 	containers:  lookContainers,
+
+	process: linuxProcess,
+	try:     tryClient,
+	enter:   enterNetwork,
+	cgroup:  inCgroup,
+	second:  second,
+	environ: linuxEnviron,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
@@ -251,7 +257,7 @@ func linuxLimits(as []facts.Identity) (*facts.Limits, error) {
 	}
 	for _, i := range as {
 		// Another user than ours keeps no capability across setuid.
-		if int(i.UID) == os.Geteuid() && hasCapability(unix.CAP_NET_BIND_SERVICE) {
+		if int(i.UID) == os.Geteuid() && hasCapability(unix.CAP_NET_BIND_SERVICE) || i.LowPort {
 			l.MayBindLow = append(l.MayBindLow, i.UID)
 		}
 	}
@@ -351,16 +357,4 @@ func inode(path string) (uint64, bool) {
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)
 	return st.Ino, err == nil
-}
-
-func primaryGroup(uid uint32) uint32 {
-	u, err := user.LookupId(fmt.Sprint(uid))
-	if err != nil {
-		return uid
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return uid
-	}
-	return uint32(gid)
 }

@@ -26,7 +26,7 @@ const (
 var wellKnown = []uint16{1433, 1521, 1883, 2049, 2181, 2375, 2376, 3306, 3389, 5432, 5671, 5672, 5900, 6379, 6443, 8086, 9042, 9092, 9200, 11211, 26379, 27017}
 
 // try binds a socket with those options, and gives the port back.
-func try(network string, to netip.AddrPort, options ...int) (errno string, err error) {
+func try(as client, network string, to netip.AddrPort, options ...int) (errno string, err error) {
 	family, kind := unix.AF_INET, unix.SOCK_STREAM
 	if to.Addr().Is6() {
 		family = unix.AF_INET6
@@ -34,7 +34,7 @@ func try(network string, to netip.AddrPort, options ...int) (errno string, err e
 	if network == "udp" {
 		kind = unix.SOCK_DGRAM
 	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	fd, err := socketOf(as, family, kind)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		return errnoName(err), nil // a server would get no further
 	}
@@ -62,7 +62,7 @@ func spare(ctx context.Context, f *facts.Facts) ([]facts.SparePort, error) {
 	if slices.ContainsFunc(addrs, netip.Addr.IsUnspecified) {
 		for _, id := range f.Host.As {
 			var free []netip.Addr
-			err := asUser(id.UID, func() {
+			err := asClient(id, func() {
 				free = slices.DeleteFunc(ownAddresses(f), func(a netip.Addr) bool { return !canBind(f.Target.Network, a, f.Target.Port) })
 			})
 			if err == nil && len(free) > 0 {
@@ -76,7 +76,7 @@ func spare(ctx context.Context, f *facts.Facts) ([]facts.SparePort, error) {
 		}
 		free := true
 		for _, id := range f.Host.As {
-			err := asUser(id.UID, func() {
+			err := asClient(id, func() {
 				free = free && !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !canBind(f.Target.Network, a, port) })
 			})
 			free = free && err == nil
@@ -107,7 +107,7 @@ func instead(f *facts.Facts) []netip.Addr {
 // SO_REUSEADDR.
 func canBind(network string, a netip.Addr, port uint16) bool {
 	for _, options := range [][]int{nil, {unix.SO_REUSEADDR}} {
-		if errno, err := try(network, netip.AddrPortFrom(a, port), options...); err != nil || errno != "" {
+		if errno, err := try(client{}, network, netip.AddrPortFrom(a, port), options...); err != nil || errno != "" {
 			return false
 		}
 	}
@@ -165,7 +165,9 @@ func reusePort(ctx context.Context, f *facts.Facts) ([]facts.Bind, error) {
 	}
 	var uids []uint32
 	for _, id := range f.Host.As {
-		uids = append(uids, id.UID)
+		if !slices.Contains(uids, id.UID) { // a user, and a process of that user
+			uids = append(uids, id.UID)
+		}
 	}
 	for _, s := range f.Sockets.Sockets {
 		own := s.Network == "tcp" && s.State == facts.Listen && s.Local.Port() == f.Target.Port
@@ -181,8 +183,8 @@ func reusePort(ctx context.Context, f *facts.Facts) ([]facts.Bind, error) {
 			}
 			b := facts.Bind{Addr: a, As: uid}
 			var failed error
-			err := asUser(uid, func() {
-				b.Errno, failed = try("tcp", netip.AddrPortFrom(a, f.Target.Port), unix.SO_REUSEPORT)
+			err := asClient(UID(uid), func() {
+				b.Errno, failed = try(client{}, "tcp", netip.AddrPortFrom(a, f.Target.Port), unix.SO_REUSEPORT)
 			})
 			if errors.Join(err, failed) == nil {
 				binds = append(binds, b)

@@ -37,7 +37,7 @@ func TestBindAsked(t *testing.T) {
 		{"something listens in one of both families", netip.IPv6Unspecified(), served, true, "EADDRINUSE"},
 		{"not an address of this machine", netip.MustParseAddr("192.0.2.1"), closed, true, "EADDRNOTAVAIL"},
 	} {
-		got, _ := bind("tcp", netip.AddrPortFrom(test.to, test.port), me, test.reuse)
+		got, _ := bind("tcp", netip.AddrPortFrom(test.to, test.port), us(), test.reuse)
 		if want := (facts.Bind{Addr: test.to, As: me, ReuseAddr: test.reuse, Errno: test.want}); got != want {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, want)
 		}
@@ -62,7 +62,7 @@ func TestProbeNeverMeetsItself(t *testing.T) {
 		}
 		for family, a := range families {
 			for range 50 {
-				c := dial(netip.AddrPortFrom(a, 40000), uint32(os.Geteuid()))
+				c := dial(netip.AddrPortFrom(a, 40000), us())
 				d := c.Fact()
 				c.Close()
 				if d.Outcome != facts.Refused && d.Outcome != facts.Skipped || d.From.Port() == 40000 {
@@ -93,7 +93,7 @@ func TestProbeLeavesNothingOnTheServersPort(t *testing.T) {
 				} else {
 					n = serve(t, a, nil)
 				}
-				c := dial(netip.AddrPortFrom(a, served), uint32(os.Geteuid()))
+				c := dial(netip.AddrPortFrom(a, served), us())
 				if accepts {
 					within(5*time.Second, c.Accepted)
 				} else {
@@ -122,7 +122,7 @@ func TestProbeLeavesNothingOnTheServersPort(t *testing.T) {
 					t.Errorf("left: %+v", left)
 				}
 				// The next server needs no SO_REUSEADDR.
-				if b, err := bind("tcp", netip.AddrPortFrom(a, served), uint32(os.Geteuid()), false); err != nil || b.Errno != "" {
+				if b, err := bind("tcp", netip.AddrPortFrom(a, served), us(), false); err != nil || b.Errno != "" {
 					t.Errorf("bind: %s", b.Errno)
 				}
 			})
@@ -143,18 +143,18 @@ func TestDialAsAnotherUser(t *testing.T) {
 	filter(t, hook("output", fmt.Sprintf("meta skuid %d tcp dport %d drop", nobody, served)))
 	to := netip.AddrPortFrom(v4, served)
 	for uid, want := range map[uint32]facts.Outcome{nobody: facts.Timeout, 0: facts.Connected, 1000: facts.Connected} {
-		c := dial(to, uid)
+		c := dial(to, client{Identity: UID(uid)})
 		if d := c.Fact(); d.Outcome != want || d.As != uid {
 			t.Errorf("as %d: got %+v, want %s", uid, d, want)
 		}
 		c.Close()
 	}
-	l, err := ledger(to, nobody, 4, nil)
+	l, err := ledger(to, client{Identity: UID(nobody)}, 4, nil)
 	if err != nil || l.Outcomes["timeout"] != 4 {
 		t.Errorf("SYNs of uid %d ended as %v: %v", nobody, l.Outcomes, err)
 	}
 	for uid, want := range map[uint32]string{0: "", nobody: "EACCES"} {
-		if b, err := bind("tcp", netip.AddrPortFrom(v4, 80), uid, true); err != nil || b.Errno != want || b.As != uid {
+		if b, err := bind("tcp", netip.AddrPortFrom(v4, 80), client{Identity: UID(uid)}, true); err != nil || b.Errno != want || b.As != uid {
 			t.Errorf("bind port 80 as %d: got %+v, want %q", uid, b, want)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func dialUnix(path string, uid uint32) (net.Conn, error) {
 	var c net.Conn
 	var failed error
-	err := asUser(uid, func() {
+	err := asClient(UID(uid), func() {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			failed = err

@@ -19,7 +19,15 @@ import (
 
 // diagnose is the run itself: look or replay, record, judge, report.
 func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Target) error {
-	// Files are opened first: that one cannot be written is better known
+	// Whose view to take may mean to begin anew elsewhere.
+	var as []facts.Identity
+	var err error
+	if o.replay == "" {
+		if as, err = clients(o.as, p.env, os.Geteuid()); err != nil {
+			return err
+		}
+	}
+	// Files are opened next: that one cannot be written is better known
 	// before anything is looked at.
 	out, err := create(o.output, 0o666, p.stdout)
 	if err != nil {
@@ -36,7 +44,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	if o.replay != "" {
 		seen, err = p.readRecording(o.replay)
 	} else {
-		seen, err = p.look(ctx, o, targets)
+		seen, err = p.look(ctx, o, targets, as)
 	}
 	if err != nil {
 		return err
@@ -62,11 +70,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	return fail(out.commit())
 }
 
-func (p *program) look(ctx context.Context, o *options, targets []facts.Target) (*facts.Recording, error) {
-	as, err := identities(o.as, p.env, os.Geteuid())
-	if err != nil {
-		return nil, err
-	}
+func (p *program) look(ctx context.Context, o *options, targets []facts.Target, as []facts.Identity) (*facts.Recording, error) {
 	stop := p.progress(targets)
 	seen, err := host.Gather(ctx, targets, host.Options{
 		As: as, Timeout: o.timeout,

@@ -72,6 +72,8 @@ import (
 	"testing"
 
 	"golang.org/x/tools/txtar"
+
+	"github.com/loopdoctor/loopdoctor/checks"
 )
 
 const (
@@ -134,6 +136,11 @@ func (s scenario) healthy() bool { return strings.HasPrefix(s.name, "healthy-") 
 func (s scenario) cause() string {
 	if s.healthy() {
 		return ""
+	}
+	for _, c := range checks.Causes() { // one of them has dots of its own
+		if strings.HasPrefix(s.name+".", c.Name+".") {
+			return c.Name
+		}
 	}
 	cause, _, _ := strings.Cut(s.name, ".")
 	return cause

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/loopdoctor/loopdoctor/checks/host"
 	"github.com/loopdoctor/loopdoctor/report"
 )
 
@@ -19,6 +20,7 @@ import (
 const exitUsage = 2
 
 func main() {
+	host.Second()
 	// Without a handler, writing to a closed pipe ends the program with a
 	// signal, and "loopdoctor 8080 | head -1" would lose its exit status.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

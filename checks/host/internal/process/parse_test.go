@@ -148,3 +148,21 @@ func FuzzParsers(f *testing.F) {
 		}
 	})
 }
+
+func TestParseClient(t *testing.T) {
+	text := "Name:\tUid: 7\nTgid:\t12\nUid:\t1000\t33\t33\t34\nGid:\t100\t101\t102\t103\nGroups:\t27 4242 \nCapEff:\t0000000000000400\n"
+	id, tgid, err := parseClient(strings.NewReader(text))
+	if err != nil || tgid != 12 || id.UID != 34 || id.GID != 103 || !slices.Equal(id.Groups, []uint32{27, 4242}) || !id.LowPort {
+		t.Errorf("got %+v of %d, %v", id, tgid, err)
+	}
+	for _, bad := range []string{"", "Tgid:\t12\nUid:\t1 1 1 1\n", strings.Replace(text, "34\n", "x\n", 1), strings.Replace(text, "4242", "-1", 1)} {
+		if _, _, err := parseClient(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q is a client", bad)
+		}
+	}
+}
+
+func FuzzParseClient(f *testing.F) {
+	f.Add([]byte("Tgid:\t12\nUid:\t1\t1\t1\t1\nGid:\t1\t1\t1\t1\nGroups:\t27 4294967296\n"))
+	f.Fuzz(func(t *testing.T, b []byte) { _, _, _ = parseClient(bytes.NewReader(b)) })
+}
