@@ -70,6 +70,7 @@ func firewallSituations() []situation {
 		of(filterRejectsLoopback,
 			row{"a reset that TCP did not send", machine("127.0.0.1", here, refusal, counts("127.0.0.1", 1, forgedReset)), says("proven 127.0.0.1", "127.0.0.1:62893", "in", "a forged reset", "ECONNREFUSED")},
 			row{"the same where nothing listens", machine("127.0.0.1", refusal, counts("127.0.0.1", 1, forgedReset)), says("proven 127.0.0.1")},
+			row{"the SYN that was sent again was answered", machine("127.0.0.1", refusal, counts("127.0.0.1", 1, forgedReset), answered), nothing},
 			row{"an ICMP error from INPUT", machine("127.0.0.1", dials("127.0.0.1", facts.Refused, icmp("3/3")), counts("127.0.0.1", 1, forgedReset)), says("proven 127.0.0.1", "ICMP")},
 			row{"an ICMP error from OUTPUT", machine("127.0.0.1", dials("127.0.0.1", facts.Refused, icmp("3/13"), errno("EHOSTUNREACH")), counts("127.0.0.1", 1, "OutRequests=2 OutTransmits=1 OutSegs=1 lo.tx=1 InReceives=1 InDelivers=1")), says("proven 127.0.0.1 at output", "out", "EHOSTUNREACH")},
 			row{"in IPv6", machine("::1", dials("::1", facts.Refused, icmp("1/1"), errno("EACCES")), counts("::1", 1, forgedReset)), says("proven ::1", "[::1]:62893", "EACCES")},
@@ -149,4 +150,9 @@ func TestConversationInOneLine(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// answered: the SYN between the two looks at the counters was taken by a server.
+func answered(f *facts.Facts) {
+	f.Ledger[len(f.Ledger)-1].Outcomes = map[string]int{string(facts.Connected): 1}
 }

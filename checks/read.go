@@ -236,6 +236,9 @@ func forged(l *facts.Ledger, d facts.Dial) bool {
 	if d.ICMP != "" {
 		return true
 	}
+	if l.Outcomes[string(facts.Connected)] > 0 {
+		return false // this one was answered: no reset was to be sent
+	}
 	if g := gapsOf(l); l.SYNs > 1 {
 		return enough(g.input, l.SYNs) || enough(g.output, l.SYNs)
 	}

@@ -217,6 +217,9 @@ func notes(f *facts.Facts) []string {
 		}
 	}
 	for _, d := range f.Dials {
+		if d.CameUp {
+			out = append(out, fmt.Sprintf("%s refused the first connection and took the next: the server has just come up.", netip.AddrPortFrom(d.Addr, f.Target.Port)))
+		}
 		if d.Late {
 			out = append(out, fmt.Sprintf("The connection to %s succeeded late, after %s.", d.Addr, duration(d.ElapsedMS)))
 		}

@@ -215,6 +215,7 @@ type Dial struct {
 	Server    *ServerSide    `json:"server,omitempty"`
 	NoServer  bool           `json:"no_server,omitempty"` // connected, and the server's side of it is not in this network namespace
 	Late      bool           `json:"late,omitempty"`      // it connected only after loopdoctor had begun to look deeper
+	CameUp    bool           `json:"came_up,omitempty"`   // an earlier one was refused: the server came up while loopdoctor looked
 	Closed    string         `json:"closed,omitempty"`    // what came after the handshake, unasked: "end of file", "reset"
 }
 

@@ -69,7 +69,67 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 			repeat(nil)
 		}
 	}
+	l.cameUp(ctx, open)
 	l.late(ctx, open)
+}
+
+// cameUp takes notice of a server that came up while loopdoctor looked: a SYN that
+// was sent again got through, and somebody listens now who did not before. What
+// was seen until then is of another time.
+func (l *look) cameUp(ctx context.Context, open []connection) {
+	t := &l.f.Target
+	through := func(c connection) bool {
+		d := c.Fact()
+		return d.Outcome == facts.Refused && len(l.listening(d.Addr)) == 0 && slices.ContainsFunc(l.f.Ledger, func(r facts.Ledger) bool {
+			return r.Addr == d.Addr && r.Outcomes[string(facts.Connected)] > 0
+		})
+	}
+	var fresh []int
+	for i, c := range open {
+		if l.own == nil && l.f.Sockets != nil && through(c) {
+			fresh = append(fresh, i)
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	now, err := l.sources.sockets(t.Port)
+	if err != nil {
+		return
+	}
+	was := l.f.Sockets
+	l.f.Sockets = now
+	for _, i := range fresh {
+		d := open[i].Fact()
+		if len(l.listening(d.Addr)) == 0 {
+			continue
+		}
+		second := l.sources.dial(l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)))
+		if second.Fact().Outcome.Works() {
+			l.accept(ctx, second)
+		}
+		second.Close()
+		open[i] = belated{second}
+	}
+	if !slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return len(l.listening(a.Addr)) > 0 }) {
+		l.f.Sockets = was // it has gone again
+		return
+	}
+	l.owners(ctx)
+	if !t.Literal {
+		for i := range t.Addresses {
+			t.Addresses[i].Expected = len(l.listening(t.Addresses[i].Addr)) > 0
+		}
+	}
+}
+
+// belated is a connection to a server that came up while loopdoctor looked.
+type belated struct{ connection }
+
+func (b belated) Fact() facts.Dial {
+	d := b.connection.Fact()
+	d.CameUp = true
+	return d
 }
 
 // repeat sends SYNs between two looks at the kernel's counters: one, and a burst

@@ -340,6 +340,33 @@ func TestHowLongSilenceIsWaitedFor(t *testing.T) {
 	}
 }
 
+// A server that comes up while loopdoctor looks is not refused by a filter, and
+// not missing either.
+func TestAServerThatComesUpMeanwhile(t *testing.T) {
+	m := newMachine()
+	m.sources.ledger = func(to netip.AddrPort, _ client, syns int, _ func(uint16)) (facts.Ledger, error) {
+		listening("127.0.0.1", false)(m)
+		outcome("127.0.0.1", facts.Connected)(m)
+		return facts.Ledger{Addr: to.Addr(), SYNs: syns, Delta: map[string]int64{"lo.tx": 3, "OutRequests": 3}, Outcomes: map[string]int{string(facts.Connected): 1}}, nil
+	}
+	f := mustLook(t, m, target(""), Options{NoCapture: true})
+	if d := f.Dials[0]; d.Outcome != facts.Connected || !d.CameUp || len(f.Sockets.Sockets) == 0 {
+		t.Errorf("%+v, sockets %+v", d, f.Sockets)
+	}
+	if e := f.Target.Expected(); len(e) != 1 || e[0] != v4 {
+		t.Errorf("expected are %v", e)
+	}
+
+	// What was refused although it listened all the time is another matter.
+	m = newMachine(listening("127.0.0.1", false))
+	m.sources.ledger = func(to netip.AddrPort, _ client, syns int, _ func(uint16)) (facts.Ledger, error) {
+		return facts.Ledger{Addr: to.Addr(), SYNs: syns, Delta: map[string]int64{}, Outcomes: map[string]int{string(facts.Connected): 1}}, nil
+	}
+	if f := mustLook(t, m, target("127.0.0.1"), Options{NoCapture: true}); f.Dials[0].CameUp || f.Dials[0].Outcome != facts.Refused {
+		t.Errorf("%+v", f.Dials[0])
+	}
+}
+
 // The time limit ends a wait that has no other end.
 func TestTheTimeLimitEndsTheWaiting(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
