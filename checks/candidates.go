@@ -101,9 +101,8 @@ func tells(f *facts.Facts, c facts.Candidate) story {
 // its server over and over, or a service. Of that only its manager knows whether
 // this is the first time.
 func repeats(f *facts.Facts, c facts.Candidate) bool {
-	loop := slices.ContainsFunc(c.Names, func(m facts.Mention) bool {
-		words := strings.Fields(m.Text)
-		return slices.Contains(words, "while") || slices.Contains(words, "until")
+	loop := slices.ContainsFunc(f.Candidates.Found, func(o facts.Candidate) bool {
+		return (o.PID == c.PID || o.ParentOf == c.PID) && slices.ContainsFunc(o.Names, facts.Mention.Loops)
 	})
 	if loop || !strings.HasSuffix(c.Unit, ".service") {
 		return loop

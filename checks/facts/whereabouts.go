@@ -2,6 +2,8 @@ package facts
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -37,6 +39,17 @@ type Mention struct {
 	Where string `json:"where"`          // "argument 4", "environment", "working directory"
 	Text  string `json:"text"`           // "--port=62893", "PORT=62893", its secrets masked
 	Sure  bool   `json:"sure,omitempty"` // it can only mean where to listen: a bare 62893 may mean anything
+}
+
+// waits are programs with which a shell waits for a server in a loop.
+var waits = []string{"nc", "ncat", "curl", "wget", "telnet", "ss", "lsof", "pg_isready", "redis-cli", "mysqladmin", "grpcurl"}
+
+// Loops tells whether it stands in the loop of a shell: what it names is started
+// over and over. A loop that waits for the port is none of these.
+func (m Mention) Loops() bool {
+	words := strings.Fields(m.Text)
+	return (slices.Contains(words, "while") || slices.Contains(words, "until")) &&
+		!slices.ContainsFunc(words, func(w string) bool { return slices.Contains(waits, w) })
 }
 
 // Units is the units of a service manager that have to do with the port.

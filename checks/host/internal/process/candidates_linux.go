@@ -33,6 +33,8 @@ const (
 	young    = 5 * time.Second
 	watching = 400 * time.Millisecond
 	tick     = 25 * time.Millisecond
+	// A shell that loops mostly sleeps for a second between two tries.
+	round = 1500 * time.Millisecond
 )
 
 // supervisors start what ended again.
@@ -267,8 +269,15 @@ func (s *search) told(c *facts.Candidate, port uint16) bool {
 
 // restless tells whether a second look is worth the time.
 func (s *search) restless() bool {
-	return s.supervised || slices.ContainsFunc(s.list(), func(c *facts.Candidate) bool {
+	return s.supervised || s.loops() || slices.ContainsFunc(s.list(), func(c *facts.Candidate) bool {
 		return len(c.Names) > 0 && len(c.Listens) == 0 && time.Since(c.Started) < young
+	})
+}
+
+// loops tells whether a shell runs what names the port over and over.
+func (s *search) loops() bool {
+	return slices.ContainsFunc(s.list(), func(c *facts.Candidate) bool {
+		return slices.ContainsFunc(c.Names, func(m facts.Mention) bool { return m.Loops() })
 	})
 }
 
@@ -288,7 +297,11 @@ func (s *search) watch(ctx context.Context, before []int) {
 		old[pid] = true
 	}
 	buf := make([]byte, maxEnviron)
-	for end := time.Now().Add(watching); time.Now().Before(end) && ctx.Err() == nil; {
+	long := watching
+	if s.loops() {
+		long = round
+	}
+	for end := time.Now().Add(long); time.Now().Before(end) && ctx.Err() == nil && !s.replaced(); {
 		time.Sleep(tick)
 		pids, err := PIDs()
 		if err != nil {
@@ -307,16 +320,28 @@ func (s *search) watch(ctx context.Context, before []int) {
 			c.Gone = c.Gone || !here[pid] || err != nil || st.state == 'Z'
 		}
 	}
-	// Who has the same parent and command line as one that is gone took its place.
 	for _, c := range s.list() {
-		for _, next := range s.list() {
-			if c.Gone && next.PID != c.PID && !next.Started.Before(c.Started) && next.PPID == c.PPID && slices.Equal(next.Args, c.Args) {
-				next.Restarts += c.Restarts + 1
-				delete(s.found, c.PID)
-				break
-			}
+		if next := s.next(c); next != nil {
+			next.Restarts += c.Restarts + 1
+			delete(s.found, c.PID)
 		}
 	}
+}
+
+// replaced tells whether one was seen to end, and another one in its place.
+func (s *search) replaced() bool {
+	return slices.ContainsFunc(s.list(), func(c *facts.Candidate) bool { return s.next(c) != nil })
+}
+
+// next is who has the same parent and command line as one that is gone: it took
+// its place.
+func (s *search) next(c *facts.Candidate) *facts.Candidate {
+	for _, next := range s.list() {
+		if c.Gone && next.PID != c.PID && !next.Started.Before(c.Started) && next.PPID == c.PPID && slices.Equal(next.Args, c.Args) {
+			return next
+		}
+	}
+	return nil
 }
 
 // best puts the most telling ones first.
