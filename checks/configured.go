@@ -36,7 +36,7 @@ var configuredElsewhere = &Check{
 	// by a taken one, which is all that its process shows.
 	Refines: portAutoIncremented,
 	Run: func(f *facts.Facts) []Finding {
-		none := missing(f)
+		none := abandoned(f)
 		if len(none) == 0 {
 			return nil
 		}
@@ -64,7 +64,7 @@ var tcpSwitchedOff = &Check{
 	Explains: []*Check{refused},
 	Refines:  unixSocketNotTCP,
 	Run: func(f *facts.Facts) []Finding {
-		none, mine := missing(f), usualServer(f)
+		none, mine := abandoned(f), usualServer(f)
 		off := switchedOff(mine)
 		if len(none) == 0 || off == nil {
 			return nil
@@ -95,16 +95,6 @@ func socketAt(f *facts.Facts, path string) *facts.UnixSocket {
 		}
 	}
 	return nil
-}
-
-// missing returns the expected addresses of a TCP port that nobody has at all, and
-// that nothing redirects.
-func missing(f *facts.Facts) []netip.Addr {
-	none := unserved(f)
-	if f.Target.Network != "tcp" || len(listeners(f)) > 0 || slices.ContainsFunc(none, func(a netip.Addr) bool { return works(f, a) }) {
-		return nil
-	}
-	return none
 }
 
 // usualServer returns the lines of the only server here that owns the well-known
@@ -213,6 +203,10 @@ func another(f *facts.Facts, mine []facts.ConfigLine) *Finding {
 				x.Evidence = append(x.Evidence, candidateEvidence(c))
 			}
 		}
+	}
+	if len(x.Evidence) > min(3, len(mine)) { // it was seen to run there: nothing has to be changed
+		x.Fixes = append([]Fix{{Do: fmt.Sprintf("Let the client use port %d: the server listens there.", l.Port)}}, x.Fixes...)
+		return x
 	}
 	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the client use port %d, if the server runs there: ss -tln 'sport = :%[1]d'.", l.Port)})
 	return x

@@ -16,10 +16,11 @@ var serviceNotStarted = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupUnits},
+	Uses:     []facts.Group{facts.GroupDials},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		none := absent(f)
+		none := abandoned(f)
 		var idle []facts.Unit
 		for _, u := range f.Units.Units {
 			switch {

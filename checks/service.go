@@ -3,7 +3,6 @@ package checks
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -18,11 +17,11 @@ var serverExitedOrCrashLooping = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupUnits},
-	Uses:     []facts.Group{facts.GroupContainers, facts.GroupCandidates, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupContainers, facts.GroupCandidates, facts.GroupBinds},
 	Explains: []*Check{refused},
 	Refines:  noListener,
 	Run: func(f *facts.Facts) []Finding {
-		none := absent(f)
+		none := abandoned(f)
 		if len(none) == 0 {
 			return nil
 		}
@@ -58,15 +57,6 @@ var serverExitedOrCrashLooping = &Check{
 		}
 		return []Finding{x}
 	},
-}
-
-// absent returns the expected addresses of a TCP target for which there is no
-// listener anywhere: what serves another address runs, and has not ended.
-func absent(f *facts.Facts) []netip.Addr {
-	if f.Target.Network != "tcp" || len(listeners(f)) > 0 {
-		return nil
-	}
-	return unserved(f)
 }
 
 // crashed tells whether the manager says that the unit did not end as it should,
