@@ -52,6 +52,9 @@ const (
 	falseAlarm = "false alarm"
 )
 
+// beside are remarks that by design stand beside the cause that is felt.
+var beside = map[string]string{"owner-hidden-from-you": "port-held-by-other-app"}
+
 // judge says how good the first line of a report was.
 func (r row) judge() string {
 	switch {
@@ -61,6 +64,11 @@ func (r row) judge() string {
 		return falseAlarm
 	case r.Named == r.Cause:
 		return right
+	case beside[r.Cause] != "" && r.Named == beside[r.Cause]:
+		if r.Remarked {
+			return remarked
+		}
+		return notFelt
 	case r.Named == "" && r.Remarked:
 		return remarked
 	case r.Named == "" && r.Verdict == "works":
