@@ -145,6 +145,7 @@ func portHeldSituations() []situation {
 			row{"its own user could", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, uid(33)), taken, reuses(33, "127.0.0.1", ""), reuses(1000, "127.0.0.1", "EADDRINUSE")), says("proven 127.0.0.1", "server (pid 50)", "127.0.0.1:62893", "uid 33", "SO_REUSEPORT")},
 			row{"its own user could not either", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, uid(33)), taken, reuses(33, "127.0.0.1", "EADDRINUSE"), reuses(1000, "127.0.0.1", "EADDRINUSE")), nothing},
 			row{"nobody could try as that user", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, uid(33)), taken, reuses(1000, "127.0.0.1", "EADDRINUSE")), nothing},
+			row{"the kernel remembers 0.0.0.0", machine("62893", wildcards, listens("::1", 50, uid(33), v6only), binds("::1", "EADDRINUSE", true), binds("::", "EADDRINUSE", true), reuses(33, "::1", "EADDRINUSE"), reuses(1000, "::1", "EADDRINUSE"), reuses(33, "::", ""), reuses(1000, "::", "EADDRINUSE")), nothing},
 			row{"you are that user", machine("127.0.0.1", toBind, listens("127.0.0.1", 50), taken, reuses(1000, "127.0.0.1", "")), nothing},
 			row{"you and another one ask", machine("127.0.0.1", toBind, clients(1000, 0), listens("127.0.0.1", 50), taken, reuses(1000, "127.0.0.1", ""), reuses(0, "127.0.0.1", "EADDRINUSE")), nothing},
 			row{"the port can be taken", machine("127.0.0.1", toBind, listens("127.0.0.1", 50, uid(33)), binds("127.0.0.1", "", true), reuses(33, "127.0.0.1", ""), reuses(1000, "127.0.0.1", "EADDRINUSE")), nothing},

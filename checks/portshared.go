@@ -111,8 +111,13 @@ var reuseportUIDMismatch = &Check{
 }
 
 // shareable returns the addresses that the listener's own user could bind with
-// SO_REUSEPORT, and no client can.
+// SO_REUSEPORT, and no client can. What the listener itself has decides: once
+// somebody was given the port on 0.0.0.0, the kernel lets the same user have [::]
+// without a look at who has [::1] (sk_reuseport_match in the kernel).
 func shareable(f *facts.Facts, s facts.Socket) []netip.Addr {
+	if slices.ContainsFunc(f.ReusePort, func(b facts.Bind) bool { return b.Addr == s.Local.Addr() && b.As == s.UID && b.Errno != "" }) {
+		return nil
+	}
 	return slices.DeleteFunc(bindsLostTo(f, s), func(a netip.Addr) bool {
 		own, others := false, false
 		for _, b := range f.ReusePort {
