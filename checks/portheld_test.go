@@ -128,6 +128,7 @@ func portHeldSituations() []situation {
 			row{"it has 0.0.0.0", machine("62893", any6, listens("0.0.0.0", 50)), says("proven ::", "IPV6_V6ONLY")},
 			row{"it has just what is wanted", machine("62893", anyTaken, listens("::", 50)), nothing},
 			row{"one address is wanted", machine("127.0.0.1", toBind, listens("0.0.0.0", 50), taken), nothing},
+			row{"it has [::], and IPv6 is off", machine("127.0.0.1", any4, func(f *facts.Facts) { f.Target.Addresses = append(f.Target.Addresses, facts.Address{Addr: v4Loopback}) }, listens("::", 50), taken), nothing},
 			row{"the port can be taken", machine("62893", wildcards, listens("127.0.0.53", 50), binds("0.0.0.0", "", true)), nothing},
 			row{"it has [::] for IPv6 alone", machine("62893", wildcards, listens("::", 50, v6only), binds("0.0.0.0", "EADDRINUSE", true)), nothing},
 			row{"it has another port", machine("62893", anyTaken, listens("127.0.0.53", 50, onPort(53))), nothing},

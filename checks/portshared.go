@@ -67,7 +67,11 @@ func narrowedBy(f *facts.Facts, s facts.Socket) []netip.Addr {
 	if slices.Contains(on, s.Local.Addr()) { // it has just what is wanted
 		return nil
 	}
-	return slices.DeleteFunc(on, func(a netip.Addr) bool { return !a.IsUnspecified() })
+	single := func(a netip.Addr) bool { return !a.IsUnspecified() }
+	if s.Local.Addr().IsUnspecified() && slices.ContainsFunc(on, single) { // it has all that is wanted: [::] where IPv6 is off
+		return nil
+	}
+	return slices.DeleteFunc(on, single)
 }
 
 // reuseportUIDMismatch: the kernel lets servers share a port only if all of them
