@@ -67,7 +67,11 @@ func narrowedBy(f *facts.Facts, s facts.Socket) []netip.Addr {
 	if slices.Contains(on, s.Local.Addr()) { // it has just what is wanted
 		return nil
 	}
-	return slices.DeleteFunc(on, func(a netip.Addr) bool { return !a.IsUnspecified() })
+	single := func(a netip.Addr) bool { return !a.IsUnspecified() }
+	if s.Local.Addr().IsUnspecified() && slices.ContainsFunc(on, single) { // it has all that is wanted: [::] where IPv6 is off
+		return nil
+	}
+	return slices.DeleteFunc(on, single)
 }
 
 // reuseportUIDMismatch: the kernel lets servers share a port only if all of them
@@ -110,20 +114,22 @@ var reuseportUIDMismatch = &Check{
 	},
 }
 
-// shareable returns the addresses that the listener's own user could bind with
-// SO_REUSEPORT, and no client can.
+// shareable returns the addresses that are lost to a listener which its own user
+// could share with SO_REUSEPORT, and no client can. What the listener itself has
+// decides: once somebody was given the port on 0.0.0.0, the kernel lets the same
+// user have [::] without a look at who has [::1] (sk_reuseport_match in the kernel).
 func shareable(f *facts.Facts, s facts.Socket) []netip.Addr {
-	return slices.DeleteFunc(bindsLostTo(f, s), func(a netip.Addr) bool {
-		own, others := false, false
-		for _, b := range f.ReusePort {
-			if b.Addr == a {
-				own = own || b.As == s.UID && b.Errno == ""
-				others = others || b.As != s.UID && b.Errno == "EADDRINUSE"
-			}
+	own, others := false, false
+	for _, b := range f.ReusePort {
+		if b.Addr == s.Local.Addr() {
+			own = own || b.As == s.UID && b.Errno == ""
+			others = others || b.As != s.UID && b.Errno == "EADDRINUSE"
 		}
-		mine := slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == s.UID })
-		return !own || !others || mine
-	})
+	}
+	if !own || !others || slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == s.UID }) {
+		return nil
+	}
+	return bindsLostTo(f, s)
 }
 
 // listenTimeEADDRINUSE: two sockets that set SO_REUSEADDR may both be bound as

@@ -44,6 +44,9 @@ func seconds(d time.Duration) string {
 	return cond(d < time.Second, "less than a second", fmt.Sprintf("%.0f s", d.Seconds()))
 }
 
+// staying are servers that end if their port is taken, and never move to another.
+var staying = []string{"nginx", "apache2", "httpd", "caddy", "haproxy", "redis-server", "postgres", "mariadbd", "mysqld", "sshd"}
+
 var portAutoIncremented = &Check{
 	Name:     "port-auto-incremented",
 	Doc:      "the server found the port taken when it started, and took one of the next",
@@ -61,10 +64,13 @@ var portAutoIncremented = &Check{
 		i := slices.IndexFunc(c.Listens, func(a netip.AddrPort) bool { return a.Port() > f.Target.Port })
 		to := c.Listens[i].Port()
 		why := cond(s == nextPort, "names port "+fmt.Sprint(f.Target.Port)+" in "+place(c), "runs in this project")
+		again := fmt.Sprintf("Start it again now that port %d is free; let it fail rather than move the next time (Vite: --strictPort, others: PORT=%[1]d).", f.Target.Port)
+		if slices.Contains(staying, c.Name) {
+			again = fmt.Sprintf("Have it listen on port %d: its configuration says where.", f.Target.Port)
+		}
 		return []Finding{{Affects: abandoned(f), Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)},
 			Summary: fmt.Sprintf("Nothing listens on port %d, but %s %s and listens on %s: you may mean :%d.", f.Target.Port, who(c.Process), why, c.Listens[i], to),
-			Fixes: []Fix{{Do: fmt.Sprintf("Use port %d: http://localhost:%[1]d/.", to)},
-				{Do: fmt.Sprintf("Start it again now that port %d is free; let it fail rather than move the next time (Vite: --strictPort, others: PORT=%[1]d).", f.Target.Port)}}}}
+			Fixes:   []Fix{{Do: fmt.Sprintf("Use port %d: http://localhost:%[1]d/.", to)}, {Do: again}}}}
 	},
 }
 

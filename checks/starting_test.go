@@ -177,6 +177,12 @@ func TestWhereabouts(t *testing.T) {
 	expect(t, nobody(running("node", justNow, environ("PORT=62893;"), unixAt("62893;")), unixListener("62893;", "named after the port", "node", 70)),
 		"broken", "active port-value-not-a-number proven")
 	expect(t, nobody(running("python3", justNow, argued, restarted)), "broken", "active no-listener proven")
+	for name, want := range map[string]string{"node": "let it fail rather than move", "nginx": "its configuration says where"} {
+		x := portAutoIncremented.Run(nobody(running(name, longAgo, atHome, on("127.0.0.1:62894"))))[0]
+		if do := x.Fixes[1].Do; !strings.Contains(do, want) {
+			t.Errorf("%s: %s", name, do)
+		}
+	}
 
 	for _, test := range []struct {
 		change change

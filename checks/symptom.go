@@ -208,10 +208,13 @@ var cannotBind = &Check{
 			if b.Errno == "" || !b.ReuseAddr && f.Target.Network == "tcp" || !slices.Contains(f.Target.Expected(), b.Addr) {
 				continue // without SO_REUSEADDR a TIME_WAIT would be a false alarm: servers set it
 			}
-			why := cond(b.Errno == "EADDRNOTAVAIL", " (no interface of this machine has the address)", "")
+			why, settle := "", fmt.Sprintf("sudo ss -tanp 'sport = :%d'", f.Target.Port)
+			if b.Errno == "EADDRNOTAVAIL" { // no matter who has the port
+				why, settle = " (no interface of this machine has the address)", "ip -br address"
+			}
 			fs = append(fs, Finding{Affects: []netip.Addr{b.Addr}, Certainty: Proven,
 				Summary: fmt.Sprintf("A server run by %s cannot take %s: bind() fails with %s%s.", f.Host.Client(b.As, b.AsPID).Name(), at(f, b.Addr), b.Errno, why),
-				Settle:  fmt.Sprintf("sudo ss -tanp 'sport = :%d'", f.Target.Port)})
+				Settle:  settle})
 		}
 		return mergeAddresses(f, fs)
 	},

@@ -106,6 +106,7 @@ func TestSymptomSaysWhatWouldSettleIt(t *testing.T) {
 		{portUnreachable, machine("127.0.0.1", asksUDP), "ss -uln 'sport = :62893'"},
 		{notAccepted, machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected, waiting)), "ss -tln 'sport = :62893'"},
 		{cannotBind, machine("127.0.0.1", toBind, binds("127.0.0.1", "EACCES", true)), "sudo ss -tanp 'sport = :62893'"},
+		{cannotBind, machine("127.0.0.1", toBind, binds("127.0.0.1", "EADDRNOTAVAIL", true)), "ip -br address"},
 	} {
 		fs := found(t, test.check, test.facts)
 		if len(fs) != 1 || fs[0].Settle != test.want {

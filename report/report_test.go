@@ -316,3 +316,15 @@ func TestFreeWithReuseAddrOnly(t *testing.T) {
 		}
 	}
 }
+
+// With sudo two ask: that root can take port 80 does not help the user.
+func TestWhoCanTakeThePort(t *testing.T) {
+	f := seen()
+	f.Target.Intent = facts.ToBind
+	f.Host.As = []facts.Identity{{UID: 1000, User: "ann"}, {User: "root"}}
+	f.Binds = []facts.Bind{{Addr: v4, As: 1000, ReuseAddr: true, Errno: "EACCES"}, {Addr: v4, ReuseAddr: true}}
+	const want = "localhost:62893: a server of root can take it, one of ann cannot."
+	if got := New(run(f, &checks.Diagnosis{Verdict: checks.Partly})).Targets[0].Summary; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -115,6 +115,9 @@ func loopbackSummary(f *facts.Facts, d *checks.Diagnosis) string {
 
 func bindSummary(f *facts.Facts, d *checks.Diagnosis) string {
 	l := label(f.Target)
+	if good, bad := canTake(f); len(good) > 0 && len(bad) > 0 && d.Verdict != checks.Unknown {
+		return fmt.Sprintf("%s: a server of %s can take it, one of %s cannot.", l, join(good, "or"), join(bad, "or"))
+	}
 	switch d.Verdict {
 	case checks.Works:
 		if onlyReusing(f) {
@@ -155,9 +158,7 @@ func divide(f *facts.Facts, d *checks.Diagnosis) (good, bad []netip.Addr) {
 // byClient compares the clients that dialled: "root connects, uid 1000 does
 // not". It is empty when one address or another treated them all alike.
 func byClient(f *facts.Facts) string {
-	var good, bad []string
-	for _, id := range f.Host.As {
-		n, works := 0, 0
+	good, bad := part(f.Host.As, func(id facts.Identity) (n, works int) {
 		for _, d := range f.Dials {
 			if id.Is(d.As, d.AsPID) && slices.Contains(f.Target.Expected(), d.Addr) && d.Outcome != facts.Skipped {
 				n++
@@ -166,21 +167,46 @@ func byClient(f *facts.Facts) string {
 				}
 			}
 		}
-		switch {
+		return n, works
+	})
+	if len(good) == 0 || len(bad) == 0 {
+		return ""
+	}
+	return join(good, "and") + " " + plural(len(good), "connects", "connect") + ", " +
+		join(bad, "and") + " " + plural(len(bad), "does", "do") + " not"
+}
+
+// canTake parts the clients into those whose server can take the port and those
+// whose server cannot.
+func canTake(f *facts.Facts) (good, bad []string) {
+	return part(f.Host.As, func(id facts.Identity) (n, works int) {
+		for _, b := range f.Binds {
+			if id.Is(b.As, b.AsPID) && slices.Contains(f.Target.Expected(), b.Addr) && (b.ReuseAddr || f.Target.Network == "udp") {
+				n++
+				if b.Errno == "" {
+					works++
+				}
+			}
+		}
+		return n, works
+	})
+}
+
+// part names the clients for which all tries worked, and those for which none
+// did. It is empty where the addresses differ, too: say that instead.
+func part(clients []facts.Identity, count func(facts.Identity) (n, works int)) (good, bad []string) {
+	for _, id := range clients {
+		switch n, works := count(id); {
 		case n == 0:
 		case works == n:
 			good = append(good, id.Name())
 		case works == 0:
 			bad = append(bad, id.Name())
 		default:
-			return "" // the addresses differ, too: say that instead
+			return nil, nil
 		}
 	}
-	if len(good) == 0 || len(bad) == 0 {
-		return ""
-	}
-	return join(good, "and") + " " + plural(len(good), "connects", "connect") + ", " +
-		join(bad, "and") + " " + plural(len(bad), "does", "do") + " not"
+	return good, bad
 }
 
 func client(uid uint32) string {

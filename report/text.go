@@ -83,7 +83,7 @@ func (p *page) target(t *Target) {
 		p.gap()
 		p.table(p.r.Loopback.Sockets)
 	}
-	if ls := t.listeners(); t.Verdict == checks.Works && t.Intent == "connect" && len(ls) > 0 {
+	if ls := t.listeners(); (t.Verdict == checks.Works || t.Verdict == checks.Unknown) && t.Intent == "connect" && len(ls) > 0 {
 		p.gap()
 		for i := range ls {
 			p.columns("", endpoint(ls[i].Address, ls[i].Port), ls[i].owner(), 0)

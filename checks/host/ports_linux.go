@@ -169,14 +169,22 @@ func reusePort(ctx context.Context, f *facts.Facts) ([]facts.Bind, error) {
 			uids = append(uids, id.UID)
 		}
 	}
+	// On no address but the listeners' own: where nobody is, the kernel would
+	// remember that the port may be shared.
+	var addrs []netip.Addr
 	for _, s := range f.Sockets.Sockets {
-		own := s.Network == "tcp" && s.State == facts.Listen && s.Local.Port() == f.Target.Port
-		if own && os.Geteuid() == 0 && !slices.Contains(uids, s.UID) && len(uids) < 8 {
+		if s.Network != "tcp" || s.State != facts.Listen || s.Local.Port() != f.Target.Port {
+			continue
+		}
+		if os.Geteuid() == 0 && !slices.Contains(uids, s.UID) && len(uids) < 8 {
 			uids = append(uids, s.UID)
+		}
+		if !slices.Contains(addrs, s.Local.Addr()) && len(addrs) < 8 {
+			addrs = append(addrs, s.Local.Addr())
 		}
 	}
 	binds := []facts.Bind{}
-	for _, a := range instead(f) {
+	for _, a := range addrs {
 		for _, uid := range uids {
 			if ctx.Err() != nil {
 				return binds, nil

@@ -57,7 +57,9 @@ func envLine(f *Found, n int, text, name, value string) {
 		if l, port := endpoint(value, all4); !strings.ContainsAny(value, "/ ") {
 			f.add(Env, n, text, l, port)
 		}
-	case strings.HasSuffix(name, "_URL") || strings.HasSuffix(name, "_URI") || strings.HasSuffix(name, "_DSN"):
+	// Whatever the variable is called, a URL tells where something is: VITE_API,
+	// CORS_ORIGIN.
+	case strings.Contains(value, "://"):
 		u, err := url.Parse(value)
 		if err != nil || u.Port() == "" {
 			return

@@ -48,6 +48,9 @@ var patterns = []pattern{
 	at(`server at "(?P<host>[^"]+)", port ` + dig),
 	at(`on host "(?P<host>[^"]+)" \((?P<addr>[^)]+)\)`),
 	at(`on host "(?P<host>[^"]+)"`),
+	at("database server at `(?P<host>[^`:]+)(?:`:`|:)" + `(?P<port>\d{1,5})` + "`"), // Prisma, its versions differ
+	at(`Connection to (?P<host>\S+):` + dig + ` refused`),                           // pgJDBC
+	at(`Connection (?:closed|reset) by (?P<addr>\S+) port ` + dig),                  // ssh
 	// Go: lookup localhost on 127.0.0.53:53: no such host; read tcp 127.0.0.1:53412->127.0.0.1:8080
 	at(`\blookup (?P<host>` + name + `)(?: on \S+)?: `),
 	at(`->(?P<end>\[?[0-9A-Fa-f:.]+\]?:\d+)`),

@@ -108,7 +108,7 @@ var sayings = []saying{
 	say(`IP address can't be assigned to`, saying{errno: "EADDRNOTAVAIL", intent: bind}),
 
 	// A client that gets no connection.
-	say(`ECONNREFUSED|ConnectionRefused|connection (?:was )?refused|actively refused|refused to connect|\bwas refused\b|ERR_CONNECTION_REFUSED|`+number(`111|61|10061`),
+	say(`ECONNREFUSED|ConnectionRefused|connection (?:was )?refused|actively refused|refused to connect|\bwas refused\b|Connection to \S+:\d+ refused|ERR_CONNECTION_REFUSED|`+number(`111|61|10061`),
 		saying{errno: "ECONNREFUSED", intent: connect}),
 	say(`(?:Operation|Request) timed out after \d+ milliseconds with|Read timed out|ReadTimeout|read timeout|headers timeout|ERR_HTTP_REQUEST_TIMEOUT|Client\.Timeout exceeded while awaiting headers|upstream timed out .* while reading|Receive timed out`,
 		saying{intent: connect, answer: true, symptom: "not-accepted", means: "no answer comes on the connection"}),
@@ -116,7 +116,7 @@ var sayings = []saying{
 		saying{errno: "ETIMEDOUT", intent: connect}),
 	say(`ECONNRESET|ConnectionReset|connection (?:was )?reset|forcibly closed by the remote|ERR_CONNECTION_RESET|upstream prematurely closed|`+number(`104|54|10054`),
 		saying{errno: "ECONNRESET", intent: connect, answer: true}),
-	say(`Empty reply from server|socket hang up|RemoteDisconnected|Remote end closed connection|No data received|ERR_EMPTY_RESPONSE|ERR_CONNECTION_CLOSED|didn't send any data|unexpected end of file from server|Server disconnected|failed to respond|response ended prematurely|other side closed|end of file reached|unexpectedly dropped the connection|closed the connection unexpectedly|error getting response|:\s(?:unexpected )?EOF\b`,
+	say(`Empty reply from server|socket hang up|RemoteDisconnected|Remote end closed connection|No data received|ERR_EMPTY_RESPONSE|ERR_CONNECTION_CLOSED|didn't send any data|unexpected end of file from server|Server disconnected|failed to respond|response ended prematurely|other side closed|end of file reached|unexpectedly dropped the connection|closed the connection unexpectedly|Connection closed by |error getting response|:\s(?:unexpected )?EOF\b`,
 		saying{intent: connect, answer: true, symptom: "closed-at-once", means: "the server closes the connection without an answer"}),
 	say(`EHOSTUNREACH|no route to host|ERR_ADDRESS_UNREACHABLE|HostUnreachable|`+number(`113|65|10065`), saying{errno: "EHOSTUNREACH", intent: connect}),
 	say(`ENETUNREACH|network is unreachable|NetworkUnreachable|`+number(`101|51|10051`), saying{errno: "ENETUNREACH", intent: connect}),
@@ -129,7 +129,7 @@ var sayings = []saying{
 	say(`\bEPERM\b|:eperm|operation not permitted|`+number(`1`), saying{errno: "EPERM"}),
 
 	// Those that do not say why. MariaDB says 115, EINPROGRESS, whatever it was.
-	say(`curl: \(7\)|Couldn't connect to server|Can't connect to (?:local )?(?:MySQL |MariaDB )?server|can't (?:establish a connection|connect) to the server|Unable to connect|Could not connect|Cannot connect to|can't connect to|Failed to connect|ERR_CONNECTION_FAILED|ERR_INTERNET_DISCONNECTED|could not be established|connection to server .*failed|failed to establish a new connection|Connect call failed|java\.net\.ConnectException|HttpHostConnectException|connect error|Layer4 connection problem`,
+	say(`curl: \(7\)|Couldn't connect to server|Can't connect to (?:local )?(?:MySQL |MariaDB )?server|can't (?:establish a connection|connect) to the server|Unable to connect|Could not connect|Cannot connect to|can't connect to|Failed to connect|ERR_CONNECTION_FAILED|ERR_INTERNET_DISCONNECTED|could not be established|connection to server .*failed|failed to establish a new connection|Connect call failed|Can't reach database server|java\.net\.ConnectException|HttpHostConnectException|connect error|Layer4 connection problem`,
 		saying{intent: connect, failed: true, means: "no connection is made", weak: true}),
 	say(`(?:Failed|Unable|Could not|Cannot|Can't|couldn't) (?:to )?(?:bind|listen|create (?:server TCP )?listening socket)|cannot bind socket|could not bind|Failed listening on|java\.net\.BindException|failed to start: .*listen`,
 		saying{intent: bind, symptom: "cannot-bind", means: "the server cannot take the address", weak: true}),
