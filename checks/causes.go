@@ -69,6 +69,7 @@ func init() {
 		happyEyeballsTooShort,
 		forwarderAcceptsBackendDead,
 
+		addressNotOnThisMachine,
 		portHeldByOtherApp,
 		staleOwnDevServer,
 		ideForwarderSquats,

@@ -95,6 +95,46 @@ var loopbackAliasMissing = &Check{
 	},
 }
 
+// addressNotOnThisMachine is about servers alone: loopdoctor connects to no address
+// that is not here.
+var addressNotOnThisMachine = &Check{
+	Name:     "address-not-on-this-machine",
+	Doc:      "the server is to listen on an address that no interface of this machine has",
+	Stage:    StageBind,
+	Intent:   facts.ToBind,
+	Needs:    []facts.Group{facts.GroupInterfaces, facts.GroupBinds},
+	Explains: []*Check{cannotBind},
+	Run: func(f *facts.Facts) []Finding {
+		i := f.Interfaces
+		var on []netip.Addr
+		for _, b := range f.Binds {
+			foreign := !b.Addr.IsLoopback() && !b.Addr.IsUnspecified() && (b.Addr.Is4() || i.IPv6.Present && !i.IPv6.Disabled)
+			has := slices.ContainsFunc(i.Others, func(o facts.Interface) bool { return o.Holds(b.Addr) }) || i.Loopback != nil && i.Loopback.Holds(b.Addr)
+			if b.Errno == "EADDRNOTAVAIL" && foreign && !has && !slices.Contains(on, b.Addr) {
+				on = append(on, b.Addr)
+			}
+		}
+		if len(on) == 0 {
+			return nil
+		}
+		var own []string
+		for _, o := range i.Others {
+			for _, p := range o.Addresses {
+				if p.Addr().Is4() == on[0].Is4() && !p.Addr().IsLinkLocalUnicast() {
+					own = append(own, fmt.Sprintf("%s (%s)", p.Addr(), o.Name))
+				}
+			}
+		}
+		has := cond(len(own) > 0, list(few(own, 3)), "none but loopback")
+		return []Finding{{Affects: on, Certainty: Proven,
+			Summary:  fmt.Sprintf("No interface of this machine has %s, so no server can listen there; it has %s.", on[0], has),
+			Evidence: []Evidence{{"bind", fmt.Sprintf("%s: EADDRNOTAVAIL", at(f, on[0]))}, {"interfaces", has}},
+			Fixes: []Fix{{Do: fmt.Sprintf("Have your server listen on %s, for clients on this machine alone%s.", cond(on[0].Is4(), "127.0.0.1", "::1"),
+				cond(len(own) > 0, ", or on an address that the machine has", ""))},
+				{Do: "If the machine is to have that address (a network that is not up yet, a VPN, a floating address): bring that up first, and start the server after it."}}}}
+	},
+}
+
 // localhostBindV6Missing is named for what servers meet first: a name that is
 // ::1 in the hosts file, on a machine whose lo has no such address.
 var localhostBindV6Missing = &Check{
