@@ -126,3 +126,21 @@ func TestLongCommandLineIsCut(t *testing.T) {
 		t.Errorf("got %q for a process whose arguments cannot be read, want its name", got)
 	}
 }
+
+// Of two listeners on one address the port is free once both have gone.
+func TestEachHolderHasToGo(t *testing.T) {
+	taken := binds("127.0.0.1", "EADDRINUSE", true)
+	both := found(t, portHeldByOtherApp, machine("127.0.0.1", toBind, listens("127.0.0.1", 50), listens("127.0.0.1", 60), taken))
+	one := found(t, portHeldByOtherApp, machine("127.0.0.1", toBind, listens("127.0.0.1", 50), taken))
+	if len(both) != 2 || len(one) != 1 {
+		t.Fatalf("%d and %d findings", len(both), len(one))
+	}
+	for _, x := range both {
+		if !strings.Contains(x.Fixes[0].Risk, "each of them has to go") {
+			t.Errorf("%s: risk %q", x.Summary, x.Fixes[0].Risk)
+		}
+	}
+	if strings.Contains(one[0].Fixes[0].Risk, "each of them") {
+		t.Errorf("risk %q", one[0].Fixes[0].Risk)
+	}
+}

@@ -35,8 +35,20 @@ var portHeldByOtherApp = &Check{
 				Summary: fmt.Sprintf("%s %s %s already.", shown(f, s), verb, s.Local),
 				Fixes:   append(stopHolders(f, s, "Stop %s."), anotherPort(f))})
 		}
-		return mergeAddresses(f, fs)
+		return allHaveToGo(mergeAddresses(f, fs))
 	},
+}
+
+// allHaveToGo says of listeners that share an address that to stop one is not
+// enough.
+func allHaveToGo(fs []Finding) []Finding {
+	for i := range fs {
+		shared := slices.ContainsFunc(fs, func(y Finding) bool { return y.Summary != fs[i].Summary && shareAddress(fs[i], y) })
+		if fix := &fs[i].Fixes[0]; shared && len(fix.Steps) > 0 {
+			fix.Risk = strings.TrimPrefix(fix.Risk+"; another listener has the port as well: each of them has to go", "; ")
+		}
+	}
+	return fs
 }
 
 // staleOwnDevServer: same user and same directory as the person who asks. That
