@@ -6,7 +6,6 @@ package errortext
 import (
 	"cmp"
 	"net/netip"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -45,10 +44,10 @@ type line struct {
 }
 
 var (
-	ansi   = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])`)
+	ansi   = regex(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])`)
 	quotes = strings.NewReplacer("’", "'", "‘", "'", "“", `"`, "”", `"`)
-	inner  = regexp.MustCompile(`^\s*(?:Caused by:|\[cause\]:|--->)`)
-	frames = regexp.MustCompile(`^\s*(?:npm (?:error|ERR!)\s+)?(?:at |File "|from /|\.\.\. \d+ (?:more|common))`)
+	inner  = regex(`^\s*(?:Caused by:|\[cause\]:|--->)`)
+	frames = regex(`^\s*(?:npm (?:error|ERR!)\s+)?(?:at |File "|from /|\.\.\. \d+ (?:more|common))`)
 )
 
 // Read reads the text; false if nothing of it is understood.
@@ -126,7 +125,7 @@ func split(text string) []line {
 		text = strings.ReplaceAll(text, `\n`, "\n")
 	}
 	var lines []line
-	for l := range strings.Lines(ansi.ReplaceAllString(text, "")) {
+	for l := range strings.Lines(ansi().ReplaceAllString(text, "")) {
 		l = quotes.Replace(clean(cut(l, maxLine)))
 		if strings.TrimSpace(l) == "" {
 			continue
@@ -189,10 +188,10 @@ func merge(p *place, lines []line, t *line) {
 }
 
 var (
-	binding    = regexp.MustCompile(`(?i)\b(?:listen|listening|bind|binding|bound|server_bind|make_sock|setupListenHandle)\b|start(?:ing)? (?:the |development )?server`)
-	connecting = regexp.MustCompile(`(?i)\b(?:connect|connects|connected|connecting|connection|dial|dialing|fetch|request|establish|upstream|create_connection|getaddrinfo)\b`)
-	busyboxV6  = regexp.MustCompile(`\b(?:wget|nc|telnet): can't connect to remote host: `)
-	udp        = regexp.MustCompile(`(?i)\b(?:dial|read|listen|write) udp\d?\b|\budp://|communications error to|\bdgram\b`)
+	binding    = regex(`(?i)\b(?:listen|listening|bind|binding|bound|server_bind|make_sock|setupListenHandle)\b|start(?:ing)? (?:the |development )?server`)
+	connecting = regex(`(?i)\b(?:connect|connects|connected|connecting|connection|dial|dialing|fetch|request|establish|upstream|create_connection|getaddrinfo)\b`)
+	busyboxV6  = regex(`\b(?:wget|nc|telnet): can't connect to remote host: `)
+	udp        = regex(`(?i)\b(?:dial|read|listen|write) udp\d?\b|\budp://|communications error to|\bdgram\b`)
 )
 
 // intentOf tells what a client was about whose error has two readings. Servers
