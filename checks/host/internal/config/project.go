@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,7 +65,8 @@ func envLine(f *Found, n int, text, name, value string) {
 		}
 		l := where(u.Hostname(), all4)
 		l.Upstr = true
-		f.add(Env, n, text, l, u.Port())
+		// What else is in it may be a secret: the key of a service, the path of a hook.
+		f.add(Env, n, name+"="+u.Scheme+"://"+u.Host, l, u.Port())
 	}
 }
 
@@ -125,10 +127,22 @@ func ParsePackage(data []byte) Found {
 	return f
 }
 
+// assigned is a variable that a script sets.
+var assigned = regexp.MustCompile(`\b[A-Z_][A-Z0-9_]*=("[^"]*"|'[^']*'|[^\s"']*)`)
+
+// keepServers hides what is no concern of a server's address: it may be a secret.
+func keepServers(assignment string) string {
+	name, _, _ := strings.Cut(assignment, "=")
+	if oneOf(name, serverPorts...) || oneOf(name, serverHosts...) || name == "NODE_ENV" {
+		return assignment
+	}
+	return name + "=***"
+}
+
 // scriptLine reads a command line. A shell's && begins another one, and with it
 // another program.
 func scriptLine(f *Found, n int, name, script string) {
-	text := `"` + clip(name, maxValue) + `": "` + quote(script) + `"`
+	text := `"` + clip(name, maxValue) + `": "` + quote(assigned.ReplaceAllStringFunc(script, keepServers)) + `"`
 	words := strings.FieldsFunc(script, func(r rune) bool { return strings.ContainsRune(" \t\n\"'", r) })
 	program := ""
 	var host facts.ConfigLine
