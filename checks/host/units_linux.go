@@ -37,6 +37,9 @@ func lookUnits(ctx context.Context, f *facts.Facts) (*facts.Units, error) {
 			as = append(as, i.UID)
 		}
 		for uid, dir := range userRuntimes(as) {
+			if ctx.Err() != nil {
+				break
+			}
 			l.user(ctx, uid, dir)
 		}
 		l.supervised(ctx)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -108,12 +109,14 @@ func ParsePackage(data []byte) Found {
 		if t, err := d.Token(); err != nil || t != json.Delim('{') {
 			return f
 		}
-		for d.More() {
+		n, counted := 1, int64(0)
+		for d.More() && len(f.Lines) < maxFound {
 			name, err := d.Token()
 			if err != nil {
 				return f
 			}
-			n := 1 + bytes.Count(data[:d.InputOffset()], []byte("\n"))
+			n += bytes.Count(data[counted:d.InputOffset()], []byte("\n"))
+			counted = d.InputOffset()
 			var script string
 			if err := d.Decode(&script); err != nil {
 				return f
@@ -142,14 +145,16 @@ func keepServers(assignment string) string {
 // scriptLine reads a command line. A shell's && begins another one, and with it
 // another program.
 func scriptLine(f *Found, n int, name, script string) {
-	text := `"` + clip(name, maxValue) + `": "` + quote(assigned.ReplaceAllStringFunc(script, keepServers)) + `"`
+	text := sync.OnceValue(func() string { // most scripts are of no interest
+		return `"` + clip(name, maxValue) + `": "` + quote(assigned.ReplaceAllStringFunc(clip(script, 4*maxText), keepServers)) + `"`
+	})
 	words := strings.FieldsFunc(script, func(r rune) bool { return strings.ContainsRune(" \t\n\"'", r) })
 	program := ""
 	var host facts.ConfigLine
 	port := ""
 	done := func() {
 		if port != "" {
-			envPort(f, Package, n, text, port)
+			envPort(f, Package, n, text(), port)
 			if k := len(f.Lines) - 1; k >= 0 && f.Lines[k].Line == n {
 				f.Lines[k].Addr, f.Lines[k].Host = host.Addr, host.Host
 			}
