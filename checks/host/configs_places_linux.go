@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,7 +181,10 @@ func readConfig(name string, places []string, by *facts.Process) (data []byte, e
 		return readRegular(name, places)
 	}
 	failed := asUser(namedBy(*by), func() { data, err = readRegular(name, places) })
-	return data, errors.Join(failed, err)
+	if err = errors.Join(failed, err); errors.Is(err, fs.ErrPermission) && !needsRoot(err) {
+		err = errors.New("not its user's")
+	}
+	return data, err
 }
 
 func readRegular(name string, places []string) ([]byte, error) {

@@ -42,7 +42,7 @@ func (l *unitLook) supervised(ctx context.Context) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
-		case errors.Is(err, fs.ErrPermission):
+		case needsRoot(err):
 			l.partial = append(l.partial, c.file+" (needs root)")
 		case err != nil:
 			l.partial = append(l.partial, c.file)

@@ -143,7 +143,7 @@ func (l *unitLook) look(ctx context.Context, m *systemd.Manager, dirs []string, 
 	var all []systemd.Unit
 	var err error
 	failed := asUser(uid, func() { all, err = systemd.Load(ctx, dirs) })
-	if err = errors.Join(failed, err); errors.Is(err, fs.ErrPermission) {
+	if err = errors.Join(failed, err); needsRoot(err) {
 		l.partial = append(l.partial, "unit files (needs root)")
 	}
 	var loaded []string

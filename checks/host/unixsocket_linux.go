@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 
@@ -45,6 +46,9 @@ func asUser(uid uint32, read func()) error {
 	}
 	return asClient(UID(uid), read)
 }
+
+// needsRoot tells whether root would see more than was seen as the user.
+func needsRoot(err error) bool { return errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 }
 
 // nobody is who a process belongs to of which that is not known.
 const nobody = 65534
