@@ -312,7 +312,13 @@ func (p *page) rows(es []Evidence) {
 			col = max(col, n)
 		}
 	}
-	for _, e := range es {
+	for i, e := range es {
+		if i > 0 && e.Source == es[i-1].Source && width(e.Source) > source { // the lines of one file
+			for _, l := range p.wrap(e.Text, paste) {
+				p.line(strings.Repeat(" ", paste) + l)
+			}
+			continue
+		}
 		p.columns("", e.Source, e.Text, col)
 	}
 }

@@ -139,7 +139,7 @@ func (l *look) managerMayHold() bool {
 }
 
 // noConfigs says why the configuration of servers is of no interest; empty where
-// it is: nothing listens, or what listens does not serve an address of the target,
+// it is: nothing listens, or what listens does not serve an address that has to work,
 // or serves more than loopback.
 func (l *look) noConfigs(held bool) string {
 	t := l.f.Target
@@ -151,8 +151,8 @@ func (l *look) noConfigs(held bool) string {
 	case !held:
 		return ""
 	}
-	for _, a := range t.Addresses {
-		if t.Intent == facts.Connect && len(l.listening(a.Addr)) == 0 {
+	for _, a := range t.Expected() {
+		if t.Intent == facts.Connect && len(l.listening(a)) == 0 {
 			return ""
 		}
 	}

@@ -108,7 +108,7 @@ before the dot.
 
 - right: the first cause is the expected one
 - parent: it is a broader name for it, right but less precise
-- as a remark: only some clients meet the fault; it is said, but the verdict is "works"
+- as a remark: only some clients meet the fault; it is said, but the verdict is "works" (owner-hidden-from-you stands beside its cause)
 - not felt: the fault does not concern this user, and nothing was blamed
 - healed by steps: a real client succeeds after the printed steps were run; by hand: after a person did what the fix says
 

@@ -44,8 +44,9 @@ const (
 	maxFound   = 200
 	maxInclude = 50
 	maxNesting = 64
-	maxText    = 200 // runes of a quoted line
-	maxValue   = 60  // runes of a value that is no port, of a path, of a name
+	maxSteps   = 50_000 // through the nodes of a YAML file, aliases followed
+	maxText    = 200    // runes of a quoted line
+	maxValue   = 60     // runes of a value that is no port, of a path, of a name
 )
 
 // Found is what one file says.

@@ -100,6 +100,7 @@ http { server {
 		[]string{"6 port=8081", "7 ::1", "9 port=8082"}},
 	{"compose", "services:\n  web:\n    image: \"nginx:1\"\n    ports:\n      - \"127.0.0.1:8080:80\"\n      - 8081:81/udp\n      - '82'\n      - target: 83\n        published: \"8083\"\n        host_ip: ::1\n      - published: 8084-8086\n        target: 84\n      - \"[::1]:8087:87\"\n      - \"${PORT:-3000}:88\"\n    expose:\n      - \"9\"\n  db:\n    ports: [\"5433:5432\", '6:7']\n  api:\n    ports:\n    - 8090:90\nx-ports:\n  ports:\n    - 1:1\n",
 		[]string{"5 127.0.0.1 port=8080", "6 port=8081 udp", "9 ::1 port=8083", "11 port=8084-8086", "13 ::1 port=8087", "18 port=5433", "18 port=6", "21 port=8090"}},
+	{"compose", "x-base: &base\n  ports:\n    - 8088:80\nservices:\n  web:\n    <<: *base\n  loop: &loop\n    ports: *loop\n", []string{"3 port=8088"}},
 }
 
 func TestParsers(t *testing.T) {

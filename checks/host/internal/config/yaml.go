@@ -1,7 +1,11 @@
 package config
 
 import (
+	"bytes"
+	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -30,7 +34,7 @@ func ParseProperties(data []byte) Found {
 //	  port: 8081
 func ParseApplication(data []byte) Found {
 	var f Found
-	for _, e := range yaml(data) {
+	for _, e := range entries(data) {
 		if !e.item {
 			spring(&f, e.line, e.text, strings.Join(e.path, "."), e.value)
 		}
@@ -68,17 +72,13 @@ func ParseCompose(data []byte) Found {
 		}
 		long, port = facts.ConfigLine{}, ""
 	}
-	for _, e := range yaml(data) {
+	for _, e := range entries(data) {
 		in := len(e.path) >= 3 && e.path[0] == "services" && e.path[2] == "ports"
 		if e.item || !in {
 			end()
 		}
 		switch {
 		case !in:
-		case len(e.path) == 3 && strings.HasPrefix(e.value, "["):
-			for v := range strings.SplitSeq(strings.Trim(e.value, "[] "), ",") {
-				published(&f, e, unquote(strings.TrimSpace(v)))
-			}
 		case len(e.path) == 3:
 			published(&f, e, e.value)
 		case len(e.path) == 4:
@@ -122,61 +122,52 @@ type yamlEntry struct {
 	item  bool // it begins an item of a list
 }
 
-// yaml reads what compose and Spring files commonly hold: nested mappings and
-// lists in block style. What it does not know, it passes over: anchors, tags,
-// block scalars, mappings in flow style.
-func yaml(data []byte) []yamlEntry {
-	type level struct {
-		indent int
-		key    string
+// entries lists the scalars of a YAML file in their order, as long as it can be
+// read. What a merge key or an alias stands for counts where it stands.
+func entries(data []byte) []yamlEntry {
+	w := walker{lines: strings.Split(string(data), "\n")}
+	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var document yaml.Node
+		if err := d.Decode(&document); err != nil {
+			return w.out
+		}
+		w.walk(&document, nil, false, 0)
 	}
-	var open []level
-	var out []yamlEntry
-	block := -1 // indentation of the key whose block scalar is being read
-	for n, line := range lines(data) {
-		text := strings.TrimSpace(uncomment(line, '#'))
-		indent := len(line) - len(strings.TrimLeft(line, " "))
-		switch {
-		case text == "" || block >= 0 && indent > block:
-			continue
-		case text == "---" || text == "...":
-			open = nil
-			continue
+}
+
+type walker struct {
+	lines []string
+	out   []yamlEntry
+	steps int // aliases make a small file large
+}
+
+func (w *walker) walk(n *yaml.Node, path []string, item bool, depth int) {
+	if w.steps++; w.steps > maxSteps || depth > maxNesting || len(w.out) >= maxLines {
+		return
+	}
+	switch n.Kind {
+	case yaml.DocumentNode:
+		for _, c := range n.Content {
+			w.walk(c, path, item, depth+1)
 		}
-		block = -1
-		rest, item := text, false
-		for strings.HasPrefix(rest, "- ") {
-			cut := len(rest) - len(strings.TrimLeft(rest[1:], " "))
-			rest, item = rest[cut:], true
-			indent += cut
+	case yaml.SequenceNode:
+		for _, c := range n.Content {
+			w.walk(c, path, true, depth+1)
 		}
-		for len(open) > 0 && open[len(open)-1].indent >= indent {
-			open = open[:len(open)-1]
-		}
-		key, value, ok := strings.Cut(rest, ":")
-		quoted := rest[0] == '"' || rest[0] == '\''
-		if !ok || quoted && !strings.Contains(strings.Trim(rest, `"'`), `":`) || value != "" && value[0] != ' ' && value[0] != '\t' {
-			key, value, ok = "", rest, false
-		}
-		value = strings.TrimSpace(value)
-		var path []string
-		for _, l := range open {
-			path = append(path, l.key)
-		}
-		if ok {
-			path = append(path, unquote(strings.TrimSpace(key)))
-			open = append(open, level{indent, path[len(path)-1]})
-			if len(open) > maxNesting {
-				return out
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			below := append(slices.Clip(path), key.Value)
+			if key.Tag == "!!merge" {
+				below = path
 			}
+			w.walk(value, below, item && i == 0, depth+1)
 		}
-		if strings.HasPrefix(value, "|") || strings.HasPrefix(value, ">") {
-			block = indent
-			continue
-		}
-		if value != "" && len(out) < maxLines {
-			out = append(out, yamlEntry{n, text, path, unquote(value), item})
+	case yaml.AliasNode:
+		w.walk(n.Alias, path, item, depth+1)
+	case yaml.ScalarNode:
+		if n.Value != "" && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 && n.Line >= 1 && n.Line <= len(w.lines) {
+			w.out = append(w.out, yamlEntry{n.Line, strings.TrimSpace(uncomment(w.lines[n.Line-1], '#')), path, n.Value, item})
 		}
 	}
-	return out
 }

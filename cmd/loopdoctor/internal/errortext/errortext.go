@@ -44,10 +44,10 @@ type line struct {
 }
 
 var (
-	ansi   = regex(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])`)
+	ansi   = re(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])`)
 	quotes = strings.NewReplacer("’", "'", "‘", "'", "“", `"`, "”", `"`)
-	inner  = regex(`^\s*(?:Caused by:|\[cause\]:|--->)`)
-	frames = regex(`^\s*(?:npm (?:error|ERR!)\s+)?(?:at |File "|from /|\.\.\. \d+ (?:more|common))`)
+	inner  = re(`^\s*(?:Caused by:|\[cause\]:|--->)`)
+	frames = re(`^\s*(?:npm (?:error|ERR!)\s+)?(?:at |File "|from /|\.\.\. \d+ (?:more|common))`)
 )
 
 // Read reads the text; false if nothing of it is understood.
@@ -125,7 +125,7 @@ func split(text string) []line {
 		text = strings.ReplaceAll(text, `\n`, "\n")
 	}
 	var lines []line
-	for l := range strings.Lines(ansi().ReplaceAllString(text, "")) {
+	for l := range strings.Lines(ansi.ReplaceAllString(text, "")) {
 		l = quotes.Replace(clean(cut(l, maxLine)))
 		if strings.TrimSpace(l) == "" {
 			continue
@@ -188,10 +188,10 @@ func merge(p *place, lines []line, t *line) {
 }
 
 var (
-	binding    = regex(`(?i)\b(?:listen|listening|bind|binding|bound|server_bind|make_sock|setupListenHandle)\b|start(?:ing)? (?:the |development )?server`)
-	connecting = regex(`(?i)\b(?:connect|connects|connected|connecting|connection|dial|dialing|fetch|request|establish|upstream|create_connection|getaddrinfo)\b`)
-	busyboxV6  = regex(`\b(?:wget|nc|telnet): can't connect to remote host: `)
-	udp        = regex(`(?i)\b(?:dial|read|listen|write) udp\d?\b|\budp://|communications error to|\bdgram\b`)
+	binding    = re(`(?i)\b(?:listen|listening|bind|binding|bound|server_bind|make_sock|setupListenHandle)\b|start(?:ing)? (?:the |development )?server`)
+	connecting = re(`(?i)\b(?:connect|connects|connected|connecting|connection|dial|dialing|fetch|request|establish|upstream|create_connection|getaddrinfo)\b`)
+	busyboxV6  = re(`\b(?:wget|nc|telnet): can't connect to remote host: `)
+	udp        = re(`(?i)\b(?:dial|read|listen|write) udp\d?\b|\budp://|communications error to|\bdgram\b`)
 )
 
 // intentOf tells what a client was about whose error has two readings. Servers

@@ -25,19 +25,19 @@ const (
 // pattern finds a place by its named groups: host, addr, port, end (an address
 // or a name with its port), url, unix.
 type pattern struct {
-	expression
+	*lazy
 	last bool // what else stands in the line is of others
 }
 
-func at(s string) pattern { return pattern{expression: regex(s)} }
+func at(s string) pattern { return pattern{lazy: re(s)} }
 
 // patterns, the exact ones first.
 var patterns = []pattern{
 	// nginx: … while connecting to upstream, client: 127.0.0.1, server: localhost, request: …, upstream: "http://[::1]:3000/", host: "localhost"
-	{regex(`upstream: "(?:[a-z]+://)?unix:(?P<unix>/[^":]+)`), true},
-	{regex(`upstream: "(?P<url>[^"]+)"`), true},
+	{re(`upstream: "(?:[a-z]+://)?unix:(?P<unix>/[^":]+)`), true},
+	{re(`upstream: "(?P<url>[^"]+)"`), true},
 	// Dart: OS Error: Connection refused, errno = 111, address = localhost, port = 36323. The port is the client's own.
-	{regex(`OS Error.*address = (?P<host>[^,\s]+), port = \d+`), true},
+	{re(`OS Error.*address = (?P<host>[^,\s]+), port = \d+`), true},
 	// UNIX sockets of psql, mysql, docker, nginx, systemd
 	at(`(?:on socket|Unix domain socket|through socket) ['"](?P<unix>[/@][^'"]+)`),
 	at(`unix:(?://)?(?P<unix>/[\w./-]*\w)`),
@@ -103,7 +103,7 @@ func find(text string) place {
 	var p place
 	for _, pat := range patterns {
 		var here place
-		for _, m := range pat.expression().FindAllStringSubmatch(text, 8) {
+		for _, m := range pat.FindAllStringSubmatch(text, 8) {
 			q, ok := pat.read(m)
 			switch {
 			case !ok:
@@ -123,7 +123,7 @@ func find(text string) place {
 
 // read makes a place of a match; false if it is none.
 func (pat pattern) read(m []string) (p place, ok bool) {
-	for i, group := range pat.expression().SubexpNames() {
+	for i, group := range pat.SubexpNames() {
 		if m[i] == "" {
 			continue
 		}
@@ -174,7 +174,7 @@ func (pat pattern) read(m []string) (p place, ok bool) {
 	return p, p != place{}
 }
 
-var plausible = regex(`^(?:` + name + `)\.?$`)
+var plausible = re(`^(?:` + name + `)\.?$`)
 
 // literal tells whether the host is an address.
 func (p place) literal() bool {
@@ -276,11 +276,11 @@ func endpoint(s string) (host string, port uint16) {
 var schemes = map[string]uint16{"http": 80, "ws": 80, "https": 443, "wss": 443, "postgres": 5432, "postgresql": 5432, "mysql": 3306,
 	"redis": 6379, "amqp": 5672, "mongodb": 27017, "fastcgi": 9000}
 
-var authority = regex(`^([a-z][a-z0-9+.-]*)://(?:[^\s/@]*@)?(\[` + v6 + `\]|[^\s/:?#\[\]]+)(?::(\d{1,5}))?(?:[/?#:.\]\\]|$)`)
+var authority = re(`^([a-z][a-z0-9+.-]*)://(?:[^\s/@]*@)?(\[` + v6 + `\]|[^\s/:?#\[\]]+)(?::(\d{1,5}))?(?:[/?#:.\]\\]|$)`)
 
 // ofURL reads the host and the port of a URL.
 func ofURL(s string) (p place) {
-	m := authority().FindStringSubmatch(s)
+	m := authority.FindStringSubmatch(s)
 	if m == nil {
 		return place{}
 	}

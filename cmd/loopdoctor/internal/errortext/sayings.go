@@ -8,7 +8,7 @@ import (
 
 // saying is one way to say what went wrong.
 type saying struct {
-	words   expression
+	words   *lazy
 	errno   string       // the errno that it stands for
 	intent  facts.Intent // empty: what stands around it tells
 	symptom string       // empty with an errno: the errno and the intent tell
@@ -27,7 +27,7 @@ func (s *saying) code(text string) string {
 }
 
 // windows is how Winsock speaks: "[WinError 10061]", "(10048)", "actively refused".
-var windows = regex(`(?i)WSAE|WinError|\b100[1-6]\d\b|actively refused|forbidden by its access permissions|Only one usage of each socket|connectex: `)
+var windows = re(`(?i)WSAE|WinError|\b100[1-6]\d\b|actively refused|forbidden by its access permissions|Only one usage of each socket|connectex: `)
 
 // felt is the symptom that the machine would show, and what to call it.
 func felt(errno string, intent facts.Intent) (symptom, means string) {
@@ -60,7 +60,7 @@ func felt(errno string, intent facts.Intent) (symptom, means string) {
 }
 
 func say(words string, s saying) saying {
-	s.words = regex(`(?i)` + words)
+	s.words = re(`(?i)` + words)
 	return s
 }
 
@@ -159,14 +159,14 @@ func understand(text string) *saying {
 // port of the service whose UNIX socket was used.
 func usualPort(text, unix string) uint16 {
 	for _, u := range []struct {
-		words expression
+		words *lazy
 		unix  string
 		port  uint16
 	}{
-		{regex(`(?i)Can't connect to (?:local )?(?:MySQL |MariaDB )?server|SQLSTATE\[HY000\] \[200[23]\]`), "mysql", 3306},
-		{regex(`\bdnsmasq: `), "dnsmasq", 53},
+		{re(`(?i)Can't connect to (?:local )?(?:MySQL |MariaDB )?server|SQLSTATE\[HY000\] \[200[23]\]`), "mysql", 3306},
+		{re(`\bdnsmasq: `), "dnsmasq", 53},
 		{nil, "mariadb", 3306},
-		{regex(`Could not connect to Redis`), "redis", 6379},
+		{re(`Could not connect to Redis`), "redis", 6379},
 		{nil, "PGSQL.5432", 5432},
 		{nil, "memcached", 11211},
 		{nil, "mongodb", 27017},
