@@ -55,6 +55,13 @@ func asClient(id facts.Identity, do func()) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
+		// The first thread is the one that /proc shows as the process, and it does
+		// not end. It waits, so that another one is taken.
+		if unix.Gettid() == unix.Getpid() {
+			done <- asClient(id, do)
+			runtime.UnlockOSThread()
+			return
+		}
 		err := become(id)
 		if err == nil {
 			err = guard(func() error { do(); return nil })

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,9 +174,20 @@ func flag(words []string, names ...string) string {
 }
 
 // readConfig reads a regular file. It has to lie at one of the places, if any are
-// given, also when links were followed. One that a process names has to be one that this
-// process may read by itself: else its user could have root read for him.
-func readConfig(name string, places []string, by *facts.Process) ([]byte, error) {
+// given, also when links were followed. One that a process names is read as its
+// user, who could have root read for him else.
+func readConfig(name string, places []string, by *facts.Process) (data []byte, err error) {
+	if by == nil {
+		return readRegular(name, places)
+	}
+	failed := asUser(namedBy(*by), func() { data, err = readRegular(name, places) })
+	if err = errors.Join(failed, err); errors.Is(err, fs.ErrPermission) && !needsRoot(err) {
+		err = errors.New("not its user's")
+	}
+	return data, err
+}
+
+func readRegular(name string, places []string) ([]byte, error) {
 	// By its path first: to open a device or a pipe may do something.
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -193,8 +205,6 @@ func readConfig(name string, places []string, by *facts.Process) ([]byte, error)
 		return nil, err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return nil, errors.New("not a regular file")
-	case by != nil && by.UID != 0 && st.Uid != by.UID && st.Mode&0o004 == 0:
-		return nil, errors.New("not its user's")
 	}
 	if len(places) > 0 && !slices.ContainsFunc(places, func(p string) bool {
 		dir, err := filepath.EvalSymlinks(p)

@@ -16,12 +16,17 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/engine"
 )
 
-// engineTime is how long one container engine may take.
-const engineTime = 300 * time.Millisecond
+// How long one container engine may take, and all of them: each user has his own.
+const (
+	engineTime  = 300 * time.Millisecond
+	enginesTime = 800 * time.Millisecond
+)
 
 // lookContainers asks the container engines of this machine which containers
 // publish the port.
 func lookContainers(ctx context.Context, f *facts.Facts) (*facts.Containers, error) {
+	ctx, cancel := context.WithTimeout(ctx, enginesTime)
+	defer cancel()
 	type place struct {
 		engine, socket string
 		uid            uint32

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -34,11 +35,14 @@ type supervisorConfig struct {
 // supervised looks at the programs of supervisord.
 func (l *unitLook) supervised(ctx context.Context) {
 	for _, c := range supervisors(ctx) {
-		config, err := supervisor.Read(c.file, systemd.ReadFile, filepath.Glob)
+		var config supervisor.Config
+		var err error
+		failed := asUser(c.uid, func() { config, err = supervisor.Read(c.file, systemd.ReadFile, filepath.Glob) })
+		err = errors.Join(failed, err)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
-		case errors.Is(err, fs.ErrPermission):
+		case needsRoot(err):
 			l.partial = append(l.partial, c.file+" (needs root)")
 		case err != nil:
 			l.partial = append(l.partial, c.file)
@@ -65,10 +69,15 @@ func (l *unitLook) ask(ctx context.Context, c supervisorConfig, config superviso
 	var peer uint32
 	ps, err := supervisor.Ask(ctx, config, func(_ context.Context, socket string) (net.Conn, error) {
 		conn, err := dialUnix(socket, c.as())
-		if err == nil {
-			peer = peerUID(conn)
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		peer = peerUID(conn)
+		if config.User != "" && peer != 0 && peer != c.uid { // it would be told the password
+			conn.Close()
+			return nil, fs.ErrPermission
+		}
+		return conn, nil
 	})
 	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 	for i := range us {
@@ -96,7 +105,8 @@ func (l *unitLook) ask(ctx context.Context, c supervisorConfig, config superviso
 		}
 		for _, file := range []string{p.Stderr, p.Stdout} {
 			// supervisord says which file: it must be one of its own, or root says so.
-			if lines := tail(file, peer); len(lines) > 0 && len(u.Log) == 0 {
+			// Of a socket that systemd made for it root is the peer.
+			if lines := tail(file, cmp.Or(c.uid, peer)); len(lines) > 0 && len(u.Log) == 0 {
 				u.Log, u.LogFrom = lines, filepath.Clean(file)
 			}
 		}
@@ -166,7 +176,7 @@ func supervisors(ctx context.Context) []supervisorConfig {
 				file = filepath.Join(p.Cwd, file)
 			}
 			if ok && filepath.IsAbs(file) {
-				add(supervisorConfig{filepath.Clean(file), p.UID, true})
+				add(supervisorConfig{filepath.Clean(file), namedBy(p), true})
 			}
 		}
 	}

@@ -130,7 +130,7 @@ func fromJournal(file, unit string, uid int) ([]string, error) {
 }
 
 // tail returns the last lines of a log file that belongs to the user, or of any
-// if that is root.
+// if that is root. It is no link: a service may put one into its folder of logs.
 func tail(file string, owner uint32) []string {
 	data, err := readTail(file, owner)
 	if err != nil {
@@ -154,7 +154,7 @@ func readTail(file string, owner uint32) ([]byte, error) {
 	if !filepath.IsAbs(file) {
 		return nil, fs.ErrNotExist
 	}
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}

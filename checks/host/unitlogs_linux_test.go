@@ -18,9 +18,9 @@ import (
 
 func TestTail(t *testing.T) {
 	dir := t.TempDir()
-	log, fifo := filepath.Join(dir, "log"), filepath.Join(dir, "fifo")
+	log, fifo, link := filepath.Join(dir, "log"), filepath.Join(dir, "fifo"), filepath.Join(dir, "link")
 	text := strings.Repeat("an old line\n", 10000) + "one\n\ntwo --password=hunter2\n\x1b[31mthree\x00\nthree again\nthree again\n" + strings.Repeat("x", 5000) + "\n"
-	if err := errors.Join(os.WriteFile(log, []byte(text), 0o644), syscall.Mkfifo(fifo, 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(log, []byte(text), 0o644), syscall.Mkfifo(fifo, 0o644), os.Symlink(log, link)); err != nil {
 		t.Fatal(err)
 	}
 	me := uint32(os.Geteuid())
@@ -29,7 +29,7 @@ func TestTail(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	for _, file := range []string{fifo, dir, "relative", "/dev/zero", filepath.Join(dir, "none")} {
+	for _, file := range []string{fifo, link, dir, "relative", "/dev/zero", filepath.Join(dir, "none")} {
 		if got := tail(file, me); got != nil {
 			t.Errorf("%s: %q", file, got)
 		}

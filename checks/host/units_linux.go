@@ -37,6 +37,9 @@ func lookUnits(ctx context.Context, f *facts.Facts) (*facts.Units, error) {
 			as = append(as, i.UID)
 		}
 		for uid, dir := range userRuntimes(as) {
+			if ctx.Err() != nil {
+				break
+			}
 			l.user(ctx, uid, dir)
 		}
 		l.supervised(ctx)
@@ -137,8 +140,10 @@ func (l *unitLook) user(ctx context.Context, uid uint32, runtime string) {
 // look picks the units that concern the port, and asks for their state; m is nil
 // where nobody can be asked.
 func (l *unitLook) look(ctx context.Context, m *systemd.Manager, dirs []string, manager string, uid uint32) {
-	all, err := systemd.Load(ctx, dirs)
-	if errors.Is(err, fs.ErrPermission) {
+	var all []systemd.Unit
+	var err error
+	failed := asUser(uid, func() { all, err = systemd.Load(ctx, dirs) })
+	if err = errors.Join(failed, err); needsRoot(err) {
 		l.partial = append(l.partial, "unit files (needs root)")
 	}
 	var loaded []string
@@ -149,7 +154,8 @@ func (l *unitLook) look(ctx context.Context, m *systemd.Manager, dirs []string, 
 		}
 	}
 	for _, c := range systemd.Concerning(all, loaded, l.port, func(file string) []byte {
-		data, _ := systemd.ReadFile(file)
+		var data []byte
+		_ = asUser(uid, func() { data, _ = systemd.ReadFile(file) })
 		return data
 	}) {
 		if len(l.units) >= maxUnits {

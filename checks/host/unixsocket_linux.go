@@ -3,10 +3,14 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
 // dialUnix connects to a UNIX socket as a user: what the other side sees as our
@@ -33,9 +37,37 @@ func dialUnix(path string, uid uint32) (net.Conn, error) {
 	return c, nil
 }
 
+// asUser reads files as the user who named them: what only root may read must not
+// come out of them. Who is not root has no more than his own rights anyway.
+func asUser(uid uint32, read func()) error {
+	if os.Geteuid() != 0 || uid == 0 {
+		read()
+		return nil
+	}
+	return asClient(UID(uid), read)
+}
+
+// needsRoot tells whether root would see more than was seen as the user.
+func needsRoot(err error) bool { return errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 }
+
+// nobody is who a process belongs to of which that is not known.
+const nobody = 65534
+
+// namedBy is the user who gave a process its arguments.
+func namedBy(p facts.Process) uint32 {
+	if p.UID != 0 || p.PID == 0 {
+		return p.UID
+	}
+	uid, err := process.RealUID(p.PID)
+	if err != nil {
+		return nobody
+	}
+	return uid
+}
+
 // peerUID is who listens at the other end; nobody if that is not known.
 func peerUID(c net.Conn) uint32 {
-	uid := uint32(65534)
+	uid := uint32(nobody)
 	if u, ok := c.(*net.UnixConn); ok {
 		if raw, err := u.SyscallConn(); err == nil {
 			raw.Control(func(fd uintptr) {

@@ -165,7 +165,7 @@ func quote(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
-	return clip(strings.Join(process.Mask(strings.Fields(s)), " "), maxText)
+	return clip(process.Mask([]string{"", strings.Join(strings.Fields(s), " ")})[1], maxText)
 }
 
 func clip(s string, n int) string {

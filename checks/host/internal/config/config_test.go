@@ -121,8 +121,24 @@ func TestQuotesAreShortAndMasked(t *testing.T) {
 		}
 	}
 	l := ParseEnv([]byte("DATABASE_URL=postgres://ann:s3cr3t@db:5432/x")).Lines
-	if len(l) != 1 || l[0].Text != "DATABASE_URL=postgres://ann:***@db:5432/x" {
+	if len(l) != 1 || l[0].Text != "DATABASE_URL=postgres://db:5432" {
 		t.Errorf("got %v", l)
+	}
+	for _, text := range []string{
+		"HOOK_URL=http://localhost:80/services/s3cr3t", "API_URL=http://localhost:80/?jwt=s3cr3t", "SENTRY_DSN=http://s3cr3t@localhost:80/1",
+		"PORT=80 # s3cr3t",
+	} {
+		if f := ParseEnv([]byte(text)); len(f.Lines) != 1 || strings.Contains(fmt.Sprint(f), "s3cr3t") {
+			t.Errorf("%s: %v", text, f)
+		}
+	}
+	for _, script := range []string{
+		"SESSION=s3cr3t PORT=80 next dev", "cross-env SALT='s3cr3t s3cr3t' vite --port 80",
+		"app --port 80 -H 'Authorization: Bearer s3cr3t'", "app --port 80 --password 's3cr3t s3cr3t'",
+	} {
+		if f := ParsePackage([]byte(`{"scripts":{"dev":"` + script + `"}}`)); len(f.Lines) != 1 || strings.Contains(fmt.Sprint(f), "s3cr3t") {
+			t.Errorf("%s: %v", script, f)
+		}
 	}
 	long := ParseNginx([]byte("listen 80 " + strings.Repeat("a\x1b[2J ", 200) + ";")).Lines
 	quotesWell(t, Found{Lines: long})

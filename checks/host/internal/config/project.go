@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -66,7 +68,8 @@ func envLine(f *Found, n int, text, name, value string) {
 		}
 		l := where(u.Hostname(), all4)
 		l.Upstr = true
-		f.add(Env, n, text, l, u.Port())
+		// What else is in it may be a secret: the key of a service, the path of a hook.
+		f.add(Env, n, name+"="+u.Scheme+"://"+u.Host, l, u.Port())
 	}
 }
 
@@ -108,12 +111,14 @@ func ParsePackage(data []byte) Found {
 		if t, err := d.Token(); err != nil || t != json.Delim('{') {
 			return f
 		}
-		for d.More() {
+		n, counted := 1, int64(0)
+		for d.More() && len(f.Lines) < maxFound {
 			name, err := d.Token()
 			if err != nil {
 				return f
 			}
-			n := 1 + bytes.Count(data[:d.InputOffset()], []byte("\n"))
+			n += bytes.Count(data[counted:d.InputOffset()], []byte("\n"))
+			counted = d.InputOffset()
 			var script string
 			if err := d.Decode(&script); err != nil {
 				return f
@@ -127,17 +132,31 @@ func ParsePackage(data []byte) Found {
 	return f
 }
 
+// assigned is a variable that a script sets.
+var assigned = regexp.MustCompile(`\b[A-Z_][A-Z0-9_]*=("[^"]*"|'[^']*'|[^\s"']*)`)
+
+// keepServers hides what is no concern of a server's address: it may be a secret.
+func keepServers(assignment string) string {
+	name, _, _ := strings.Cut(assignment, "=")
+	if oneOf(name, serverPorts...) || oneOf(name, serverHosts...) || name == "NODE_ENV" {
+		return assignment
+	}
+	return name + "=***"
+}
+
 // scriptLine reads a command line. A shell's && begins another one, and with it
 // another program.
 func scriptLine(f *Found, n int, name, script string) {
-	text := `"` + clip(name, maxValue) + `": "` + quote(script) + `"`
+	text := sync.OnceValue(func() string { // most scripts are of no interest
+		return `"` + clip(name, maxValue) + `": "` + quote(assigned.ReplaceAllStringFunc(clip(script, 4*maxText), keepServers)) + `"`
+	})
 	words := strings.FieldsFunc(script, func(r rune) bool { return strings.ContainsRune(" \t\n\"'", r) })
 	program := ""
 	var host facts.ConfigLine
 	port := ""
 	done := func() {
 		if port != "" {
-			envPort(f, Package, n, text, port)
+			envPort(f, Package, n, text(), port)
 			if k := len(f.Lines) - 1; k >= 0 && f.Lines[k].Line == n {
 				f.Lines[k].Addr, f.Lines[k].Host = host.Addr, host.Host
 			}

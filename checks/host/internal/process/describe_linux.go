@@ -63,6 +63,13 @@ func newDescriber() *describer {
 	return d
 }
 
+// RealUID is who started the process. A setuid program has another effective uid,
+// but the name and the arguments that its user gave it.
+func RealUID(pid int) (uint32, error) {
+	s, err := parseFile("/proc/"+strconv.Itoa(pid)+"/status", parseStatus)
+	return s.real, err
+}
+
 func (d *describer) describe(pid int) (facts.Process, error) {
 	// All is read through one descriptor, which does not follow a PID that is
 	// given to another process meanwhile.

@@ -11,7 +11,7 @@ import (
 const hidden = "***"
 
 // secretWords is what a name that isSecret approves of holds at least.
-const secretWords = `pass|secret|key|token|credential|auth|pwd|bearer|cookie|signature|sig`
+const secretWords = `pass|jwt|pat|secret|key|token|credential|auth|pwd|bearer|cookie|signature|sig`
 
 var (
 	// user:password@ of a URL; RFC 3986 section 3.2.1 ends it before / ? #.
@@ -64,14 +64,7 @@ func maskOne(a string) (masked string, next bool) {
 	a = header.ReplaceAllString(a, "${1}${2}"+hidden)
 	a = credentials.ReplaceAllString(a, "${1}${2}:"+hidden+"@")
 	a = tokenAsUser.ReplaceAllString(a, "${1}"+hidden+"@")
-	for _, re := range []*regexp.Regexp{pair, quoted} {
-		a = re.ReplaceAllStringFunc(a, func(s string) string {
-			if m := re.FindStringSubmatch(s); isSecret(m[1]) && !strings.HasPrefix(m[3], "//") {
-				return m[1] + m[2] + hidden
-			}
-			return s
-		})
-	}
+	a = maskPairs(maskPairs(a, pair), quoted)
 	// A shell's -c and a rewritten title hold a whole command line in one argument.
 	if words := strings.Fields(a); len(words) > 1 {
 		if m := Mask(words); !slices.Equal(m, words) {
@@ -79,6 +72,18 @@ func maskOne(a string) (masked string, next bool) {
 		}
 	}
 	return a, false
+}
+
+// maskPairs hides the values of names that are secret. The value of another name
+// may hold a pair of its own: SIGNED_URL=http://host/?signature=…
+func maskPairs(a string, re *regexp.Regexp) string {
+	return re.ReplaceAllStringFunc(a, func(s string) string {
+		m := re.FindStringSubmatch(s)
+		if isSecret(m[1]) && !strings.HasPrefix(m[3], "//") {
+			return m[1] + m[2] + hidden
+		}
+		return m[1] + m[2] + maskPairs(m[3], re)
+	})
 }
 
 // maskShort knows the one-letter flags of programs that are commonly given a
@@ -131,6 +136,6 @@ func isSecret(name string) bool {
 		}
 	}
 	return slices.ContainsFunc(words, func(w string) bool {
-		return slices.Contains([]string{"pass", "pw", "auth", "bearer", "cookie", "sig", "signature"}, w) || strings.HasSuffix(w, "token")
+		return slices.Contains([]string{"pass", "pw", "auth", "bearer", "cookie", "jwt", "pat", "sig", "signature"}, w) || strings.HasSuffix(w, "token")
 	})
 }

@@ -10,6 +10,8 @@ func TestMask(t *testing.T) {
 	for _, c := range []struct{ in, want string }{ // arguments are separated by |
 		{"app|--password|s3cr3t|--port|80", "app|--password|***|--port|80"},
 		{"app|--password=s3cr3t", "app|--password=***"},
+		{"app|SIGNED_URL=http://h/?X-Amz-Signature=s3cr3t&x=1", "app|SIGNED_URL=http://h/?X-Amz-Signature=***&x=1"},
+		{"app|APP_JWT=s3cr3t|GITHUB_PAT=s3cr3t|PATH=/bin", "app|APP_JWT=***|GITHUB_PAT=***|PATH=/bin"},
 		{"app|-token|s3cr3t", "app|-token|***"},
 		{"app|--api-key|s3cr3t|x", "app|--api-key|***|x"},
 		{"app|--apiKey=s3cr3t", "app|--apiKey=***"},

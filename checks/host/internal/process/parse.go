@@ -81,6 +81,7 @@ func parseStat(b []byte) (stat, error) {
 type status struct {
 	tgid   int    // the process that the thread belongs to
 	uid    uint32 // the effective one
+	real   uint32 // of who started it
 	tracer int    // a thread; 0: none, or one outside our PID namespace
 }
 
@@ -105,7 +106,11 @@ func parseStatus(r io.Reader) (status, error) {
 			if err != nil {
 				return s, fmt.Errorf("parse status: uid: %w", err)
 			}
-			s.uid, seen = uint32(uid), true
+			real, err := strconv.ParseUint(f[0], 10, 32)
+			if err != nil {
+				return s, fmt.Errorf("parse status: uid: %w", err)
+			}
+			s.uid, s.real, seen = uint32(uid), uint32(real), true
 		case (key == "TracerPid" || key == "Tgid") && len(f) == 1:
 			pid, err := strconv.Atoi(f[0])
 			if err != nil {

@@ -33,7 +33,7 @@ func TestParseStat(t *testing.T) {
 
 func TestParseStatus(t *testing.T) {
 	got, err := parseStatus(strings.NewReader("Name:\tUid: 7\nTgid:\t12\nPid:\t13\nTracerPid:\t99\nUid:\t1000\t33\t33\t33\n"))
-	if want := (status{tgid: 12, uid: 33, tracer: 99}); err != nil || got != want {
+	if want := (status{tgid: 12, uid: 33, real: 1000, tracer: 99}); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	if _, err := parseStatus(strings.NewReader("Name:\tx\n")); err == nil {
