@@ -219,7 +219,8 @@ func answers(f *facts.Facts, l *facts.Ledger) bool {
 	} else if len(ls) == 0 && f.Sockets != nil {
 		return about(l.Delta["InSegs"]) && about(l.Delta["OutRsts"])
 	}
-	return about(l.Delta["InSegs"])
+	// Who sends data is somebody else: a burst has none.
+	return about(l.Delta["InSegs"]) && l.Delta["TCPOrigDataSent"] == 0
 }
 
 // sawSYN: a half-open socket of ours, the reset of one by who rejects the answer,
