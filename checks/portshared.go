@@ -106,7 +106,7 @@ var reuseportUIDMismatch = &Check{
 				name = ps[0].User
 			}
 			x.Summary = fmt.Sprintf("%s listens on %s and shares it (SO_REUSEPORT), but only with servers of %s: yours runs as another user.", holder(f, s), s.Local, user(s.UID, name))
-			x.Fixes = append([]Fix{{Do: fmt.Sprintf("If the two are to share the port, run both as the same user, and with SO_REUSEPORT set before bind().")}}, stopHolders(f, s, "Stop %s.")...)
+			x.Fixes = append([]Fix{{Do: "If the two are to share the port, run both as the same user, and with SO_REUSEPORT set before bind()."}}, stopHolders(f, s, "Stop %s.")...)
 			x.Fixes = append(x.Fixes, anotherPort(f))
 			fs = append(fs, x)
 		}

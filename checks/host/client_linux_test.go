@@ -28,11 +28,10 @@ func TestProcessAsAClient(t *testing.T) {
 	if _, err := Process(1 << 22); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a number beyond all: %v", err)
 	}
-	for _, task := range threads(t) {
-		if _, err := Process(task); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a thread of process %d", os.Getpid())) {
+	if tasks := threads(t); len(tasks) > 0 {
+		if _, err := Process(tasks[0]); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a thread of process %d", os.Getpid())) {
 			t.Errorf("a thread: %v", err)
 		}
-		break
 	}
 	// One that has ended, and that nobody has waited for.
 	dead := exec.Command("true")

@@ -271,8 +271,6 @@ func base(arg string) string {
 	return strings.TrimRight(strings.TrimPrefix(path.Base(arg), "-"), ":")
 }
 
-func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-
 // quote bounds what is quoted.
 func quote(s string) string {
 	if len(s) > maxQuoted {
