@@ -27,6 +27,9 @@ func heldEvidence(f *facts.Facts, s facts.Socket) []Evidence {
 	case p.Cwd != "":
 		text += " in " + p.Cwd
 	}
+	if why := p.Halted(); why != "" {
+		text += ", " + why
+	}
 	es = append(es, Evidence{"process", text})
 	if from := origin(p); from != "" {
 		es = append(es, Evidence{"started", from})

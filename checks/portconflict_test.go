@@ -99,6 +99,8 @@ func TestFreeingAPort(t *testing.T) {
 	prescribe(t, []cure{
 		{"somebody else's", portHeldByOtherApp, machine("127.0.0.1", toBind, listens("127.0.0.1", 50, uid(33)), taken),
 			[]string{"root runs kill -TERM 50", "if 50 began at 08:00", "by hand"}},
+		{"a stopped one, which has to go on to end", portHeldByOtherApp, machine("127.0.0.1", toBind, listens("127.0.0.1", 50, stopped), taken),
+			[]string{"run kill -TERM 50", "run kill -CONT 50", "if 50 began at 08:00", "by hand"}},
 		{"what loopdoctor itself runs in", portHeldByOtherApp, machine("127.0.0.1", toBind, listens("127.0.0.1", 50, ancestor), taken), []string{"by hand", "by hand"}},
 		{"an earlier run", staleOwnDevServer, machine("127.0.0.1", toBind, listens("127.0.0.1", 50, inDirectory("/home/ann/shop")), taken),
 			[]string{"run kill -TERM 50", "if 50 began at 08:00", "by hand"}},

@@ -326,6 +326,9 @@ func signal(f *facts.Facts, p facts.Process, name, do string) Fix {
 	if name == "TERM" {
 		fix.Interrupts = interrupts(f, p)
 		fix.Risk = startedBy(f, p)
+		if p.Halted() == "stopped" { // it takes the signal only once it goes on
+			fix.Steps = append(fix.Steps, []string{"kill", "-CONT", fmt.Sprint(p.PID)})
+		}
 	}
 	return fix
 }

@@ -284,7 +284,7 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			switch {
 			case fix.Guard == nil || fix.Guard.Started.IsZero():
 				return "a signal without a guard"
-			case v[1] == "-CONT" && len(fix.Steps) > 1 && slices.Contains(fix.Steps[0], "-TERM"): // so that it can end
+			case v[1] == "-CONT" && slices.ContainsFunc(fix.Steps, func(s []string) bool { return slices.Contains(s, "-TERM") }): // so that it can end
 			case len(v) != 3 || p == nil:
 				return "a signal to a process that was not seen"
 			case p.Me:

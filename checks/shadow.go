@@ -109,12 +109,6 @@ var reuseportStaleTwin = &Check{
 				x.Summary = fmt.Sprintf("%s still listens on %s beside the newer %s, and accepts nothing: the kernel gives it a part of the connections, and those hang.", who(was), old.Local, who(is))
 			}
 			x.Fixes = stopHolders(f, old, "Stop the older one, %s.")
-			for i := range x.Fixes {
-				// What is stopped takes a SIGTERM only once it goes on.
-				if steps := x.Fixes[i].Steps; len(steps) == 1 && was.Halted() == "stopped" {
-					x.Fixes[i].Steps = append(steps, []string{"kill", "-CONT", steps[0][2]})
-				}
-			}
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)

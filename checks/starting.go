@@ -70,7 +70,7 @@ var portAutoIncremented = &Check{
 		}
 		return []Finding{{Affects: abandoned(f), Certainty: Inferred, Since: c.Started, Evidence: []Evidence{candidateEvidence(c)},
 			Summary: fmt.Sprintf("Nothing listens on port %d, but %s %s and listens on %s: you may mean :%d.", f.Target.Port, who(c.Process), why, c.Listens[i], to),
-			Fixes:   []Fix{{Do: fmt.Sprintf("Use port %d: http://localhost:%[1]d/.", to)}, {Do: again}}}}
+			Fixes:   []Fix{{Do: fmt.Sprintf("Use port %d.", to)}, {Do: again}}}}
 	},
 }
 
