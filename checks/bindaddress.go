@@ -25,7 +25,7 @@ var v6OnlyServerV4Client = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		do := fmt.Sprintf("Make the server listen on 127.0.0.1 too (Vite, Nuxt, Angular: --host 127.0.0.1; Node: listen(%d, '127.0.0.1'))", f.Target.Port)
 		if i := f.Interfaces; i == nil || i.Loopback == nil || i.Loopback.Holds(v6Loopback) {
@@ -43,7 +43,7 @@ var v4OnlyServerV6Client = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupNames, facts.GroupConfigs},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		// Of a name that has both the order is the matter: v6-first-v4-only-server.
 		both := slices.ContainsFunc(f.Target.Addresses, func(a facts.Address) bool { return a.Addr.Is4() })
@@ -101,7 +101,7 @@ var v6FirstV4OnlyServer = &Check{
 	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupInterfaces, facts.GroupRoutes, facts.GroupLedger},
 	// It brings a refusal about only for such a client: one whose error says so.
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		x, ok := firstIsV6(f)
 		if !ok || hasBusyBox(f) { // healthcheck-client-no-fallback says it
@@ -150,7 +150,7 @@ var v6OnlyWildcard = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		for _, s := range listeners(f) {
 			l := s.Local.Addr()
@@ -192,7 +192,7 @@ var lanIPOnlyBind = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		var on []netip.Addr
 		var s facts.Socket
@@ -230,7 +230,7 @@ var listenerPinnedToDevice = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := unserved(f)
 		for _, s := range listeners(f) {

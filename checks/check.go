@@ -18,14 +18,14 @@ type Check struct {
 	Needs    []facts.Group // without them the check is "not checked"
 	Uses     []facts.Group // optional: they raise Inferred to Proven; Run sees Needs and Uses only
 	Explains []*Check      // what it brings about
-	Refines  *Check        // the broader cause that it makes more precise
+	Refines  []*Check      // the broader causes that it makes more precise: one for each place where it can act
 	Intent   facts.Intent  // the question it belongs to; empty: every one
 	Run      func(*facts.Facts) []Finding
 }
 
 // IsSymptom tells whether the check is something a person feels. Symptoms
 // explain nothing.
-func (c *Check) IsSymptom() bool { return len(c.Explains) == 0 && c.Refines == nil }
+func (c *Check) IsSymptom() bool { return len(c.Explains) == 0 && len(c.Refines) == 0 }
 
 // Stage is a station in the life of a connection, in its order.
 type Stage int

@@ -140,7 +140,7 @@ var loopbackOnlyRemoteClient = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		missed := slices.DeleteFunc(unserved(f), netip.Addr.IsLoopback)
 		if len(missed) == 0 || !onLoopbackAlone(f) {

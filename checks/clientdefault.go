@@ -17,7 +17,7 @@ var clientDefaultEndpoint = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupEnvironment, facts.GroupDials},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none, e := abandoned(f), f.Target.Error
 		// The server's address of client-go's default configuration

@@ -34,7 +34,7 @@ var configuredElsewhere = &Check{
 	Explains: []*Check{refused},
 	// A server that follows its configuration to another port was not moved there
 	// by a taken one, which is all that its process shows.
-	Refines: portAutoIncremented,
+	Refines: []*Check{portAutoIncremented},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
 		if len(none) == 0 {
@@ -62,7 +62,7 @@ var tcpSwitchedOff = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupConfigs},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnixSockets},
 	Explains: []*Check{refused},
-	Refines:  unixSocketNotTCP,
+	Refines:  []*Check{unixSocketNotTCP},
 	Run: func(f *facts.Facts) []Finding {
 		none, mine := abandoned(f), usualServer(f)
 		off := switchedOff(mine)

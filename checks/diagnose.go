@@ -187,15 +187,19 @@ func order(a, b Finding) int {
 // found the parent itself.
 func withParents(fs []Finding) []Finding {
 	for i, x := range fs {
-		p := x.Check.Refines
-		if p == nil || x.Certainty == Proven || slices.ContainsFunc(fs, func(y Finding) bool { return y.Check == p && shareAddress(x, y) }) {
+		if x.Certainty == Proven {
 			continue
 		}
-		for _, y := range fs[i+1:] {
-			if y.Check != x.Check && y.Check.Refines == p && y.Certainty == Inferred && shareAddress(x, y) {
-				fs = append(slices.Clip(fs), Finding{Check: p, Stage: p.Stage, Brings: p.Explains, Affects: x.Affects, Certainty: Inferred,
-					Summary: strings.ToUpper(p.Doc[:1]) + p.Doc[1:] + ", for one of several reasons."})
-				break
+		for _, p := range x.Check.Refines {
+			if slices.ContainsFunc(fs, func(y Finding) bool { return y.Check == p && shareAddress(x, y) }) {
+				continue
+			}
+			for _, y := range fs[i+1:] {
+				if y.Check != x.Check && slices.Contains(y.Check.Refines, p) && y.Certainty == Inferred && shareAddress(x, y) {
+					fs = append(slices.Clip(fs), Finding{Check: p, Stage: p.Stage, Brings: p.Explains, Affects: x.Affects, Certainty: Inferred,
+						Summary: strings.ToUpper(p.Doc[:1]) + p.Doc[1:] + ", for one of several reasons."})
+					break
+				}
 			}
 		}
 	}
@@ -272,12 +276,7 @@ func inferredRivals(fs []Finding, children []int) []int {
 
 // refines tells whether c makes the broader b more precise, at any distance.
 func refines(c, b *Check) bool {
-	for p := c.Refines; p != nil; p = p.Refines {
-		if p == b {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Refines, func(p *Check) bool { return p == b || refines(p, b) })
 }
 
 // silence removes what is only inferred where something is proven at the same

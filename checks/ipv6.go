@@ -20,7 +20,7 @@ var ipv6Off = &Check{
 	Needs:    []facts.Group{facts.GroupLimits},
 	Uses:     []facts.Group{facts.GroupInterfaces, facts.GroupConfigs},
 	Explains: []*Check{unreachable, cannotBind},
-	Refines:  localhostBindV6Missing,
+	Refines:  []*Check{localhostBindV6Missing},
 	Run: func(f *facts.Facts) []Finding {
 		var on []netip.Addr
 		for _, a := range f.Target.Expected() {

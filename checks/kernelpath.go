@@ -18,7 +18,7 @@ var loDown = &Check{
 	Needs:    []facts.Group{facts.GroupInterfaces},
 	Uses:     []facts.Group{facts.GroupLedger},
 	Explains: []*Check{unreachable, noReply, cannotBind, loV4AddressMissing, localhostBindV6Missing, loopbackAliasMissing},
-	Refines:  lostOnWire,
+	Refines:  []*Check{lostOnWire},
 	Run: func(f *facts.Facts) []Finding {
 		lo := f.Interfaces.Loopback
 		if lo == nil || lo.Up {

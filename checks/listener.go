@@ -64,7 +64,7 @@ var boundNotListening = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupBinds, facts.GroupSpare},
 	Explains: []*Check{refused, cannotBind},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		if f.Target.Network != "tcp" {
@@ -102,7 +102,7 @@ var udpNotTCP = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" || len(pick(f, func(s facts.Socket) bool { return s.State == facts.Listen || s.State == facts.Bound })) > 0 {
 			return nil
@@ -137,7 +137,7 @@ var otherNetworkNamespace = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupNamespaces},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := unserved(f)
 		if len(none) == 0 || len(listeners(f)) > 0 || f.Target.Network != "tcp" || len(f.Namespaces.Found) == 0 {
@@ -189,7 +189,7 @@ var selfConnect = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLimits, facts.GroupBinds},
 	Explains: []*Check{refused, cannotBind},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range pick(f, func(s facts.Socket) bool { return s.State == facts.Established && s.Local == s.Remote }) {

@@ -183,7 +183,7 @@ var loMTUTooSmall = &Check{
 	Stage:    StageRoute,
 	Needs:    []facts.Group{facts.GroupInterfaces},
 	Explains: []*Check{unreachable, cannotBind},
-	Refines:  localhostBindV6Missing,
+	Refines:  []*Check{localhostBindV6Missing},
 	Run: func(f *facts.Facts) []Finding {
 		lo := f.Interfaces.Loopback
 		if lo == nil || lo.MTU >= minMTU || lo.Holds(v6Loopback) || !slices.Contains(f.Target.Expected(), v6Loopback) {

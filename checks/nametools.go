@@ -17,7 +17,7 @@ var localhostSubdomain = &Check{
 	Stage:    StageResolve,
 	Needs:    []facts.Group{facts.GroupNames},
 	Explains: []*Check{nameNotResolved},
-	Refines:  hostsLocalhostMissing,
+	Refines:  []*Check{hostsLocalhostMissing},
 	Run: func(f *facts.Facts) []Finding {
 		n := f.Names
 		if !belowLocalhost(n) || len(n.Hosts.Lines) > 0 || len(n.Addresses) > 0 || len(n.Later) > 0 || n.Hosts.Error != "" {
@@ -178,7 +178,7 @@ var healthcheckClientNoFallback = &Check{
 	Uses:   []facts.Group{facts.GroupOwners, facts.GroupDials},
 	// It brings a refusal about only for such a client.
 	Explains: []*Check{refused},
-	Refines:  v6FirstV4OnlyServer,
+	Refines:  []*Check{v6FirstV4OnlyServer},
 	Run: func(f *facts.Facts) []Finding {
 		x, ok := firstIsV6(f)
 		if !ok || !hasBusyBox(f) {

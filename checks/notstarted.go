@@ -18,7 +18,7 @@ var serviceNotStarted = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupUnits},
 	Uses:     []facts.Group{facts.GroupDials},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
 		var idle []facts.Unit

@@ -62,7 +62,7 @@ var staleOwnDevServer = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupBinds},
 	Uses:     []facts.Group{facts.GroupSpare},
 	Explains: []*Check{cannotBind},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {
@@ -123,7 +123,7 @@ var ideForwarderSquats = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupBinds},
 	Uses:     []facts.Group{facts.GroupSpare},
 	Explains: []*Check{cannotBind},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {

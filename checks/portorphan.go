@@ -39,7 +39,7 @@ var orphanListenerInChild = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupBinds, facts.GroupDials},
 	Explains: []*Check{cannotBind, notAccepted, nobodyAccepts, acceptQueueFull},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {
@@ -67,7 +67,7 @@ var listenerWithoutOwner = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupBinds, facts.GroupDials},
 	Explains: []*Check{cannotBind, notAccepted, nobodyAccepts, acceptQueueFull},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {

@@ -18,7 +18,7 @@ var wildcardSpecificConflict = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupSpare},
 	Explains: []*Check{cannotBind},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {
@@ -85,7 +85,7 @@ var reuseportUIDMismatch = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds, facts.GroupReusePort},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupSpare},
 	Explains: []*Check{cannotBind},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {
@@ -142,7 +142,7 @@ var listenTimeEADDRINUSE = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupBinds, facts.GroupSpare},
 	Explains: []*Check{cannotBind},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {

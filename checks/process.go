@@ -53,7 +53,7 @@ var acceptQueueFull = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials},
 	Explains: []*Check{noReply, notAccepted},
-	Refines:  nobodyAccepts,
+	Refines:  []*Check{nobodyAccepts},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range f.Target.Expected() {
@@ -87,7 +87,7 @@ var processStoppedOrDebugged = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupDials},
 	Explains: []*Check{notAccepted, acceptQueueFull},
-	Refines:  nobodyAccepts,
+	Refines:  []*Check{nobodyAccepts},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range f.Target.Expected() {

@@ -71,8 +71,7 @@ func allow(set map[string]bool, c *Check) {
 		return
 	}
 	set[c.Name] = true
-	allow(set, c.Refines)
-	for _, e := range c.Explains {
+	for _, e := range slices.Concat(c.Refines, c.Explains) {
 		allow(set, e)
 	}
 }
@@ -126,8 +125,8 @@ func TestHealthyMachineIsBlamedForNothing(t *testing.T) {
 // Several inferred children of one cause are its candidates, not three causes.
 func TestRivalsBecomeCandidates(t *testing.T) {
 	parent := &Check{Name: "broad", Doc: "it is broad", Stage: StageInput, Explains: []*Check{noReply}}
-	a := &Check{Name: "narrow-a", Stage: StageInput, Refines: parent, Explains: []*Check{noReply}}
-	b := &Check{Name: "narrow-b", Stage: StageInput, Refines: parent, Explains: []*Check{noReply}}
+	a := &Check{Name: "narrow-a", Stage: StageInput, Refines: []*Check{parent}, Explains: []*Check{noReply}}
+	b := &Check{Name: "narrow-b", Stage: StageInput, Refines: []*Check{parent}, Explains: []*Check{noReply}}
 	finding := func(c *Check, sure Certainty) Finding {
 		return Finding{Check: c, Stage: StageInput, Brings: c.Explains, Certainty: sure, Summary: c.Name}
 	}

@@ -39,8 +39,10 @@ func TestEveryRelationLeadsToARegisteredCheck(t *testing.T) {
 				t.Errorf("%s explains %s, which is not registered", c.Name, e.Name)
 			}
 		}
-		if c.Refines != nil && !slices.Contains(causes, c.Refines) {
-			t.Errorf("%s refines %s, which is no registered cause", c.Name, c.Refines.Name)
+		for _, p := range c.Refines {
+			if !slices.Contains(causes, p) {
+				t.Errorf("%s refines %s, which is no registered cause", c.Name, p.Name)
+			}
 		}
 		for _, g := range c.Needs {
 			if slices.Contains(c.Uses, g) {
@@ -63,12 +65,7 @@ func TestEveryRelationLeadsToARegisteredCheck(t *testing.T) {
 func TestRelationsHaveNoCycle(t *testing.T) {
 	for name, next := range map[string]func(*Check) []*Check{
 		"explains": func(c *Check) []*Check { return c.Explains },
-		"refines": func(c *Check) []*Check {
-			if c.Refines == nil {
-				return nil
-			}
-			return []*Check{c.Refines}
-		},
+		"refines":  func(c *Check) []*Check { return c.Refines },
 	} {
 		for _, c := range causes {
 			if slices.Contains(reachable(c, next), c) {

@@ -19,7 +19,7 @@ var serverExitedOrCrashLooping = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupUnits},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupContainers, facts.GroupCandidates, facts.GroupBinds},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
 		if len(none) == 0 {

@@ -19,7 +19,7 @@ var systemdSocketUnitOwnsPort = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupUnits},
 	Explains: []*Check{cannotBind},
-	Refines:  portHeldByOtherApp,
+	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, s := range listeners(f) {

@@ -21,7 +21,7 @@ var slowStart = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupCandidates},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		c, s := suspect(f)
 		if s != starts {
@@ -55,7 +55,7 @@ var portAutoIncremented = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupCandidates},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		c, s := suspect(f)
 		if s != nextPort && s != kinPort {
@@ -82,7 +82,7 @@ var listensOnAnotherPort = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupCandidates},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		c, s := suspect(f)
 		if s != movedPort {
@@ -103,7 +103,7 @@ var portValueNotANumber = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupCandidates, facts.GroupUnixSockets, facts.GroupConfigs, facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
 		if len(none) == 0 {
@@ -160,7 +160,7 @@ var unixSocketNotTCP = &Check{
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupUnixSockets, facts.GroupCandidates, facts.GroupDials, facts.GroupUnits},
 	Explains: []*Check{refused},
-	Refines:  noListener,
+	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
 		if len(none) == 0 {

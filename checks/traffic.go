@@ -19,7 +19,7 @@ var tcOrXDPDropsOnLo = &Check{
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupInterfaces},
 	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
 	Explains: []*Check{noReply, notAccepted},
-	Refines:  lostOnWire,
+	Refines:  []*Check{lostOnWire},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		lo := deref(f.Interfaces.Loopback)
@@ -125,7 +125,7 @@ var tcShapesLo = &Check{
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupInterfaces},
 	Uses:     []facts.Group{facts.GroupLedger, facts.GroupSockets},
 	Explains: []*Check{noReply, notAccepted},
-	Refines:  lostOnWire,
+	Refines:  []*Check{lostOnWire},
 	Run: func(f *facts.Facts) []Finding {
 		lo := deref(f.Interfaces.Loopback)
 		q := lo.Traffic.Root()

@@ -32,12 +32,8 @@ func checkAccuracy(t *testing.T, rows []row) {
 
 // parentOf tells whether a cause is a broader name for another.
 func parentOf(parent, cause string) bool {
-	for c := checks.ByName(cause); c != nil && c.Refines != nil; c = c.Refines {
-		if c.Refines.Name == parent {
-			return true
-		}
-	}
-	return false
+	c := checks.ByName(cause)
+	return c != nil && slices.ContainsFunc(c.Refines, func(p *checks.Check) bool { return p.Name == parent || parentOf(parent, p.Name) })
 }
 
 // The ways in which the first line of a report can be good or bad.
