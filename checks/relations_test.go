@@ -233,7 +233,8 @@ func TestChecksBearEmptyFacts(t *testing.T) {
 			Owners: &facts.Owners{Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, Binds: []facts.Bind{{}}, Limits: &facts.Limits{}, Namespaces: &facts.Namespaces{Found: []facts.Namespace{{}}}, Proxies: &facts.Proxies{}, Listeners: &facts.Sockets{},
 			Spare: []facts.SparePort{{}}, ReusePort: []facts.Bind{{}}, Candidates: &facts.Candidates{Found: []facts.Candidate{{}}}, Units: &facts.Units{Units: []facts.Unit{{}}},
 			Containers: &facts.Containers{Found: []facts.Container{{}}}, Configs: &facts.Configs{Lines: []facts.ConfigLine{{}}}, UnixSockets: &facts.UnixSockets{Found: []facts.UnixSocket{{}}},
-			Environment: &facts.Environment{Variables: []facts.Variable{{}}}}
+			Environment: &facts.Environment{Variables: []facts.Variable{{}}}, Conntrack: &facts.Conntrack{Replies: []facts.ReplyTuple{{}}},
+			Filters: &facts.Filters{Engines: []facts.FilterEngine{{}}, Walks: []facts.FilterWalk{{Stops: []facts.FilterStop{{}}, Unsure: []facts.FilterDoubt{{}}, Diverts: []facts.FilterDivert{{}}}}, Traced: []facts.FilterTrace{{}}}}
 		for _, g := range facts.Groups() {
 			if !empty.Has(g) {
 				t.Errorf("%s is missing from this test", g)

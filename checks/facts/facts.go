@@ -42,6 +42,9 @@ const (
 	GroupProxies    Group = "proxies"    // proxy variables of the client
 	GroupListeners  Group = "listeners"  // every listener of this machine (run without a target)
 
+	GroupFilters   Group = "filters"   // what the packet filters' rules do to our packets
+	GroupConntrack Group = "conntrack" // connection tracking: how full it is, who answers
+
 	GroupSpare       Group = "spare"        // a free port near by
 	GroupReusePort   Group = "reuseport"    // what bind() with SO_REUSEPORT met
 	GroupCandidates  Group = "candidates"   // processes that have to do with the port and do not listen on it
@@ -55,7 +58,7 @@ const (
 // Groups lists every group.
 func Groups() []Group {
 	return []Group{GroupNames, GroupInterfaces, GroupRoutes, GroupDials, GroupLedger, GroupPackets, GroupSockets,
-		GroupOwners, GroupBinds, GroupLimits, GroupNamespaces, GroupProxies, GroupListeners,
+		GroupOwners, GroupBinds, GroupLimits, GroupNamespaces, GroupProxies, GroupListeners, GroupFilters, GroupConntrack,
 		GroupSpare, GroupReusePort, GroupCandidates, GroupUnits, GroupContainers, GroupConfigs, GroupUnixSockets, GroupEnvironment}
 }
 
@@ -100,6 +103,9 @@ type Facts struct {
 	Proxies    *Proxies    `json:"proxies,omitempty"`
 	Listeners  *Sockets    `json:"listeners,omitempty"`
 
+	Filters   *Filters   `json:"filters,omitempty"`
+	Conntrack *Conntrack `json:"conntrack,omitempty"`
+
 	Spare       []SparePort  `json:"spare,omitempty"`
 	ReusePort   []Bind       `json:"reuseport,omitempty"` // with SO_REUSEPORT set; as the listener's user, and as each client
 	Candidates  *Candidates  `json:"candidates,omitempty"`
@@ -139,6 +145,10 @@ func (f *Facts) Has(g Group) bool {
 		return f.Proxies != nil
 	case GroupListeners:
 		return f.Listeners != nil
+	case GroupFilters:
+		return f.Filters != nil
+	case GroupConntrack:
+		return f.Conntrack != nil
 	case GroupSpare:
 		return f.Spare != nil
 	case GroupReusePort:
@@ -191,6 +201,10 @@ func (f *Facts) Only(groups ...Group) *Facts {
 			c.Proxies = f.Proxies
 		case GroupListeners:
 			c.Listeners = f.Listeners
+		case GroupFilters:
+			c.Filters = f.Filters
+		case GroupConntrack:
+			c.Conntrack = f.Conntrack
 		case GroupSpare:
 			c.Spare = f.Spare
 		case GroupReusePort:

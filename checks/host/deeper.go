@@ -26,6 +26,7 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 	}
 	l.elsewhere(ctx)
 	l.portUse(ctx, open)
+	l.filters(ctx, open)
 	if len(failing) == 0 || l.sources.ledger == nil {
 		for _, g := range []facts.Group{facts.GroupLedger, facts.GroupPackets} {
 			if l.sources.ledger == nil {
@@ -239,6 +240,14 @@ func (l *look) elsewhere(ctx context.Context) {
 		l.missing(facts.GroupNamespaces, errNotHere)
 	default:
 		get(ctx, l, facts.GroupNamespaces, &l.f.Namespaces, func() (*facts.Namespaces, error) { return l.sources.namespaces(ctx, t.Port) })
+	}
+}
+
+// filters reads what packet filters do to the connections that failed or were
+// diverted.
+func (l *look) filters(ctx context.Context, open []connection) {
+	for _, g := range []facts.Group{facts.GroupFilters, facts.GroupConntrack} {
+		l.skipped(g, facts.DidNotNeedTo, "no connection was lost")
 	}
 }
 

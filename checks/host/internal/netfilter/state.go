@@ -1,0 +1,78 @@
+package netfilter
+
+import "net/netip"
+
+// Owner is what is known of the program at one end: the owner of its socket.
+type Owner struct {
+	Known  bool // otherwise nothing below is
+	UID    uint32
+	GID    uint32
+	Groups []uint32 // supplementary
+	Cgroup string   // its path in the hierarchy of version 2, from the root of the machine; "" not known
+	// The number of each cgroup from the root (level 0) down to its own, as
+	// "socket cgroupv2" compares them; nil: not known.
+	CgroupIDs []uint64
+	ClassID   *uint32 // net_cls; nil: not known
+	PID       int
+}
+
+// Connection is one TCP connection over lo, from a client to a server.
+type Connection struct {
+	From, To       netip.AddrPort // To is what was dialled. Port 0 of From: not known
+	Client, Server Owner
+	Mark           *uint32 // of the client's socket; nil: 0
+	// What the machine says of a place where NAT sends the packet; nil: cannot say.
+	Route func(from, to netip.Addr, mark uint32) (route string, device string, local bool)
+}
+
+// CTState is the bits of "ct state" (NF_CT_STATE_BIT): linux/netfilter/nf_conntrack_common.h.
+type CTState uint32
+
+// The states.
+const (
+	CTInvalid     CTState = 1
+	CTEstablished CTState = 2
+	CTRelated     CTState = 4
+	CTNew         CTState = 8
+	CTUntracked   CTState = 64
+)
+
+// Packet is one packet on its way. Rules change it: what they wrote and cannot be
+// foreseen becomes unknown.
+type Packet struct {
+	Kind     string         // facts.Syn, facts.SynAck or facts.Ack
+	From, To netip.AddrPort // as they stand now; NAT changes them
+	Reply    bool           // it goes from the server to the client
+
+	Mark      uint32
+	MarkKnown bool
+	Priority  uint32
+
+	// Connection tracking, as the hook sees it.
+	CT       CTState
+	CTKnown  bool
+	CTMark   uint32
+	CTMarkOK bool
+	CTStatus uint32            // bits of IPS_*: 32 SNAT_DONE … see linux/netfilter/nf_conntrack_common.h
+	Original [2]netip.AddrPort // the tuple of the first packet: source, destination; before any NAT
+
+	// The socket that the hook can see (skb->sk); nil: none. At input it is the
+	// receiver's, for early demultiplexing finds established sockets, and not
+	// those that listen.
+	Socket *Owner
+}
+
+// State is what the expressions of a rule see and change. The walk gives each
+// rule fresh registers.
+type State struct {
+	*Packet
+	Family            Family // of the packet: IPv4 or IPv6
+	Table             *Table
+	Hook              Hook
+	In, Out           string // the devices of this hook; "" where the hook has none
+	InIndex, OutIndex uint32
+	Registers         Registers
+}
+
+// IPv6 tells the version of the packet.
+func (p *Packet) IPv6() bool { return p.To.Addr().Is6() }
