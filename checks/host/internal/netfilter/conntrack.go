@@ -181,18 +181,14 @@ func (w *walker) ask(chains []*Chain, s *State, at place) {
 			continue
 		}
 		e := &w.entry
+		end, status, answer := &s.To, uint32(natDest), 0
 		if source(d.Kind) {
-			if d.To.Addr().IsValid() {
-				s.From = d.To
-			}
-			e.status |= natSource
-			e.answer[1] = s.From
-		} else {
-			if d.To.Addr().IsValid() {
-				s.To = d.To
-			}
-			e.status |= natDest
-			e.answer[0] = s.To
+			end, status, answer = &s.From, natSource, 1
+		}
+		if d.To.Addr().IsValid() && *end != d.To { // to itself is no translation (nf_nat_setup_info)
+			*end = d.To
+			e.status |= status
+			e.answer[answer] = d.To
 		}
 		s.CTStatus, s.Answer = e.status, e.answer
 		return
