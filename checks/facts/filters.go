@@ -16,6 +16,31 @@ type Filters struct {
 	Boot     []BootLine      `json:"boot,omitempty"`
 
 	Published []FilterWalk `json:"published,omitempty"` // how rules would translate the same packet if it came from outside
+
+	Queues *PacketQueues `json:"queues,omitempty"` // who reads packets that rules queue; nil: not asked, or not seen
+}
+
+// PacketQueues is the queues of nfnetlink_queue that a program reads now.
+type PacketQueues struct {
+	Read []PacketQueue `json:"read"`
+}
+
+// PacketQueue is one of them.
+type PacketQueue struct {
+	Number  uint16 `json:"number"`
+	Reader  string `json:"reader"`            // "suricata (pid 12)", or the number of its netlink socket where no process is known
+	Waiting int    `json:"waiting,omitempty"` // packets that it has not judged
+	Dropped int    `json:"dropped,omitempty"` // packets that found no room, or could not be handed to it, since it is there
+}
+
+// Reader returns who reads a queue; nil if nobody does.
+func (q *PacketQueues) Reader(number uint16) *PacketQueue {
+	for i := range q.Read {
+		if q.Read[i].Number == number {
+			return &q.Read[i]
+		}
+	}
+	return nil
 }
 
 // FilterEngine is one packet filter of the kernel.
