@@ -370,10 +370,10 @@ func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
 // lookAt is the command that shows the chain with its counters.
 func lookAt(f *facts.Facts, r facts.FilterRule) string {
 	switch {
-	case !isName(r.Table) || !isName(r.Chain):
+	case !writable(r):
 		return findRule
 	case iptablesRule(r):
 		return fmt.Sprintf("sudo %s -t %s -vnL %s --line-numbers", iptablesCommand(f, r), r.Table, r.Chain)
 	}
-	return fmt.Sprintf("sudo nft -a list chain %s %s %s", cond(slices.Contains([]string{"ip", "ip6", "inet", "netdev"}, r.Family), r.Family, "inet"), r.Table, r.Chain)
+	return fmt.Sprintf("sudo nft -a list chain %s %s %s", r.Family, r.Table, r.Chain)
 }
