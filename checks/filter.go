@@ -94,10 +94,8 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 			continue
 		}
 		stop, doubts := first(w.Stops), before(w)
-		for _, x := range doubts { // what may stop it comes before what does
-			if able(d, x.Verdict) && fits(f, d, packet, x.Where) {
-				return doubtful(f, d, packet, x, len(doubts))
-			}
+		if x := likeliest(f, d, packet, doubts); x != nil { // what may stop it comes before what does
+			return doubtful(f, d, packet, *x, len(doubts))
 		}
 		if len(w.Stops) == 0 || !able(d, stop.Verdict) || !fits(f, d, packet, stop.Where) {
 			continue
@@ -108,6 +106,19 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 			b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s comes before it: %s", ruleText(f, x.Rule), whyOf(x))})
 		}
 		return b
+	}
+	return nil
+}
+
+// likeliest is the first of the rules in doubt that may have stopped the packet where
+// it got lost: one that drops rather than one of which nobody knows what it does.
+func likeliest(f *facts.Facts, d facts.Dial, packet string, doubts []facts.FilterDoubt) *facts.FilterDoubt {
+	for _, known := range []bool{true, false} {
+		for i, x := range doubts {
+			if (able(d, x.Verdict) || !known && x.Verdict == "unknown") && fits(f, d, packet, x.Where) {
+				return &doubts[i]
+			}
+		}
 	}
 	return nil
 }
@@ -132,7 +143,7 @@ func doubtful(f *facts.Facts, d facts.Dial, packet string, x facts.FilterDoubt, 
 }
 
 func whyOf(x facts.FilterDoubt) string {
-	return fmt.Sprintf("it may %s it (%s)", cut(x.Verdict, 20), cut(x.Why, 120))
+	return fmt.Sprintf("it may %s it (%s)", cond(x.Verdict == "unknown", "stop", cut(x.Verdict, 20)), cut(x.Why, 120))
 }
 
 // witnessed is what needs no agreement: the kernel named the rule for a packet of
@@ -290,7 +301,7 @@ func (b *blame) finding(f *facts.Facts, d facts.Dial) Finding {
 		x.Stage = l // the last packet of the handshake is lost like a first one
 	}
 	what := map[string]string{facts.Syn: "the connection to ", facts.SynAck: "the answer of ", facts.Ack: "the last packet of the handshake with "}[b.packet]
-	verb := b.verdict + "s"
+	verb := cond(stops(b.verdict), b.verdict, "stop") + "s"
 	if b.verdict == "reject" && b.packet == facts.Syn && d.Outcome == facts.Timeout {
 		verb = "rejects, with an answer that does not arrive either,"
 	}
@@ -370,10 +381,10 @@ func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
 // lookAt is the command that shows the chain with its counters.
 func lookAt(f *facts.Facts, r facts.FilterRule) string {
 	switch {
-	case !isName(r.Table) || !isName(r.Chain):
+	case !writable(r):
 		return findRule
 	case iptablesRule(r):
 		return fmt.Sprintf("sudo %s -t %s -vnL %s --line-numbers", iptablesCommand(f, r), r.Table, r.Chain)
 	}
-	return fmt.Sprintf("sudo nft -a list chain %s %s %s", cond(slices.Contains([]string{"ip", "ip6", "inet", "netdev"}, r.Family), r.Family, "inet"), r.Table, r.Chain)
+	return fmt.Sprintf("sudo nft -a list chain %s %s %s", r.Family, r.Table, r.Chain)
 }

@@ -128,7 +128,7 @@ func (h hurdle) open(f *facts.Facts, wide bool) (opening, bool) {
 		return opening{}, false
 	}
 	chain := cond(head, baseChain(r), r.Chain)
-	if !isName(r.Table) || !isName(chain) || r.Hook == "" {
+	if !writable(r) || !isName(chain) {
 		return opening{}, false
 	}
 	match := accept(r, h.reply, h.port, wide)
@@ -172,6 +172,11 @@ func accept(r facts.FilterRule, reply bool, port uint16, wide bool) []string {
 	return append(w, "accept")
 }
 
+// writable tells whether commands can name the rule's place.
+func writable(r facts.FilterRule) bool {
+	return slices.Contains([]string{"ip", "ip6", "inet", "netdev"}, r.Family) && wayOf(r) >= 0 && isName(r.Table) && isName(r.Chain)
+}
+
 // isName tells whether a command takes it for the name of a table or chain and for
 // nothing else: nft(8) reads its arguments as one text in its own language.
 func isName(s string) bool {
@@ -190,8 +195,7 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 	switch k.kind {
 	case byUFW:
 		// What stands in before.rules comes before all that ufw takes as a rule.
-		chains := strings.Join(append(slices.Clone(r.Path), r.Chain), " ")
-		if r.Table != "filter" || r.Hook != "input" && r.Hook != "output" || inactive(f, "ufw") || strings.Contains(chains, "-before-") && !strings.Contains(chains, "-user-") {
+		if r.Table != "filter" || r.Hook != "input" && r.Hook != "output" || inactive(f, "ufw") || beforeUFW(r) {
 			return opening{}, false
 		}
 		words := []string{"allow", cond(r.Hook == "input", "in", "out"), "on", "lo"}
@@ -215,6 +219,13 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 		}
 	}
 	return opening{}, false
+}
+
+// beforeUFW tells whether the rule is of before.rules: there is a chain on the way to
+// it that comes before ufw's own rules, and not those.
+func beforeUFW(r facts.FilterRule) bool {
+	chains := strings.Join(append(slices.Clone(r.Path), r.Chain), " ")
+	return strings.Contains(chains, "-before-") && !strings.Contains(chains, "-user-")
 }
 
 // inactive tells whether the program is known to be installed and switched off.
@@ -264,7 +275,7 @@ func removal(f *facts.Facts, hs []hurdle) (Fix, bool) {
 	var rules []facts.FilterRule
 	for _, h := range hs {
 		r := h.rule
-		if r.Policy || len(r.Words) == 0 || h.doubt != "" || r.Owner != "" || keeperOf(f, r) != nil || !isName(r.Table) || !isName(r.Chain) || !sayable(r.Words) {
+		if r.Policy || len(r.Words) == 0 || h.doubt != "" || r.Owner != "" || keeperOf(f, r) != nil || !writable(r) || !sayable(r.Words) {
 			return Fix{}, false
 		}
 		if !slices.ContainsFunc(rules, func(o facts.FilterRule) bool { return sameRule(o, r) }) {

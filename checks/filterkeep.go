@@ -26,13 +26,13 @@ func instead(f *facts.Facts, hs []hurdle) []Fix {
 		case k == nil && iptablesRule(r) && manages(f, "firewalld"):
 			add("If firewall-cmd --direct --get-all-rules shows the rule, it is one of firewalld's direct interface, and comes back with each reload: take it away there, with firewall-cmd --permanent --direct --remove-rule and those words.")
 		case k == nil:
-		case k.kind == byUFW && strings.Contains(strings.Join(append(slices.Clone(r.Path), r.Chain), " "), "-before-"):
+		case k.kind == byUFW && beforeUFW(r):
 			six := cond(r.Family == "ip6", "6", "")
 			dir := cond(r.Hook == "output", "output -o", "input -i")
 			add(fmt.Sprintf("For good: write -A ufw%s-before-%s lo -j ACCEPT as the first rule of /etc/ufw/before%s.rules, where ufw itself puts it, then ufw reload.", six, dir, six))
 		case k.kind == byFirewalld && strings.HasSuffix(baseOfKept(r), "_direct"):
 			add("For good: it is a rule of firewalld's direct interface. See firewall-cmd --permanent --direct --get-all-rules, and take it away with firewall-cmd --permanent --direct --remove-rule and those words.")
-		case k.kind == byFirewalld && easy:
+		case k.kind == byFirewalld && easy && r.Table == "firewalld":
 			add("For good: firewall-cmd --permanent --zone=trusted --add-interface=lo, then firewall-cmd --reload.")
 		case easy:
 			add(k.instead)
@@ -58,7 +58,7 @@ func boot(f *facts.Facts, hs []hurdle) []Fix {
 	var out []Fix
 	for _, h := range hs {
 		r := h.rule
-		if keeperOf(f, r) != nil || r.Hook == "" {
+		if keeperOf(f, r) != nil || !writable(r) {
 			continue
 		}
 		i := slices.IndexFunc(f.Filters.Boot, func(l facts.BootLine) bool { return sameText(l.Text, r) })
