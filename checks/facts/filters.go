@@ -181,8 +181,8 @@ type BootLine struct {
 
 // Conntrack is the connection tracking of this network namespace.
 type Conntrack struct {
-	Count      int            `json:"count"`             // net.netfilter.nf_conntrack_count
-	Max        int            `json:"max"`               // nf_conntrack_max, for each namespace
+	Count int `json:"count"` // net.netfilter.nf_conntrack_count
+	Max   int `json:"max"`   // nf_conntrack_max, for each namespace
 	// Columns of /proc/net/stat/nf_conntrack that moved with the SYNs of one ledger,
 	// the most of any: "insert_failed", "invalid". "drop" is always there, where they
 	// were seen around our SYNs.
