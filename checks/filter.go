@@ -193,7 +193,7 @@ func before(w *facts.FilterWalk) []facts.FilterDoubt {
 		switch {
 		case wayOf(r) != wayOf(s):
 			return wayOf(r) > wayOf(s)
-		case r.Engine == s.Engine && r.Family == s.Family && r.Table == s.Table && r.Chain == s.Chain:
+		case inOneChain(r, s):
 			return s.Policy == r.Policy && r.Number >= s.Number || r.Policy
 		}
 		return r.Priority > s.Priority
