@@ -41,7 +41,14 @@ package main
 //	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
 //	                                   report to root, or of the cause or remark NAME: check its guard, run
 //	                                   its steps, write its files
-//	undo                               carry out the undo of that fix
+//	undo                               carry out the undo of that fix. HANDLE in it is the handle that the step
+//	                                   of the same place among those with nft -ae printed
+//	culprit [policy FAMILY TABLE CHAIN]
+//	                                   the first cause of the last report to root names, as evidence of source
+//	                                   "rule", every rule that has the comment "culprit", the policy of that base
+//	                                   chain if one is given, and no other. For iptables' own policies FAMILY is
+//	                                   the command ("policy iptables filter INPUT"). "! culprit": no cause and
+//	                                   no remark names a rule
 //	snapshot FILE                      write down packet filters, addresses, routes, sysctls and name files
 //
 // "exec asuser PROG…" runs a program as the ordinary user. $TIER is U or R. The
@@ -250,10 +257,14 @@ type verdict struct {
 }
 
 type labCause struct {
-	Name      string   `json:"name"`
-	State     string   `json:"state"`
-	Certainty string   `json:"certainty"`
-	Fixes     []labFix `json:"fixes"`
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Certainty string `json:"certainty"`
+	Evidence  []struct {
+		Source string `json:"source"`
+		Text   string `json:"text"`
+	} `json:"evidence"`
+	Fixes []labFix `json:"fixes"`
 }
 
 type labFix struct {
