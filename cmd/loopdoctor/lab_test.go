@@ -3,7 +3,7 @@ package main
 // The lab: every cause is produced for real, and the program has to name it.
 //
 //	go test ./cmd/loopdoctor -run TestLab                    all scenarios
-//	go test ./cmd/loopdoctor -run TestLab/lost-on-input      those that begin so
+//	go test ./cmd/loopdoctor -run TestLab/filter-drops       those that begin so
 //	go test ./cmd/loopdoctor -run 'TestLab/^lo-down$/^U$' -v one, with the log of its script
 //	LOOPDOCTOR_LAB=required go test …                        a scenario that could not run is an error
 //	UPDATE=1 go test …                                       rewrite expectations, recorded facts and docs/accuracy.md
@@ -11,7 +11,7 @@ package main
 // # A scenario
 //
 // A scenario is a file testdata/lab/NAME.txtar, a testscript. NAME is a cause,
-// or a cause, a dot and a variant ("lost-on-input.nft"): the cause that the
+// or a cause, a dot and a variant ("filter-drops-loopback.output"): the cause that the
 // accuracy page expects to be named first. "healthy-WHAT" expects none. A first
 // line "# tiers: R" limits it to a tier (default: both).
 //
@@ -60,7 +60,7 @@ package main
 // A section says what the report must say, a line each:
 //
 //	broken                                the verdict
-//	active lost-on-input proven           causes in their order
+//	active filter-drops-loopback proven   causes in their order
 //	latent process-stopped-or-debugged proven
 //	remark udp-not-tcp                    remarks, sorted
 //	unexplained no-reply                  symptoms that no cause explains
