@@ -69,7 +69,7 @@ func (l *lab) culprit(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("usage: ! culprit")
 		}
 		for _, c := range slices.Concat(t.Causes, t.Remarks) {
-			if named := c.rules(); len(named) > 0 {
+			if named := c.rules("rule", "behind it"); len(named) > 0 {
 				ts.Fatalf("%s names a rule: %q", c.Name, named)
 			}
 		}
@@ -89,21 +89,21 @@ func (l *lab) culprit(ts *testscript.TestScript, neg bool, args []string) {
 	if len(t.Causes) == 0 {
 		ts.Fatalf("root was told no cause")
 	}
-	named := t.Causes[0].rules()
+	first, named := t.Causes[0].rules("rule"), t.Causes[0].rules("rule", "behind it")
 	slices.Sort(want)
 	slices.Sort(named)
-	if !slices.Equal(want, slices.Compact(named)) {
-		ts.Fatalf("%s names the rules %q instead of %q; its evidence:\n%s", t.Causes[0].Name, named, want, t.Causes[0].quoted())
+	if len(first) != 1 || !slices.Equal(want, slices.Compact(named)) {
+		ts.Fatalf("%s names the rule %q and in all %q instead of %q; its evidence:\n%s", t.Causes[0].Name, first, named, want, t.Causes[0].quoted())
 	}
 }
 
-// rules returns where the rules are that the evidence quotes: what stands
+// rules returns where the rules are that evidence of these sources quotes: what stands
 // before the colon in "inet guard input, handle 4: tcp dport 62893 drop"; of
 // "inet guard input: policy drop" also the word policy.
-func (c labCause) rules() []string {
+func (c labCause) rules(sources ...string) []string {
 	var where []string
 	for _, e := range c.Evidence {
-		if e.Source != "rule" {
+		if !slices.Contains(sources, e.Source) {
 			continue
 		}
 		place, text, _ := strings.Cut(e.Text, ": ")

@@ -65,7 +65,7 @@ func TestRulesThatACauseNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := v.Targets[0].Causes[0].rules(), []string{"inet guard input, handle 4", "inet guard input: policy"}; !slices.Equal(got, want) {
+	if got, want := v.Targets[0].Causes[0].rules("rule"), []string{"inet guard input, handle 4", "inet guard input: policy"}; !slices.Equal(got, want) {
 		t.Errorf("rules = %q instead of %q", got, want)
 	}
 }
