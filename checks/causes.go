@@ -31,7 +31,11 @@ func init() {
 		tcShapesLo,
 		lostOnInput,
 		replyLost,
+		filterDropsLoopback,
 		filterRejectsLoopback,
+		filterDropsReplies,
+		filterOneFamilyOnly,
+		legacyAndNFTSplit,
 		answeredElsewhere,
 
 		noListener,
