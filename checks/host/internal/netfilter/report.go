@@ -23,7 +23,7 @@ func (w *walker) doubt(d facts.FilterDoubt) {
 	}
 }
 
-func (w *walker) doubtRule(b *base, r *Rule, path []string, verdict, why string) {
+func (w *walker) doubtRule(b *base, r *Rule, path *way, verdict, why string) {
 	if len(w.out.Stops) == 0 && len(w.out.Unsure) < maxReported {
 		w.doubt(facts.FilterDoubt{Rule: w.fact(r, b, path), Where: b.hook.Where(), Verdict: verdict, Why: why})
 	}
@@ -40,20 +40,20 @@ func (w *walker) flush(b *base) {
 	b.accepts, b.returns = nil, nil
 }
 
-func (w *walker) marks(b *base, r *Rule, path []string, mark uint32) {
+func (w *walker) marks(b *base, r *Rule, path *way, mark uint32) {
 	if len(w.out.Marks) < maxReported {
 		w.out.Marks = append(w.out.Marks, facts.FilterMark{Rule: w.fact(r, b, path), Mark: mark})
 	}
 }
 
-func (w *walker) untracks(b *base, r *Rule, path []string) {
+func (w *walker) untracks(b *base, r *Rule, path *way) {
 	if len(w.out.Untracks) < maxReported {
 		w.out.Untracks = append(w.out.Untracks, w.fact(r, b, path))
 	}
 }
 
 // divert adds a translation that is certain; where to may not be.
-func (w *walker) divert(b *base, r *Rule, path []string, v Verdict, s *State) *facts.FilterDivert {
+func (w *walker) divert(b *base, r *Rule, path *way, v Verdict, s *State) *facts.FilterDivert {
 	d := completed(*v.Divert, s)
 	d.Rule = w.fact(r, b, path)
 	if v.With != "" {
@@ -69,7 +69,7 @@ func (w *walker) divert(b *base, r *Rule, path []string, v Verdict, s *State) *f
 }
 
 // maybeDivert adds one that is not.
-func (w *walker) maybeDivert(b *base, r *Rule, path []string, d facts.FilterDivert, s *State, why string) {
+func (w *walker) maybeDivert(b *base, r *Rule, path *way, d facts.FilterDivert, s *State, why string) {
 	w.doubtRule(b, r, path, d.Kind, why)
 	if s.Outside && len(w.out.Diverts) < maxReported {
 		d = completed(d, s)
@@ -98,14 +98,6 @@ func completed(d facts.FilterDivert, s *State) facts.FilterDivert {
 // source tells whether a translation is one of the source.
 func source(kind string) bool { return kind == "snat" || kind == "masquerade" }
 
-// pathTo is the chains from a base chain to one that a rule jumps to.
-func pathTo(path []string, from, to *Chain) []string {
-	if path == nil {
-		path = []string{from.Name}
-	}
-	return append(path[:len(path):len(path)], to.Name)
-}
-
 // chain finds the chain that a rule names.
 func (w *walker) chain(r *Rule, name string) *Chain {
 	if r.Chain == nil || r.Chain.Table == nil {
@@ -123,9 +115,9 @@ func (w *walker) chain(r *Rule, name string) *Chain {
 	return byName[name]
 }
 
-func (w *walker) fact(r *Rule, b *base, path []string) facts.FilterRule {
+func (w *walker) fact(r *Rule, b *base, path *way) facts.FilterRule {
 	f := w.policy(b)
-	f.Policy, f.Path, f.Handle, f.Number, f.Comment, f.Packets = false, path, r.Handle, r.Number, r.Comment, r.Packets
+	f.Policy, f.Path, f.Handle, f.Number, f.Comment, f.Packets = false, path.names(b.chain), r.Handle, r.Number, r.Comment, r.Packets
 	if r.Chain != nil {
 		f.Chain = r.Chain.Name
 	}

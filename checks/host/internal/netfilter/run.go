@@ -1,6 +1,8 @@
 package netfilter
 
 import (
+	"slices"
+
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
@@ -42,7 +44,7 @@ type base struct {
 // stop the packet behind it.
 type pending struct {
 	rule    *Rule
-	path    []string
+	path    *way
 	verdict string
 	why     string
 }
@@ -80,7 +82,7 @@ const (
 )
 
 // run runs a chain, and tells how the packet comes back to the chain that called it.
-func (w *walker) run(b *base, c *Chain, path []string, s *State, at place, depth int) place {
+func (w *walker) run(b *base, c *Chain, path *way, s *State, at place, depth int) place {
 	f := frame{b: b, chain: c, path: path, depth: depth, returns: len(b.returns)}
 	limit := maxDepth
 	if c.Table != nil && c.Table.Engine != facts.NFTables {
@@ -114,11 +116,31 @@ func (w *walker) run(b *base, c *Chain, path []string, s *State, at place, depth
 	return at
 }
 
+// way is a chain that is being run, and from where it was called; nil: the base chain.
+type way struct {
+	chain *Chain
+	from  *way
+}
+
+// names is the chains from the base chain to this one; nil for the base chain itself.
+func (w *way) names(base *Chain) []string {
+	if w == nil {
+		return nil
+	}
+	var names []string
+	for ; w != nil; w = w.from {
+		names = append(names, w.chain.Name)
+	}
+	names = append(names, base.Name)
+	slices.Reverse(names)
+	return names
+}
+
 // frame is one chain that is being run.
 type frame struct {
 	b       *base
 	chain   *Chain
-	path    []string
+	path    *way
 	depth   int
 	returns int     // where its rules begin in base.returns
 	home    place   // how those come back to the caller that left before the end
@@ -176,15 +198,14 @@ func evaluate(r *Rule, s *State) (effect Effect, off *Packet) {
 	s.Registers, s.Cause = Registers{}, ""
 	effect = Continue
 	xtables := r.Chain != nil && r.Chain.Table != nil && r.Chain.Table.Engine != facts.NFTables
-	misread := r.Opaque != "" && !xtables // an expression that is not known may change what others see
+	// An expression that is not known may change what others see: what stands before
+	// it is judged, and nothing behind it.
+	misread := r.Opaque != "" && !xtables && !slices.ContainsFunc(r.Exprs, isOpaque)
 	for _, e := range r.Exprs {
 		if e == nil {
 			continue
 		}
 		x := e.Eval(s)
-		if _, ok := e.(*OpaqueExpr); ok {
-			misread = false // what stands before it is judged, and nothing behind it
-		}
 		if x.Match == No && !misread {
 			if off != nil {
 				off = join(off, s.Packet)
@@ -217,6 +238,8 @@ func evaluate(r *Rule, s *State) (effect Effect, off *Packet) {
 	}
 	return effect, off
 }
+
+func isOpaque(e Expr) bool { _, ok := e.(*OpaqueExpr); return ok }
 
 // decided acts on a rule that matches in every world that is here.
 func (w *walker) decided(f *frame, r *Rule, v Verdict, s *State, at place) place {
@@ -257,7 +280,7 @@ func (w *walker) decided(f *frame, r *Rule, v Verdict, s *State, at place) place
 			w.doubtRule(b, r, f.path, "unknown", "a chain that was not read")
 			return at
 		}
-		at = w.run(b, c, pathTo(f.path, b.chain, c), s, at, f.depth+1)
+		at = w.run(b, c, &way{c, f.path}, s, at, f.depth+1)
 		if v.Code == Goto { // comes back to who called this chain
 			f.back(s.Packet, at)
 			return place{}
@@ -299,7 +322,7 @@ func (w *walker) undecided(f *frame, r *Rule, v Verdict, why string, s *State, o
 		}
 		sub := *s
 		sub.Packet = &matched
-		back := w.run(b, c, pathTo(f.path, b.chain, c), &sub, place{perhaps, why}, f.depth+1)
+		back := w.run(b, c, &way{c, f.path}, &sub, place{perhaps, why}, f.depth+1)
 		switch {
 		case back.is == gone:
 		case v.Code == Jump:

@@ -7,9 +7,13 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
+// loIndex is the number of lo: the first device of every network namespace
+// (loopback_net_init).
+const loIndex = 1
+
 // maxSteps is how many rules are judged for one walk. Chains that jump to each other
 // can multiply: 16 levels of two jumps are 65,536, of three 43 million.
-const maxSteps = 2_000_000
+const maxSteps = 1_000_000
 
 // walker follows one connection. What a packet leaves behind for the next ones, the
 // entry of connection tracking, is kept in it.
@@ -90,17 +94,17 @@ func (w *walker) packet(kind string) {
 		w.out.Partial = w.away
 		return
 	}
+	s.Out, s.OutIndex = "lo", loIndex
+	if p.Reply && p.To.Addr() != w.conn.From.Addr() { // a source that was translated; output translates it back
+		w.route(s)
+	}
 	for _, hook := range []Hook{Output, Postrouting, Egress, Ingress, Prerouting, Input} {
-		s.In, s.Out, s.InIndex, s.OutIndex = "", "", 0, 0
-		switch hook {
-		case Output, Postrouting, Egress:
-			s.Out, s.OutIndex = "lo", 1
-		default:
-			s.In, s.InIndex = "lo", 1
+		if hook == Ingress {
+			s.In, s.InIndex, s.Out, s.OutIndex = "lo", loIndex, "", 0
 			p.Socket, p.Request = nil, false // lo orphans (loopback_xmit), and the kept route forbids early demultiplexing
 		}
 		w.hook(hook, s)
-		if w.away != "" || w.exhausted {
+		if w.away != "" && (hook == Postrouting || s.Out == "") || w.exhausted {
 			w.out.Partial = w.away
 			return
 		}
@@ -109,6 +113,9 @@ func (w *walker) packet(kind string) {
 		}
 	}
 	w.arrived(p)
+	if p.Reply && (p.From != w.conn.To || p.To != w.conn.From) {
+		w.out.Partial = "it is not translated back: it is not tracked"
+	}
 }
 
 // known gives an owner only if something is known of it.
@@ -251,6 +258,7 @@ func (w *walker) route(s *State) string {
 	}
 	to := s.To.Addr()
 	if w.conn.Route == nil || !s.MarkKnown {
+		w.away = ""
 		if !to.IsLoopback() {
 			w.away = "the route to " + to.String() + " is not known"
 		}
@@ -259,7 +267,7 @@ func (w *walker) route(s *State) string {
 	route, device, local := w.conn.Route(s.From.Addr(), to, s.Mark)
 	switch {
 	case local || device == "lo":
-		w.away, s.Out, s.OutIndex = "", "lo", 1
+		w.away, s.Out, s.OutIndex = "", "lo", loIndex
 	case device == "":
 		w.away, s.Out, s.OutIndex = "no route to "+to.String()+": "+bounded(route), "", 0
 	default:
