@@ -28,7 +28,7 @@ const comparedPage = "../../docs/compared.md"
 
 // comparedFaults are the scenarios of the page, and what they are called there.
 var comparedFaults = []struct{ scenario, fault string }{
-	{"lost-on-input.nft", "nftables drops it"},
+	{"filter-drops-loopback", "nftables drops it"},
 	{"filter-rejects-loopback", "nftables rejects it"},
 	{"answered-elsewhere.closed", "nftables redirects it to a dead port"},
 	{"process-stopped-or-debugged", "The server is stopped"},
