@@ -94,10 +94,8 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 			continue
 		}
 		stop, doubts := first(w.Stops), before(w)
-		for _, x := range doubts { // what may stop it comes before what does
-			if able(d, x.Verdict) && fits(f, d, packet, x.Where) {
-				return doubtful(f, d, packet, x, len(doubts))
-			}
+		if x := likeliest(f, d, packet, doubts); x != nil { // what may stop it comes before what does
+			return doubtful(f, d, packet, *x, len(doubts))
 		}
 		if len(w.Stops) == 0 || !able(d, stop.Verdict) || !fits(f, d, packet, stop.Where) {
 			continue
@@ -108,6 +106,19 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 			b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s comes before it: %s", ruleText(f, x.Rule), whyOf(x))})
 		}
 		return b
+	}
+	return nil
+}
+
+// likeliest is the first of the rules in doubt that may have stopped the packet where
+// it got lost: one that drops rather than one of which nobody knows what it does.
+func likeliest(f *facts.Facts, d facts.Dial, packet string, doubts []facts.FilterDoubt) *facts.FilterDoubt {
+	for _, known := range []bool{true, false} {
+		for i, x := range doubts {
+			if (able(d, x.Verdict) || !known && x.Verdict == "unknown") && fits(f, d, packet, x.Where) {
+				return &doubts[i]
+			}
+		}
 	}
 	return nil
 }
@@ -132,7 +143,7 @@ func doubtful(f *facts.Facts, d facts.Dial, packet string, x facts.FilterDoubt, 
 }
 
 func whyOf(x facts.FilterDoubt) string {
-	return fmt.Sprintf("it may %s it (%s)", cut(x.Verdict, 20), cut(x.Why, 120))
+	return fmt.Sprintf("it may %s it (%s)", cond(x.Verdict == "unknown", "stop", cut(x.Verdict, 20)), cut(x.Why, 120))
 }
 
 // witnessed is what needs no agreement: the kernel named the rule for a packet of
@@ -182,7 +193,7 @@ func before(w *facts.FilterWalk) []facts.FilterDoubt {
 		switch {
 		case wayOf(r) != wayOf(s):
 			return wayOf(r) > wayOf(s)
-		case r.Engine == s.Engine && r.Family == s.Family && r.Table == s.Table && r.Chain == s.Chain:
+		case inOneChain(r, s):
 			return s.Policy == r.Policy && r.Number >= s.Number || r.Policy
 		}
 		return r.Priority > s.Priority
@@ -217,58 +228,10 @@ func fits(f *facts.Facts, d facts.Dial, packet, where string) bool {
 	return where == "output" && enough(g.output, l.SYNs) || where == "input" && enough(g.input, l.SYNs) && !enough(g.output, l.SYNs)
 }
 
-// hurdles are all the rules that the packets of the dial have to get past, those
-// of the blame first.
-func (b *blame) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
-	hs := []hurdle{hurdleOf(f, f.Filters.Walk(d, b.packet), b.packet, b.rule, b.doubt)}
-	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
-		w := f.Filters.Walk(d, packet)
-		if w == nil {
-			continue
-		}
-		for i, s := range w.Stops {
-			if i < 32 && stops(s.Verdict) {
-				hs = append(hs, hurdleOf(f, w, packet, s.Rule, ""))
-			}
-		}
-	}
-	var out []hurdle
-	for _, h := range hs {
-		if !slices.ContainsFunc(out, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
-func hurdleOf(f *facts.Facts, w *facts.FilterWalk, packet string, r facts.FilterRule, doubt string) hurdle {
-	h := hurdle{rule: r, reply: packet == facts.SynAck, port: f.Target.Port, doubt: doubt}
-	if w == nil {
-		return h
-	}
-	h.from = w.From.Addr()
-	if h.reply {
-		// Its source is translated back at POSTROUTING.
-		if r.Hook == "output" && w.From.Port() != 0 {
-			h.port = w.From.Port()
-		}
-		return h
-	}
-	for _, t := range w.Diverts {
-		if t.Kind != "redirect" && t.Kind != "dnat" || t.To.Port() == 0 || t.Rule.Hook != "output" {
-			continue
-		}
-		if r.Hook != "output" || r.Priority > t.Rule.Priority {
-			h.port = t.To.Port()
-		}
-	}
-	return h
-}
-
 // conflict is a rule that the walk is sure of, where the ledger lost the packet
 // elsewhere: what a parent says when it stays.
 func conflict(f *facts.Facts, d facts.Dial) *facts.FilterStop {
-	if w := f.Filters.Walk(d, cond(d.HalfOpen(), facts.Ack, facts.Syn)); w != nil && len(w.Stops) > 0 && len(before(w)) == 0 && blamed(f, d) == nil {
+	if w := f.Filters.Walk(d, cond(d.HalfOpen(), facts.Ack, facts.Syn)); w != nil && stops(first(w.Stops).Verdict) && len(before(w)) == 0 && blamed(f, d) == nil {
 		return &w.Stops[0]
 	}
 	return nil
@@ -290,7 +253,7 @@ func (b *blame) finding(f *facts.Facts, d facts.Dial) Finding {
 		x.Stage = l // the last packet of the handshake is lost like a first one
 	}
 	what := map[string]string{facts.Syn: "the connection to ", facts.SynAck: "the answer of ", facts.Ack: "the last packet of the handshake with "}[b.packet]
-	verb := b.verdict + "s"
+	verb := cond(stops(b.verdict), b.verdict, "stop") + "s"
 	if b.verdict == "reject" && b.packet == facts.Syn && d.Outcome == facts.Timeout {
 		verb = "rejects, with an answer that does not arrive either,"
 	}

@@ -107,7 +107,7 @@ var filterRejectsLoopback = &Check{
 				Evidence: slices.Concat([]Evidence{{"counters", proof}}, rulesSay(f, d, st), seen(f, d)),
 				Fixes:    []Fix{acceptAhead(st)}}
 			// That it is a filter needs no rule; which one it is does.
-			if b := blamed(f, d); b != nil && b.packet == facts.Syn && b.verdict == "reject" {
+			if b := blamed(f, d); b != nil && b.packet == facts.Syn {
 				y := b.finding(f, d)
 				y.Certainty = Proven
 				y.Evidence = slices.Insert(y.Evidence, 1, x.Evidence[0])
