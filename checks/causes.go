@@ -36,6 +36,12 @@ func init() {
 		filterDropsReplies,
 		filterOneFamilyOnly,
 		legacyAndNFTSplit,
+		vpnKillSwitch,
+		packetQueueWithoutReader,
+		conntrackFull,
+		natHijacksLoopback,
+		nodeportNotOnLoopback,
+		vpnTunCapturesLoopback,
 		answeredElsewhere,
 
 		noListener,

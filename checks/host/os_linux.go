@@ -34,6 +34,7 @@ var here = sources{
 	},
 	limits:     linuxLimits,
 	namespaces: netns.Find,
+	conntrack:  linuxConntrack,
 	bind:       bind,
 	dial:       dial,
 	ledger:     ledger,
