@@ -125,6 +125,23 @@ type Expr interface {
 	Eval(*State) Effect
 }
 
+// OpaqueExpr stands in a rule for an expression that is not known, so that what
+// stands before it can still be judged.
+type OpaqueExpr struct{ Name string }
+
+// Eval may do anything.
+func (e *OpaqueExpr) Eval(*State) Effect {
+	return Effect{Match: Unknown, Why: bounded(e.Name) + " is unknown", Verdict: Verdict{Code: Any}}
+}
+
+// bounded shortens a name that comes from the machine.
+func bounded(name string) string {
+	if len(name) > 64 {
+		return name[:64] + "…"
+	}
+	return name
+}
+
 // Truth has three values.
 type Truth int8
 
@@ -168,13 +185,29 @@ const (
 	// that only changes the packet does (XT_CONTINUE): the next rule.
 	NextRule
 	Divert // NAT has its translation: as Accept for this base chain
+	Any    // of what is not known: one of the others
 )
+
+// word is the verdict as facts name it.
+func (c Code) word() string {
+	switch c {
+	case Accept:
+		return "accept"
+	case Drop:
+		return "drop"
+	case Reject:
+		return "reject"
+	case Queue:
+		return "queue"
+	}
+	return "unknown"
+}
 
 // Verdict is what a rule decides.
 type Verdict struct {
 	Code   Code
 	Chain  string              // of Jump and Goto
-	With   string              // of Reject and Queue, in the words of nft(8): "tcp reset", "icmp port-unreachable", "queue 3"
+	With   string              // of Reject and Queue, in the words of nft(8): "tcp reset", "icmp port-unreachable", "queue 3"; of Divert why its end cannot be foreseen
 	Bypass bool                // of Queue: without a reader the packet is accepted
 	Divert *facts.FilterDivert // of Divert; Rule is filled in by the walk
 }

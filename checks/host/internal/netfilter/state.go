@@ -51,19 +51,49 @@ type Packet struct {
 	// answers may have one that is not known.
 	TOS        uint8
 	TOSUnknown bool
+	// Written by a rule that may have matched, or not.
+	PriorityUnknown bool
 
 	// Connection tracking, as the hook sees it.
 	CT       CTState
 	CTKnown  bool
 	CTMark   uint32
 	CTMarkOK bool
-	CTStatus uint32            // bits of IPS_*: 32 SNAT_DONE … see linux/netfilter/nf_conntrack_common.h
+	CTStatus uint32            // bits of IPS_*: linux/netfilter/nf_conntrack_common.h; those of StatusKnown
 	Original [2]netip.AddrPort // the tuple of the first packet: source, destination; before any NAT
+	Answer   [2]netip.AddrPort // the tuple of what answers it: with NAT not the mirror of Original
 
 	// The socket that the hook can see (skb->sk); nil: none. At input it is the
 	// receiver's, for early demultiplexing finds established sockets, and not
 	// those that listen.
 	Socket *Owner
+	// The socket is a connection that is just being opened (TCP_NEW_SYN_RECV): some
+	// expressions only take whole sockets. Its owner is the listener's.
+	Request bool
+	// Who a lookup of the packet's addresses finds (nft "socket", xt_socket) where
+	// the hook has no socket: at prerouting and input. nil: nobody.
+	Receiver        *Owner
+	ReceiverRequest bool
+
+	// It comes from another machine: the device and the addresses are not known, but
+	// that To is one of this machine.
+	Outside bool
+}
+
+// StatusKnown is the bits of CTStatus that the walk knows: expected, seen-reply,
+// confirmed, snat and dnat (IPS_* in linux/netfilter/nf_conntrack_common.h).
+const StatusKnown = 1 | 2 | 8 | 16 | 32
+
+// Tracked tells whether connection tracking has an entry for the packet. Without
+// one, "ct" can only say its state.
+func (p *Packet) Tracked() Truth {
+	switch {
+	case !p.CTKnown:
+		return Unknown
+	case p.CT&(CTEstablished|CTRelated|CTNew) != 0:
+		return Yes
+	}
+	return No
 }
 
 // State is what the expressions of a rule see and change. The walk gives each
@@ -76,6 +106,7 @@ type State struct {
 	In, Out           string // the devices of this hook; "" where the hook has none
 	InIndex, OutIndex uint32
 	Registers         Registers
+	Cause             string // what the last value that cannot be foreseen was: "meta cpu", "numgen random"
 }
 
 // IPv6 tells the version of the packet.

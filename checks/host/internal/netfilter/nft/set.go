@@ -18,6 +18,7 @@ type Set struct {
 	elements  []Element
 	loaded    bool
 	loadError error
+	index     *setIndex // made by the first lookup
 }
 
 // Element is one element. Of a set with the interval flag and without Fields an

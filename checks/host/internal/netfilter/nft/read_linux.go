@@ -1,0 +1,151 @@
+package nft
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Messages of nf_tables (NFNL_SUBSYS_NFTABLES in the upper byte; nf_tables_msg_types).
+const (
+	getTable   = 10<<8 | 1
+	getChain   = 10<<8 | 4
+	getRule    = 10<<8 | 7
+	getSet     = 10<<8 | 10
+	getElement = 10<<8 | 13
+	getGen     = 10<<8 | 16
+)
+
+// How often the rules are read again if they change meanwhile.
+const tries = 4
+
+// Reading is the rules of one network namespace. Its sets are read when they are
+// asked for, until Close.
+type Reading struct {
+	Tables []*netfilter.Table
+	Opaque int // rules with an expression that is not known
+
+	conn *netlink.Conn
+}
+
+// Close closes the socket. Sets that were not asked for can no longer be read.
+func (r *Reading) Close() error { return r.conn.Close() }
+
+// Read reads all rules of the network namespace of this thread: of the families ip,
+// ip6, inet and netdev. A kernel without nf_tables has none. The error wraps
+// unix.EPERM for who may not read them (CAP_NET_ADMIN), and is
+// netlink.ErrInterrupted where they do not stop to change.
+func Read() (*Reading, error) {
+	conn, err := netlink.Open(unix.NETLINK_NETFILTER)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return &Reading{conn: &netlink.Conn{}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Reading{conn: conn}
+	if err := r.read(); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Reading) read() error {
+	before, err := r.generation()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // nfnetlink without nf_tables (nfnetlink_rcv_msg)
+	}
+	for range tries {
+		if err != nil {
+			return fmt.Errorf("ask for the generation of nf_tables: %w", err)
+		}
+		d := newDecoder()
+		d.load = func(s *Set) ([]Element, error) { return r.elements(d, s) }
+		if err := r.dump(d); err != nil && !errors.Is(err, netlink.ErrInterrupted) {
+			return err
+		}
+		var after uint32
+		if after, err = r.generation(); err == nil && after == before {
+			if d.malformed {
+				return fmt.Errorf("list rules of nf_tables: %w", netlink.ErrMalformed)
+			}
+			r.Tables, r.Opaque = d.tables, d.opaque
+			return nil
+		}
+		before = after
+	}
+	return fmt.Errorf("list rules of nf_tables: %w", netlink.ErrInterrupted)
+}
+
+// dump asks for everything but elements, in the order in which they need each other.
+func (r *Reading) dump(d *decoder) error {
+	for _, ask := range []struct {
+		typ  uint16
+		what string
+		add  func([]byte)
+	}{
+		{getTable, "tables", d.addTable},
+		{getSet, "sets", d.addSet},
+		{getChain, "chains", d.addChain},
+		{getRule, "rules", d.addRule},
+	} {
+		// One dump of all families and tables costs a tenth of one for each chain. It is
+		// decoded when it is whole, for the kernel may begin it again.
+		list, err := netlink.Dump(r.conn, ask.typ, make([]byte, genLen), keep)
+		if err != nil {
+			return fmt.Errorf("list %s of nf_tables: %w", ask.what, err)
+		}
+		for _, b := range list {
+			ask.add(b)
+		}
+	}
+	return nil
+}
+
+// keep keeps a message of the families that matter.
+func keep(b []byte) ([]byte, bool) {
+	if _, _, ok := open(b); !ok {
+		return nil, false
+	}
+	return bytes.Clone(b), true
+}
+
+// generation is a number that moves with every change.
+func (r *Reading) generation() (uint32, error) {
+	b, err := r.conn.Get(getGen, make([]byte, genLen))
+	if err != nil {
+		return 0, err
+	}
+	var a attrs
+	if len(b) >= genLen {
+		a.parse(b[genLen:], 3)
+	}
+	n := a.u32(1)
+	if a.bad {
+		return 0, netlink.ErrMalformed
+	}
+	return n, nil
+}
+
+// elements reads the elements of one set.
+func (r *Reading) elements(d *decoder, s *Set) ([]Element, error) {
+	ask := append(make([]byte, 0, 64), byte(s.Table.Family), 0, 0, 0)
+	ask = netlink.Append(ask, 1, append([]byte(s.Table.Name), 0))
+	ask = netlink.Append(ask, 2, append([]byte(s.Name), 0))
+	messages, err := netlink.Dump(r.conn, getElement, ask, keep)
+	var list []Element
+	for _, b := range messages {
+		if err == nil {
+			list, err = d.elements(list, s, b)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the elements of a set: %w", err)
+	}
+	return list, nil
+}
