@@ -228,58 +228,10 @@ func fits(f *facts.Facts, d facts.Dial, packet, where string) bool {
 	return where == "output" && enough(g.output, l.SYNs) || where == "input" && enough(g.input, l.SYNs) && !enough(g.output, l.SYNs)
 }
 
-// hurdles are all the rules that the packets of the dial have to get past, those
-// of the blame first.
-func (b *blame) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
-	hs := []hurdle{hurdleOf(f, f.Filters.Walk(d, b.packet), b.packet, b.rule, b.doubt)}
-	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
-		w := f.Filters.Walk(d, packet)
-		if w == nil {
-			continue
-		}
-		for i, s := range w.Stops {
-			if i < 32 && stops(s.Verdict) {
-				hs = append(hs, hurdleOf(f, w, packet, s.Rule, ""))
-			}
-		}
-	}
-	var out []hurdle
-	for _, h := range hs {
-		if !slices.ContainsFunc(out, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
-func hurdleOf(f *facts.Facts, w *facts.FilterWalk, packet string, r facts.FilterRule, doubt string) hurdle {
-	h := hurdle{rule: r, reply: packet == facts.SynAck, port: f.Target.Port, doubt: doubt}
-	if w == nil {
-		return h
-	}
-	h.from = w.From.Addr()
-	if h.reply {
-		// Its source is translated back at POSTROUTING.
-		if r.Hook == "output" && w.From.Port() != 0 {
-			h.port = w.From.Port()
-		}
-		return h
-	}
-	for _, t := range w.Diverts {
-		if t.Kind != "redirect" && t.Kind != "dnat" || t.To.Port() == 0 || t.Rule.Hook != "output" {
-			continue
-		}
-		if r.Hook != "output" || r.Priority > t.Rule.Priority {
-			h.port = t.To.Port()
-		}
-	}
-	return h
-}
-
 // conflict is a rule that the walk is sure of, where the ledger lost the packet
 // elsewhere: what a parent says when it stays.
 func conflict(f *facts.Facts, d facts.Dial) *facts.FilterStop {
-	if w := f.Filters.Walk(d, cond(d.HalfOpen(), facts.Ack, facts.Syn)); w != nil && len(w.Stops) > 0 && len(before(w)) == 0 && blamed(f, d) == nil {
+	if w := f.Filters.Walk(d, cond(d.HalfOpen(), facts.Ack, facts.Syn)); w != nil && stops(first(w.Stops).Verdict) && len(before(w)) == 0 && blamed(f, d) == nil {
 		return &w.Stops[0]
 	}
 	return nil

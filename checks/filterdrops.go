@@ -102,7 +102,7 @@ var legacyAndNFTSplit = &Check{
 			}
 			x.Summary = fmt.Sprintf("%s, which %s.", strings.TrimSuffix(x.Summary, "."), hides)
 			x.Evidence = slices.Insert(x.Evidence, 1, Evidence{"engines", engines(f)})
-			x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("For good: keep all rules in one of the two. Find what loads those of %s (sudo %s), and have it use the other command.",
+			x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Keep all rules in one of the two, for good: find what loads those of %s (sudo %s), and have it use the other command.",
 				cond(b.rule.Engine == facts.NFTables, "nf_tables", "iptables-legacy"), cond(b.rule.Engine == facts.NFTables, "nft list ruleset", iptablesSave(b.rule)))})
 			fs = append(fs, x)
 		}

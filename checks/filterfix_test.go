@@ -144,17 +144,17 @@ func TestWhatAPersonHasToDo(t *testing.T) {
 	}{
 		{stuckWith(iptablesNFTRule("INPUT", "-j DROP", reachedBy("INPUT", "ufw-before-input")), keptBy("ufw")), "-A ufw-before-input -i lo -j ACCEPT as the first rule of /etc/ufw/before.rules"},
 		{stuckWith(iptablesNFTRule("OUTPUT", "-j DROP", forIPv6, reachedBy("OUTPUT", "ufw6-before-output")), keptBy("ufw")), "-A ufw6-before-output -o lo -j ACCEPT as the first rule of /etc/ufw/before6.rules"},
-		{stuckWith(iptablesNFTRule("INPUT", "-j DROP"), keptBy("firewalld")), "--direct --get-all-rules"},
+		{stuckWith(iptablesNFTRule("INPUT", "-j DROP"), keptBy("firewalld")), "firewall-cmd --direct --get-all-rules"},
 		{stuckWith(nftRule("output", "drop", inTable("inet", "firewalld"), reachedBy("filter_OUTPUT"))), "firewall-cmd --reload"},
 		{stuckWith(iptablesNFTRule("OUTPUT", "-j DROP", reachedBy("OUTPUT", "KUBE-FIREWALL"))), "Leave the chains of kube-proxy and kubelet alone"},
 		{stuckWith(nftRule("input", "drop", ownedBy("guardd (pid 7)"))), "Have guardd (pid 7) accept loopback there"},
 		{stuckWith(nftRule("input", "drop", inTable("ip", "libvirt_network"))), "virsh net-edit"},
 		{stuckWith(iptablesNFTRule("OUTPUT", "-j DROP", commented("nordvpn"))), "nordvpn allowlist"},
 		{stuckWith(nftRule("input", "tcp dport 62893 drop"), bootLine("/etc/nftables.conf", 12, "tcp dport 62893 drop", "nftables.service")),
-			"To keep it over a reboot, write iif lo tcp dport 62893 accept ahead of line 12 of /etc/nftables.conf (tcp dport 62893 drop): nftables.service loads that file at boot."},
+			"Write iif lo tcp dport 62893 accept ahead of line 12 of /etc/nftables.conf (tcp dport 62893 drop), to keep it over a reboot: nftables.service loads that file at boot."},
 		{stuckWith(iptablesNFTRule("INPUT", "-j DROP"), bootLine("/etc/iptables/rules.v4", 7, "-A INPUT -j DROP", "netfilter-persistent"), func(f *facts.Facts) { f.Filters.Boot[0].On = false }),
-			"write -A INPUT -i lo -p tcp --dport 62893 -j ACCEPT ahead of line 7 of /etc/iptables/rules.v4 (-A INPUT -j DROP): netfilter-persistent would load that file at boot, and is switched off."},
-		{stuckWith(iptablesNFTRule("INPUT", "", policy), bootLine("/etc/iptables/rules.v4", 3, ":INPUT DROP [0:0]", "")), "as the first rule of that chain in /etc/iptables/rules.v4, which line 3 begins."},
+			"Write -A INPUT -i lo -p tcp --dport 62893 -j ACCEPT ahead of line 7 of /etc/iptables/rules.v4 (-A INPUT -j DROP), to keep it over a reboot: netfilter-persistent would load that file at boot, and is switched off."},
+		{stuckWith(iptablesNFTRule("INPUT", "", policy), bootLine("/etc/iptables/rules.v4", 3, ":INPUT DROP [0:0]", "")), "as the first rule of that chain in /etc/iptables/rules.v4, which line 3 begins, to keep it over a reboot."},
 		{stuckWith(iptablesNFTRule("INPUT", "-j DROP"), bootLine("/etc/iptables/rules.v4", 7, "-A INPUT -p udp -j DROP", "")), ""},
 	} {
 		var dos []string

@@ -24,16 +24,16 @@ func instead(f *facts.Facts, hs []hurdle) []Fix {
 		_, easy := h.open(f, true)
 		switch {
 		case k == nil && iptablesRule(r) && manages(f, "firewalld"):
-			add("If firewall-cmd --direct --get-all-rules shows the rule, it is one of firewalld's direct interface, and comes back with each reload: take it away there, with firewall-cmd --permanent --direct --remove-rule and those words.")
+			add("Take the rule away in firewalld, if firewall-cmd --direct --get-all-rules shows it: it is then one of the direct interface and comes back with each reload, until firewall-cmd --permanent --direct --remove-rule with those words.")
 		case k == nil:
 		case k.kind == byUFW && beforeUFW(r):
 			six := cond(r.Family == "ip6", "6", "")
 			dir := cond(r.Hook == "output", "output -o", "input -i")
-			add(fmt.Sprintf("For good: write -A ufw%s-before-%s lo -j ACCEPT as the first rule of /etc/ufw/before%s.rules, where ufw itself puts it, then ufw reload.", six, dir, six))
+			add(fmt.Sprintf("Write -A ufw%s-before-%s lo -j ACCEPT as the first rule of /etc/ufw/before%s.rules, where ufw itself has it, then ufw reload: that lasts.", six, dir, six))
 		case k.kind == byFirewalld && strings.HasSuffix(baseOfKept(r), "_direct"):
-			add("For good: it is a rule of firewalld's direct interface. See firewall-cmd --permanent --direct --get-all-rules, and take it away with firewall-cmd --permanent --direct --remove-rule and those words.")
+			add("Take the rule away for good: it is one of firewalld's direct interface, firewall-cmd --permanent --direct --get-all-rules shows it, and firewall-cmd --permanent --direct --remove-rule takes those words.")
 		case k.kind == byFirewalld && easy && r.Table == "firewalld":
-			add("For good: firewall-cmd --permanent --zone=trusted --add-interface=lo, then firewall-cmd --reload.")
+			add("Put lo into the zone of what is trusted for good: firewall-cmd --permanent --zone=trusted --add-interface=lo, then firewall-cmd --reload.")
 		case easy:
 			add(k.instead)
 		}
@@ -70,12 +70,12 @@ func boot(f *facts.Facts, hs []hurdle) []Fix {
 		if iptablesRule(r) {
 			line = fmt.Sprintf("-A %s %s", short(r.Chain), line)
 		}
-		// Of a policy any place in the chain will do, and the first is the sure one.
+		// Of a policy any place in the chain does, and the first one does for sure.
 		where := fmt.Sprintf("ahead of line %d of %s (%s)", l.Line, short(l.Path), cut(l.Text, 120))
 		if r.Policy {
 			where = fmt.Sprintf("as the first rule of that chain in %s, which line %d begins", short(l.Path), l.Line)
 		}
-		x := Fix{Do: fmt.Sprintf("To keep it over a reboot, write %s %s", line, where)}
+		x := Fix{Do: fmt.Sprintf("Write %s %s, to keep it over a reboot", line, where)}
 		switch {
 		case l.By != "" && l.On:
 			x.Do += fmt.Sprintf(": %s loads that file at boot.", short(l.By))

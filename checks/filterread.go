@@ -86,7 +86,7 @@ func noneStops(f *facts.Facts, d facts.Dial) bool {
 		return false
 	}
 	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
-		if w := f.Filters.Walk(d, packet); w != nil && len(w.Stops)+len(w.Unsure) > 0 {
+		if w := f.Filters.Walk(d, packet); w != nil && (len(w.Stops)+len(w.Unsure) > 0 || w.Partial != "") {
 			return false
 		}
 	}
@@ -115,6 +115,9 @@ func rulesSay(f *facts.Facts, d facts.Dial, stage Stage) []Evidence {
 			n += e.Rules
 		}
 		es = append(es, Evidence{"rules", fmt.Sprintf("%s stops it: %s", noneOf(n), whatElse[stage])})
+	}
+	if w := f.Filters.Walk(d, facts.Syn); w != nil && w.Partial != "" {
+		es = append(es, Evidence{"rules", "they could not be followed to the end: " + cut(w.Partial, 120)})
 	}
 	return append(es, notRead(f)...)
 }
