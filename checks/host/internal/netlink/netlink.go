@@ -17,6 +17,7 @@ const (
 
 	flagRequest     = 0x1   // NLM_F_REQUEST
 	flagMulti       = 0x2   // NLM_F_MULTI
+	flagAck         = 0x4   // NLM_F_ACK
 	flagInterrupted = 0x10  // NLM_F_DUMP_INTR
 	flagDump        = 0x300 // NLM_F_DUMP
 
