@@ -91,6 +91,7 @@ type world struct {
 	t         *testing.T
 	listeners map[netip.AddrPort]int // by family and port
 	source    uint16
+	only      int            // the version of IP of all connections; 0: both
 	readings  []*nft.Reading // open, for their sets are read when they are asked
 }
 
@@ -109,6 +110,14 @@ func newWorld(t *testing.T) *world {
 	} {
 		if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
 			t.Log(err)
+		}
+	}
+	// Mark 3 leads nowhere. The rule for local addresses has to stand behind it.
+	for _, version := range []string{"-4", "-6"} {
+		for _, args := range []string{"rule add pref 10 lookup local", "rule del pref 0", "rule add pref 5 fwmark 3 unreachable"} {
+			if out, err := command("", "ip", append([]string{version}, strings.Fields(args)...)...); err != nil {
+				t.Fatalf("%s: %s", args, out)
+			}
 		}
 	}
 	for i, port := range served {
@@ -258,12 +267,18 @@ func (w *world) draw(g *rand.Rand) netfilter.Connection {
 	}
 	i := g.IntN(len(served))
 	from, to := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + g.IntN(4)/3)})
-	if g.IntN(2) == 0 {
+	if g.IntN(2) == 0 && w.only != 4 || w.only == 6 {
 		from, to = netip.IPv6Loopback(), netip.IPv6Loopback()
 	}
 	uid, server := uint32(g.IntN(2)*serverUID), uint32(serverOf(i))
 	return netfilter.Connection{
 		From: netip.AddrPortFrom(from, w.source), To: netip.AddrPortFrom(to, uint16(served[i])),
+		Route: func(_, _ netip.Addr, mark uint32) (string, string, bool) {
+			if mark == 3 {
+				return "ENETUNREACH", "", false
+			}
+			return "local", "lo", true
+		},
 		Client: netfilter.Owner{Known: true, UID: uid, GID: uid}, Server: netfilter.Owner{Known: true, UID: server, GID: server},
 	}
 }
@@ -274,8 +289,15 @@ func compare(rs *netfilter.Ruleset, c netfilter.Connection, o outcome) (wrong st
 	port := c.To.Port()
 	for _, kind := range []string{facts.Syn, facts.SynAck, facts.Ack} {
 		walk := rs.Walk(c, kind)
-		if len(walk.Unsure) > 0 || walk.Partial != "" {
+		lost := strings.HasPrefix(walk.Partial, "no route")
+		if len(walk.Unsure) > 0 || walk.Partial != "" && !lost {
 			return "", false, nil
+		}
+		if lost && len(walk.Stops) == 0 {
+			if o.refused != nil || map[string]bool{facts.Syn: o.reached, facts.SynAck: !o.reached || o.answered, facts.Ack: !o.answered || o.port != 0}[kind] {
+				return "the " + kind + " finds no route", true, nil
+			}
+			return "", true, nil
 		}
 		stopped := len(walk.Stops) > 0
 		if stopped {
@@ -367,11 +389,15 @@ func TestKernelNFT(t *testing.T) {
 }
 
 // score counts.
-type score struct{ rulesets, refused, compared, undecided, stopped, wrong int }
+type score struct {
+	rulesets, refused, compared, undecided, stopped, wrong int
+	why                                                    map[string]int // undecided
+}
 
 func (s *score) report(t *testing.T, n int) {
 	t.Logf("%d rulesets (%d not loaded), %d connections compared, %d of them stopped, %d undecided, %d wrong",
 		s.rulesets, s.refused, s.compared, s.stopped, s.undecided, s.wrong)
+	t.Logf("undecided: %v", s.why)
 	if s.refused*20 > n {
 		t.Errorf("%d of %d rulesets could not be loaded", s.refused, n)
 	}
@@ -412,12 +438,28 @@ func (w *world) judge(s *score, read func() *netfilter.Ruleset, g *rand.Rand, wh
 		s.compared++
 		if !decided {
 			s.undecided++
+			if s.why == nil {
+				s.why = map[string]int{}
+			}
+			s.why[reason(rs, c)]++
 		}
 		if stop != nil {
 			s.stopped++
 			w.counted(s, read(), stop, c, what)
 		}
 	}
+}
+
+// reason is why a walk could not tell.
+func reason(rs *netfilter.Ruleset, c netfilter.Connection) string {
+	for _, kind := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+		if walk := rs.Walk(c, kind); walk.Partial != "" {
+			return walk.Partial
+		} else if len(walk.Unsure) > 0 {
+			return walk.Unsure[0].Why
+		}
+	}
+	return ""
 }
 
 // counted checks that the rule which the walk names is one that was met: its counter
