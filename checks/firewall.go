@@ -137,7 +137,7 @@ var answeredElsewhere = &Check{
 					far = ", where " + who(ps[0]) + " answers"
 				}
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: settleDivert(f, d),
-					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d%s.", at(f, d.Addr), d.Server.Local.Port(), far),
+					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at %s%s.", at(f, d.Addr), arrival(f, d), far),
 					Evidence: append([]Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}}, noneDiverts(f, d)...),
 					Fixes:    []Fix{leaveOut}})
 				continue

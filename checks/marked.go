@@ -57,8 +57,8 @@ func markedWays(f *facts.Facts) []markedWay {
 				switch {
 				case i >= 0:
 					m.mark = &w.Marks[i]
-				case len(w.Stops) > 0 || len(w.Unsure) == 0 || blamed(f, d) != nil:
-					continue // no rule sets it, or another stops the packet
+				case len(w.Stops) > 0 || len(w.Unsure) == 0:
+					continue // no rule sets it, or a rule stops the packet
 				}
 			}
 			ways = append(ways, m)
