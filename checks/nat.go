@@ -41,6 +41,7 @@ type detour struct {
 	stage Stage  // where the packet was lost; StageNone: it was answered, or refused
 	proof []Evidence
 	from  netip.Addr // who sends
+	doubt string     // it may match or not, and why
 }
 
 // leads tells whether a translation is one of the destination.
@@ -65,13 +66,16 @@ func detourOf(f *facts.Facts, d facts.Dial) *detour {
 			return t
 		}
 	}
-	// A TPROXY rule depends on a socket that the walk does not see.
 	for _, x := range w.Unsure {
-		if x.Verdict == "tproxy" {
-			t := &detour{FilterDivert: facts.FilterDivert{Rule: x.Rule, Kind: "tproxy"}}
+		t := &detour{FilterDivert: facts.FilterDivert{Rule: x.Rule, Kind: x.Verdict, Range: true}, from: w.From.Addr()}
+		switch {
+		case x.Verdict == "tproxy": // it depends on a socket that the walk does not see
 			if t.met(f, d, w) {
 				return t
 			}
+		case leads(x.Verdict) && (redirected(f, d) || d.Outcome == facts.Refused && len(serving(f, d.Addr)) > 0) && t.met(f, d, w):
+			t.doubt, t.sure = cut(x.Why, 120), Inferred
+			return t
 		}
 	}
 	return nil
@@ -193,7 +197,10 @@ func (t *detour) metProxy(f *facts.Facts, d facts.Dial) bool {
 	}
 	for _, l := range serving(f, d.Addr) {
 		ps := f.Owners.Of(l)
-		if len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool { return p.PID == far[0].PID }) {
+		// A server may hand its connections to children, and a manager to its services.
+		if len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool {
+			return p.PID == far[0].PID || p.PID == far[0].PPID || p.Name == far[0].Name || p.IsServiceManager()
+		}) {
 			return false
 		}
 	}
@@ -304,6 +311,9 @@ func (t *detour) evidence(f *facts.Facts, d facts.Dial) []Evidence {
 	es := []Evidence{{"rule", ruleText(f, t.Rule)}}
 	if t.Rule.Comment != "" {
 		es = append(es, Evidence{"comment", cut(t.Rule.Comment, 200)})
+	}
+	if t.doubt != "" {
+		es = append(es, Evidence{"not sure", "whether it matches: " + t.doubt})
 	}
 	es = append(es, t.proof...)
 	for _, e := range seen(f, d) {

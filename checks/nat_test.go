@@ -100,6 +100,8 @@ func natSituations() []situation {
 			row{"answered in another namespace", machine("127.0.0.1", works, nth(nobodyHere), sent(route("unicast dev lan0", true)), answersFrom("192.0.2.20:80")), says("proven 127.0.0.1 at listen", "not in this network namespace")},
 			row{"a TPROXY whose program is not there", machine("127.0.0.1", here, silent, in, taken), says("proven 127.0.0.1 at input", "A TPROXY rule", "no program takes it")},
 			row{"a TPROXY whose program answers", machine("127.0.0.1", here, works, acceptedBy("127.0.0.1:62893", other("mihomo")), taken), says("proven 127.0.0.1 at input", "mihomo (pid 77) answers")},
+			row{"a redirect by chance", machine("127.0.0.1", here, works, acceptedBy("127.0.0.1:3128", other("squid")), walks("127.0.0.1", facts.Syn, perhaps("redirect", "random", redirectRule))), says("inferred 127.0.0.1", "probably leads", "port 3128", "squid (pid 77)")},
+			row{"a refusal by chance", machine("127.0.0.1", here, refusal, reset, walks("127.0.0.1", facts.Syn, perhaps("redirect", "random", redirectRule))), says("inferred 127.0.0.1", "probably leads", "another port")},
 			row{"a range of ports", machine("127.0.0.1", here, works, acceptedBy("127.0.0.1:3130", other("squid")), led(func(w *facts.FilterWalk) { w.Diverts[0].Range = true })), says("proven 127.0.0.1", "port 3130")},
 
 			row{"it arrives where it was sent", machine("127.0.0.1", here, works, led()), nothing},
@@ -111,6 +113,8 @@ func natSituations() []situation {
 			row{"it leads where it was going", machine("127.0.0.1", here, works, walks("127.0.0.1", facts.Syn, diverted("dnat", addr("127.0.0.1"), redirectRule))), nothing},
 			row{"only the source is translated", machine("127.0.0.1", here, works, walks("127.0.0.1", facts.Syn, diverted("masquerade", to("127.0.0.1:0"), redirectRule))), nothing},
 			row{"the TPROXY's listener is the one", machine("127.0.0.1", here, works, func(f *facts.Facts) { f.Dials[0].Server.Inode = f.Sockets.Sockets[0].Inode }, taken), nothing},
+			row{"a server that hands connections to its children", machine("127.0.0.1", here, works, acceptedBy("127.0.0.1:62893", facts.Process{PID: 78, PPID: 50, Name: "worker", State: "S", Started: morning}), taken), nothing},
+			row{"chance, and it arrives where it was sent", machine("127.0.0.1", here, works, walks("127.0.0.1", facts.Syn, perhaps("redirect", "random", redirectRule))), nothing},
 			row{"rules were not read", machine("127.0.0.1", here, works, rulesForbidden), nothing},
 		),
 		of(nodeportNotOnLoopback,

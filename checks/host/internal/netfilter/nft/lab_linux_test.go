@@ -26,11 +26,11 @@ func enterNamespace(t testing.TB) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Skipf("no network namespace: %v", err)
 	}
-	run(t, "", "ip", "link", "set", "lo", "up")
+	execute(t, "", "ip", "link", "set", "lo", "up")
 }
 
-// run runs a program with an input, and returns what it printed.
-func run(t testing.TB, input, name string, args ...string) string {
+// execute runs a program with an input, and returns what it printed.
+func execute(t testing.TB, input, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -44,7 +44,7 @@ func run(t testing.TB, input, name string, args ...string) string {
 // load loads a ruleset in the language of nft.
 func load(t testing.TB, rules string) {
 	t.Helper()
-	run(t, rules, "nft", "-f", "-")
+	execute(t, rules, "nft", "-f", "-")
 }
 
 // read reads the rules.

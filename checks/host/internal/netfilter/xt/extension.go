@@ -31,7 +31,7 @@ func (e *extension) Eval(s *netfilter.State) netfilter.Effect { return e.eval(s)
 // (struct xt_entry_match, linux/netfilter/x_tables.h) or in NFTA_MATCH_INFO. It
 // returns false where the name, the revision or the size is not one that it knows.
 func Match(name string, rev uint32, info []byte, family netfilter.Family) (Printer, bool) {
-	size, decode := matchDecoder(kind{name, rev})
+	size, decode := matchDecoder(kind{name, rev}, family)
 	return decoded(size, decode, data{name, rev, family, info}, "-m")
 }
 

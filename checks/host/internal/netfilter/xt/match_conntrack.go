@@ -2,6 +2,7 @@ package xt
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 
@@ -228,4 +229,35 @@ func connmark(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		}
 		return unless(invert, effect(s.CTMark&mask == value))
 	}
+}
+
+// helper is struct xt_helper_info: of a connection that another one announced,
+// which ours is not.
+func helper(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
+	invert := d.u32(0) != 0
+	w.option(invert, "--helper")
+	w.quote(d.str(4, 30))
+	return func(s *netfilter.State) netfilter.Effect {
+		if s.CTKnown && s.CT&netfilter.CTRelated == 0 {
+			return effect(invert)
+		}
+		return netfilter.Perhaps("helper " + d.str(4, 30))
+	}
+}
+
+// connbytes is struct xt_connbytes_info; where the ends are swapped it is inverted.
+func connbytes(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
+	from, to, what, direction := d.u64(0), d.u64(8), d.u8(16), d.u8(17)
+	if what > 2 || direction > 2 {
+		return nil
+	}
+	low, high := min(from, to), max(from, to)
+	ends := fmt.Sprintf("%d:%d", low, high)
+	if high == math.MaxUint64 {
+		ends = fmt.Sprint(low)
+	}
+	w.option(from > to, "--connbytes", ends)
+	w.add("--connbytes-mode", [...]string{"packets", "bytes", "avgpkt"}[what],
+		"--connbytes-dir", [...]string{"original", "reply", "both"}[direction])
+	return constant(netfilter.Perhaps("connbytes"))
 }

@@ -1,8 +1,10 @@
 package xt
 
+import "github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
+
 // matchDecoder gives the size of the struct of a match, and what decodes it. A
 // switch, and not a map: a map would be made at every start of the program.
-func matchDecoder(k kind) (size int, decode decoder) {
+func matchDecoder(k kind, family netfilter.Family) (size int, decode decoder) {
 	switch k {
 	case kind{"tcp", 0}:
 		return 12, tcp // struct xt_tcp
@@ -45,5 +47,5 @@ func matchDecoder(k kind) (size int, decode decoder) {
 	case kind{"cgroup", 2}:
 		return 528, cgroup // struct xt_cgroup_info_v2
 	}
-	return rarerMatchDecoder(k)
+	return rarerMatchDecoder(k, family)
 }

@@ -50,7 +50,7 @@ func targetDecoder(k kind, family netfilter.Family) (size int, decode decoder) {
 	case kind{"TPROXY", 1}:
 		return 28, tproxy // struct xt_tproxy_target_info_v1
 	}
-	return rarerTargetDecoder(k)
+	return rarerTargetDecoder(k, family)
 }
 
 // next is the effect of a target that leaves the verdict to the rules behind it.
