@@ -269,6 +269,10 @@ func (b *blame) finding(f *facts.Facts, d facts.Dial) Finding {
 	x.Summary = fmt.Sprintf("%s %s%s %s%s: %s%s.", how, what, at(f, d.Addr), onItsWay(b.where), rejectedWith(b, d)+forOnly(f, d), place, why)
 	if b.sure == Inferred {
 		x.Settle = lookAt(f, b.rule)
+		if f.Filters.NotTraced == "--no-system-changes" {
+			x.Settle = asRoot(f, d.Addr)
+			b.proof = append(b.proof, Evidence{"not traced", "--no-system-changes: without it the kernel itself would say which rule it was"})
+		}
 	}
 	x.Evidence = b.evidence(f, d, hs)
 	return x
