@@ -76,7 +76,7 @@ func (w *walker) packet(kind string) {
 	case facts.SynAck:
 		// From where the first packet arrived; its socket is the listener's request.
 		// The mark is the listener's (net.ipv4.tcp_fwmark_accept is off by default).
-		p.From, p.To, p.Reply, p.Mark = w.ends[1], w.ends[0], true, 0
+		p.From, p.To, p.Reply, p.Mark, p.TOSUnknown = w.ends[1], w.ends[0], true, 0, true
 		p.Socket, p.Request = &w.conn.Server, true
 		p.Receiver = known(&w.conn.Client)
 	case facts.Ack:
