@@ -239,7 +239,7 @@ func conflict(f *facts.Facts, d facts.Dial) *facts.FilterStop {
 
 // forOnly names whom it happens to, where others get through.
 func forOnly(f *facts.Facts, d facts.Dial) string {
-	if others := connects(f, d.Addr); len(others) > 0 {
+	if others := connects(f, d); len(others) > 0 {
 		return fmt.Sprintf(", for %s only", f.Host.Client(d.As, d.AsPID).Name())
 	}
 	return ""
@@ -309,12 +309,13 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 		}
 	}
 	es = append(es, seen(f, d)...)
-	for i, h := range hs[1:] {
-		if i == 5 {
-			es = append(es, Evidence{"behind it", fmt.Sprintf("and %d more", len(hs)-1-i)})
+	behind := rulesIn(hs)[1:]
+	for i, r := range behind {
+		if i == 8 {
+			es = append(es, Evidence{"behind it", fmt.Sprintf("and %d more", len(behind)-i)})
 			break
 		}
-		es = append(es, Evidence{"behind it", ruleText(f, h.rule)})
+		es = append(es, Evidence{"behind it", ruleText(f, r)})
 	}
 	return es
 }
@@ -322,16 +323,16 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 // countedAt is what the ledger says of the loss.
 func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
 	g := gapsOf(l)
-	of := cond(d.HalfOpen(), "handshakes", "SYNs")
+	of := plural(l.SYNs, cond(d.HalfOpen(), "handshake", "SYN"))
 	switch st {
 	case StageOutput:
-		return fmt.Sprintf("of %d %s, %d were handed to the IP layer and never left it", l.SYNs, of, g.output)
+		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it", of, g.output)
 	case StageWire:
-		return fmt.Sprintf("of %d %s, %d left the IP layer and never arrived", l.SYNs, of, g.wire)
+		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, g.wire)
 	case StageReply:
-		return fmt.Sprintf("%d SYNs reached TCP; of the answers %d were lost", l.SYNs, max(g.output, g.input))
+		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), max(g.output, g.input))
 	}
-	return fmt.Sprintf("of %d %s, %d arrived and were never handed to TCP", l.SYNs, of, g.input)
+	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, g.input)
 }
 
 // lookAt is the command that shows the chain with its counters.

@@ -63,7 +63,7 @@ func filterFixes(f *facts.Facts, hs ...hurdle) []Fix {
 // through is the fix that gets the connection past all: with its own port only,
 // or with everything on lo.
 func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
-	rules := len(slices.CompactFunc(slices.Clone(hs), func(a, b hurdle) bool { return sameRule(a.rule, b.rule) }))
+	rules := len(rulesIn(hs))
 	what := cond(wide, "everything on lo", fmt.Sprintf("loopback %s port %d", cond(hs[0].reply, "from", "to"), hs[0].port))
 	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), cond(hs[0].rule.Policy, "that policy", "that rule"))), Elevated: true, Lasts: Persistent}
 	past := map[string]bool{}
@@ -277,16 +277,13 @@ func byHand(f *facts.Facts, hs []hurdle) Fix {
 // removal takes the rules away. Only what can be put back is, and never what a
 // program keeps, a policy, or a rule that is only suspected.
 func removal(f *facts.Facts, hs []hurdle) (Fix, bool) {
-	var rules []facts.FilterRule
 	for _, h := range hs {
 		r := h.rule
 		if r.Policy || len(r.Words) == 0 || h.doubt != "" || r.Owner != "" || keeperOf(f, r) != nil || !writable(r) || !sayable(r.Words) {
 			return Fix{}, false
 		}
-		if !slices.ContainsFunc(rules, func(o facts.FilterRule) bool { return sameRule(o, r) }) {
-			rules = append(rules, r)
-		}
 	}
+	rules := rulesIn(hs)
 	// Of one chain the first comes back first: then each finds its number again.
 	chain := func(r facts.FilterRule) int {
 		return slices.IndexFunc(hs, func(h hurdle) bool { return inOneChain(h.rule, r) })

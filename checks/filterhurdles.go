@@ -47,6 +47,17 @@ func (b *blame) hurdlesOf(f *facts.Facts, d facts.Dial) []hurdle {
 	return hs
 }
 
+// rulesIn are the rules, each once: one may stop packets of both directions.
+func rulesIn(hs []hurdle) []facts.FilterRule {
+	var out []facts.FilterRule
+	for _, h := range hs {
+		if !slices.ContainsFunc(out, func(r facts.FilterRule) bool { return sameRule(r, h.rule) }) {
+			out = append(out, h.rule)
+		}
+	}
+	return out
+}
+
 func hurdleOf(f *facts.Facts, w *facts.FilterWalk, packet string, r facts.FilterRule, doubt string) hurdle {
 	h := hurdle{rule: r, reply: packet == facts.SynAck, port: f.Target.Port, doubt: doubt}
 	if w == nil {
