@@ -106,7 +106,7 @@ func (d *decoder) expression(t *netfilter.Table, b []byte) (netfilter.Expr, stri
 	default:
 		e = d.rarer(t, &a, string(name), body)
 	}
-	if a.bad || e == nil {
+	if a.bad || a.more || e == nil {
 		return nil, text(name)
 	}
 	return e, ""
@@ -281,7 +281,7 @@ func verdictOf(b []byte) (v netfilter.Verdict, ok bool) {
 	default:
 		return v, false
 	}
-	return v, !a.bad
+	return v, !a.bad && !a.more
 }
 
 func (d *decoder) dynset(t *netfilter.Table, a *attrs) netfilter.Expr {
