@@ -244,7 +244,7 @@ func there(f *facts.Facts, x Finding) Finding {
 		return x
 	}
 	pid := fmt.Sprint(f.Host.As[i].PID)
-	tools := []string{"ip", "nft", "tc", "sysctl", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy", "ss", "conntrack"}
+	tools := []string{"ip", "nft", "tc", "sysctl", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy", "iptables-nft", "ip6tables-nft", "ss", "conntrack"}
 	enter := func(steps [][]string) (out [][]string, any bool) {
 		for _, s := range steps {
 			if len(s) > 0 && slices.Contains(tools, s[0]) {
@@ -263,7 +263,7 @@ func there(f *facts.Facts, x Finding) Finding {
 		fix.Elevated = fix.Elevated || a || b
 	}
 	// One that goes to a namespace of its own needs no other.
-	if x.Settle != "" && !strings.ContainsAny(x.Settle, "\"$`\\") && !strings.Contains(x.Settle, "nsenter") {
+	if x.Settle != "" && !strings.ContainsAny(x.Settle, "\"$`\\") && !strings.Contains(x.Settle, "nsenter") && !strings.Contains(x.Settle, " --as ") {
 		x.Settle = fmt.Sprintf(`sudo nsenter --target %s --net sh -c "%s"`, pid, strings.ReplaceAll(x.Settle, "sudo ", ""))
 	}
 	return x

@@ -9,30 +9,27 @@ import (
 )
 
 // Where the kernel lost the packet, told by its counters and by what crossed
-// lo. Which rule did it is not told here.
+// lo. Which rule did it is told by those of filterdrops.go, if rules were read.
 
 const findRule = "sudo nft list ruleset; sudo iptables-legacy-save; sudo ip6tables-legacy-save"
 
-const findOnWire = "ip -d link show lo; tc qdisc show dev lo; tc filter show dev lo ingress; tc filter show dev lo egress; " + findRule
+const findOnWire = "ip -d link show lo; tc qdisc show dev lo; tc filter show dev lo ingress; tc filter show dev lo egress"
 
 var lostOnOutput = lostCheck("lost-on-output", "the connection is lost on its way out, before it reaches lo", StageOutput,
-	"on its way out", "a packet filter or NAT rule at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup",
-	func(g gaps) int64 { return g.output }, "were handed to the IP layer and never left it")
+	"on its way out", "a packet filter or NAT rule at OUTPUT or POSTROUTING, or a BPF program of the client's cgroup")
 
 var lostOnWire = lostCheck("lost-on-wire", "the connection is lost between leaving and arriving, on lo itself", StageWire,
-	"on the interface lo itself", "a traffic control, netdev or XDP program on lo drops it",
-	func(g gaps) int64 { return g.wire }, "left the IP layer and never arrived")
+	"on the interface lo itself", "a traffic control, netdev or XDP program on lo drops it")
 
 var lostOnInput = lostCheck("lost-on-input", "the connection is lost on its way in, before TCP sees it", StageInput,
-	"on its way in", "a packet filter at PREROUTING or INPUT",
-	func(g gaps) int64 { return g.input }, "arrived and were never handed to TCP")
+	"on its way in", "a packet filter at PREROUTING or INPUT")
 
 // lostCheck makes one of the three checks that read a gap between counters.
-func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps) int64, counted string) *Check {
+func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 	return &Check{
 		Name: name, Doc: doc, Stage: stage, Intent: facts.Connect,
 		Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
-		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupFilters},
 		Explains: []*Check{noReply, notAccepted, localhostSlowFallback},
 		Run: func(f *facts.Facts) []Finding {
 			var fs []Finding
@@ -42,10 +39,9 @@ func lostCheck(name, doc string, stage Stage, where, what string, gap func(gaps)
 					continue
 				}
 				l := ledgerOf(f, d.Addr)
-				of := cond(d.HalfOpen(), "handshakes", "SYNs")
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: cond(stage == StageWire, findOnWire, findRule),
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: settleRule(f, d, stage),
 					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s.", at(f, d.Addr), where, what),
-					Evidence: append([]Evidence{{"counters", fmt.Sprintf("of %d %s, %d %s", l.SYNs, of, gap(gapsOf(l)), counted)}}, seen(f, d)...),
+					Evidence: slices.Concat([]Evidence{{"counters", countedAt(l, d, stage)}}, rulesSay(f, d, stage), seen(f, d)),
 					Fixes:    []Fix{acceptAhead(stage)}})
 			}
 			return mergeAddresses(f, fs)
@@ -59,7 +55,7 @@ var replyLost = &Check{
 	Stage:    StageReply,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
-	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupFilters},
 	Explains: []*Check{noReply, localhostSlowFallback},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -71,11 +67,10 @@ var replyLost = &Check{
 			l := ledgerOf(f, d.Addr)
 			out := enough(gapsOf(l).output, l.SYNs)
 			where := cond(out, "on its way out (OUTPUT, with the source port of the server)", "on its way back in (INPUT, with the source port of the server)")
-			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: cond(sawSYN(l), sure(l), Inferred), Settle: findRule,
-				Summary: fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
-				Evidence: append([]Evidence{{"counters", fmt.Sprintf("%d SYNs reached TCP; of the answers %d were lost", l.SYNs, max(gapsOf(l).output, gapsOf(l).input))}},
-					seen(f, d)...),
-				Fixes: []Fix{acceptAhead(cond(out, StageOutput, StageInput))}}
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: cond(sawSYN(l), sure(l), Inferred), Settle: settleRule(f, d, StageReply),
+				Summary:  fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
+				Evidence: slices.Concat([]Evidence{{"counters", countedAt(l, d, StageReply)}}, rulesSay(f, d, StageReply), seen(f, d)),
+				Fixes:    []Fix{acceptAhead(cond(out, StageOutput, StageInput))}}
 			if l.HalfOpen > 0 {
 				x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("%d connections of ours in SYN_RECV", l.HalfOpen)})
 			}
@@ -91,7 +86,7 @@ var filterRejectsLoopback = &Check{
 	Stage:    StageInput,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
-	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupFilters},
 	Explains: []*Check{refused},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -107,10 +102,17 @@ var filterRejectsLoopback = &Check{
 			if d.ICMP != "" {
 				with, proof = "an ICMP error", "ICMP type/code "+d.ICMP+" came back: the kernel never sends that for a closed TCP port"
 			}
-			x := Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Settle: findRule,
+			x := Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Settle: settleRule(f, d, st),
 				Summary:  fmt.Sprintf("A packet filter rejects the connection to %s on its way %s, with %s (%s).", at(f, d.Addr), cond(st == StageOutput, "out", "in"), with, d.Errno),
-				Evidence: append([]Evidence{{"counters", proof}}, seen(f, d)...),
+				Evidence: slices.Concat([]Evidence{{"counters", proof}}, rulesSay(f, d, st), seen(f, d)),
 				Fixes:    []Fix{acceptAhead(st)}}
+			// That it is a filter needs no rule; which one it is does.
+			if b := blamed(f, d); b != nil && b.packet == facts.Syn {
+				y := b.finding(f, d)
+				y.Certainty = Proven
+				y.Evidence = slices.Insert(y.Evidence, 1, x.Evidence[0])
+				x = y
+			}
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)
@@ -123,7 +125,7 @@ var answeredElsewhere = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners, facts.GroupFilters},
 	Explains: []*Check{refused, answeredByAnother, notAccepted},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -133,9 +135,9 @@ var answeredElsewhere = &Check{
 				if ps := f.Owners.Of(facts.Socket{Inode: d.Server.Inode}); len(ps) > 0 {
 					far = ", where " + who(ps[0]) + " answers"
 				}
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: findRule,
-					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at port %d%s.", at(f, d.Addr), d.Server.Local.Port(), far),
-					Evidence: []Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}},
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: settleDivert(f, d),
+					Summary:  fmt.Sprintf("Something redirects connections to %s: they arrive at %s%s.", at(f, d.Addr), arrival(f, d), far),
+					Evidence: append([]Evidence{{"connection", fmt.Sprintf("the far end of %s is the socket %s", d.From, d.Server.Local)}}, noneDiverts(f, d)...),
 					Fixes:    []Fix{leaveOut}})
 				continue
 			}
@@ -153,7 +155,7 @@ var answeredElsewhere = &Check{
 			}
 			// A reset that crossed lo and that TCP itself sent, although a socket
 			// listens there: our SYN must have met another port.
-			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Settle: findRule,
+			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Settle: settleDivert(f, d),
 				Summary: fmt.Sprintf("%s listens on %s, yet TCP refuses the connection: something redirects it to a port where nothing listens.", holder(f, ls[0]), ls[0].Local),
 				Evidence: []Evidence{socketEvidence(f, ls[0]),
 					{"counters", fmt.Sprintf("of %d SYN none was lost on the way, and TCP sent a reset (TcpOutRsts +%d, lo +%d packets)", l.SYNs, l.Delta["OutRsts"], l.Delta["lo.tx"])}},
@@ -161,6 +163,7 @@ var answeredElsewhere = &Check{
 			if l.Delta["lo.tx"] == 0 {
 				x.Summary = fmt.Sprintf("%s listens on %s, yet the connection is refused by something that is not on lo: it is sent on to another network namespace or machine.", holder(f, ls[0]), ls[0].Local)
 			}
+			x.Evidence = append(x.Evidence, noneDiverts(f, d)...)
 			for _, c := range conversations(f, d) {
 				if c.Server.Port() != f.Target.Port {
 					x.Certainty = Proven

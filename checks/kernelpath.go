@@ -71,10 +71,13 @@ var policyRuleBeforeLocal = &Check{
 	Doc:      "a routing policy rule catches the packets before the local table",
 	Stage:    StageRoute,
 	Needs:    []facts.Group{facts.GroupRoutes},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupSockets},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupSockets, facts.GroupFilters},
 	Explains: []*Check{unreachable, denied, noReply, notAccepted, lostOnOutput, lostOnWire, replyLost},
 	Run: func(f *facts.Facts) []Finding {
-		fs := marked(f)
+		var fs []Finding
+		for _, m := range markedWays(f) {
+			fs = append(fs, m.finding(f))
+		}
 		for _, r := range f.Routes.Lookups {
 			if r.Type == "local" {
 				continue
@@ -91,39 +94,6 @@ var policyRuleBeforeLocal = &Check{
 		}
 		return mergeAddresses(f, fs)
 	},
-}
-
-// marked finds rules ahead of the local table that take marked packets alone.
-// The route of a socket is looked up without the mark; a packet filter at OUTPUT
-// that sets it has the packet routed once more, and the kernel loses it there.
-// Whether one does is not seen here, so that much is inferred.
-func marked(f *facts.Facts) []Finding {
-	var fs []Finding
-	for _, d := range f.Dials {
-		st, lost := lostAt(f, d)
-		if !lost || st != StageOutput && st != StageWire && st != StageReply || catches(f.Routes.Rules, d.Addr) != nil {
-			continue
-		}
-		for _, r := range f.Routes.Rules {
-			if r.IPv6 != d.Addr.Is6() {
-				continue
-			}
-			if slices.Contains(r.Matches, d.Addr) && r.Action == "lookup" && r.Table == 255 {
-				break // the local table comes first
-			}
-			if !slices.Contains(r.Marked, d.Addr) || r.WithMark == "" || r.WithMark == "local" {
-				continue
-			}
-			fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred,
-				Summary: fmt.Sprintf("The routing policy rule %q comes before the local table and takes every packet with its mark: the connection to %s is lost %s as if a packet filter had set that mark on it.",
-					r.Text, at(f, d.Addr), cond(st == StageReply, "on its way back", "on its way out")),
-				Evidence: []Evidence{{"ip rule", r.Text}, {"route lookup", fmt.Sprintf("%s without the mark: local; with it: %s", at(f, d.Addr), r.WithMark)}},
-				Settle:   "sudo nft list ruleset; sudo iptables -t mangle -S OUTPUT",
-				Fixes:    []Fix{removeRule(r), {Do: "Leave loopback out where the mark is set: ahead of the rule that sets it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -t mangle -I OUTPUT 1 -o lo -j ACCEPT."}}})
-			break
-		}
-	}
-	return fs
 }
 
 func removeRule(r facts.Rule) Fix {

@@ -61,11 +61,11 @@ func holderOf(f *facts.Facts, a netip.Addr) (string, netip.Prefix) {
 	return "", netip.Prefix{}
 }
 
-func deref(i *facts.Interface) facts.Interface {
-	if i == nil {
-		return facts.Interface{}
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
 	}
-	return *i
+	return v
 }
 
 var loopbackAliasMissing = &Check{

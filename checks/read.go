@@ -67,10 +67,23 @@ func accepted(d facts.Dial) bool {
 	return d.Outcome == facts.Connected && d.Server != nil && d.Server.Accepted
 }
 
-// redirected tells whether the server side of our connection has another port
-// than the one we dialled.
+// redirected tells whether the server side of our connection has another port, or
+// another address, than the one we dialled.
 func redirected(f *facts.Facts, d facts.Dial) bool {
-	return d.Server != nil && d.Server.Local.IsValid() && f.Target.Port != 0 && d.Server.Local.Port() != f.Target.Port
+	if d.Server == nil || !d.Server.Local.IsValid() || f.Target.Port == 0 {
+		return false
+	}
+	a := d.Server.Local.Addr().Unmap().WithZone("")
+	elsewhere := a != d.Addr.Unmap().WithZone("") && !d.Addr.IsUnspecified() && !a.IsUnspecified()
+	return d.Server.Local.Port() != f.Target.Port || elsewhere
+}
+
+// arrival is where a redirected connection arrives, in a sentence.
+func arrival(f *facts.Facts, d facts.Dial) string {
+	if d.Server.Local.Port() != f.Target.Port {
+		return fmt.Sprintf("port %d", d.Server.Local.Port())
+	}
+	return netip.AddrPortFrom(d.Server.Local.Addr().Unmap(), f.Target.Port).String()
 }
 
 // stuckTwin returns one of several listeners on the address that no running

@@ -292,7 +292,8 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			case v[1] == "-CONT" && len(fix.Undo) == 0:
 				return "it cannot be undone"
 			}
-		case "env", "ip", "tc", "sysctl", "cp", "sed", "chmod":
+		case "env", "ip", "tc", "sysctl", "cp", "sed", "chmod", "nft", "ufw", "firewall-cmd", "fail2ban-client",
+			"iptables", "ip6tables", "iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy":
 			if !fix.Elevated || len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it changes the system: as root, with an undo, and for how long"
 			}
@@ -311,10 +312,21 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			return "an unknown program: " + v[0]
 		}
 	}
+	for _, v := range slices.Concat(fix.Steps, fix.Undo) {
+		for _, a := range v {
+			if filterTool(v[0]) && slices.Contains([]string{"flush", "-F", "-X", "-P", "--flush", "--policy", "disable", "policy", "stop"}, a) {
+				return "more than the rule: " + strings.Join(v, " ")
+			}
+		}
+	}
 	if len(fix.Files) > 0 && len(fix.Undo) == 0 {
 		return "a file is changed for good"
 	}
 	return ""
+}
+
+func filterTool(name string) bool {
+	return name == "nft" || name == "ufw" || name == "firewall-cmd" || strings.HasPrefix(name, "iptables") || strings.HasPrefix(name, "ip6tables")
 }
 
 func pidOf(v []string) int {

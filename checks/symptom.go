@@ -142,7 +142,7 @@ var answeredByAnother = &Check{
 				continue
 			}
 			fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven,
-				Summary: fmt.Sprintf("%s listens on %s, but connections to it arrive at port %d.", who(owners[0]), l[0].Local, d.Server.Local.Port())})
+				Summary: fmt.Sprintf("%s listens on %s, but connections to it arrive at %s.", who(owners[0]), l[0].Local, arrival(f, d))})
 		}
 		return mergeAddresses(f, fs)
 	},

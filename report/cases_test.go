@@ -103,8 +103,8 @@ func filter() Run {
 			{Source: "packets", Text: "SYN on lo from 127.0.0.1:41230, no reply"},
 			{Source: "listener", Text: "127.0.0.1:62893 is open: python3 (pid 4121), accept queue 0 of 5"}},
 		Fixes: []checks.Fix{
-			{Do: "Accept loopback traffic ahead of that rule.", Steps: [][]string{{"nft", "insert", "rule", "inet", "guard", "i", "iif", "lo", "accept"}},
-				Undo: [][]string{{"nft", "delete", "rule", "inet", "guard", "i", "handle", "9"}}, Elevated: true, Lasts: checks.UntilReboot},
+			{Do: "Accept loopback traffic ahead of that rule.", Steps: [][]string{{"nft", "-ae", "insert", "rule", "inet", "guard", "i", "handle", "4", "iif", "lo", "accept"}},
+				Undo: [][]string{{"nft", "delete", "rule", "inet", "guard", "i", "handle", checks.PrintedHandle}}, Elevated: true, Lasts: checks.UntilReboot},
 			{Do: "Take the port out of the set.", Steps: [][]string{{"nft", "delete", "element", "inet", "guard", "bad", "{ 62893 }"}}, Elevated: true,
 				Lasts: checks.UntilReboot, Risk: "other machines can then reach port 62893 too"}}}
 	l := checks.Finding{Check: check("process-stopped-or-debugged", checks.StageAccept), Certainty: checks.Proven,

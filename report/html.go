@@ -19,6 +19,7 @@ func HTML(w io.Writer, r *Report) error {
 		"terms":        func(f Fix) []Evidence { return r.terms(&f) },
 		"steps":        func(f Fix) []string { return r.steps(&f) },
 		"undo":         func(f Fix) []string { return r.undo(&f) },
+		"undoNote":     func(f Fix) string { return r.undoNote(&f) },
 		"loopback":     func(t Target) bool { return t.IsLoopback() },
 		"open":         func(t Target) []Symptom { return t.open() },
 		"remarksTitle": func(t Target) string { return t.remarksTitle() },

@@ -105,6 +105,7 @@ func (m *markdown) cause(r *Report, c *Cause, title string) {
 		if undo := r.undo(f); len(undo) > 0 {
 			m.para("Undo:")
 			m.fence(undo)
+			m.para(r.undoNote(f))
 		}
 	}
 }

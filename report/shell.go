@@ -1,6 +1,11 @@
 package report
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+)
 
 // This file prints a fix as lines to paste into a shell.
 
@@ -15,6 +20,24 @@ func (r *Report) steps(f *Fix) []string {
 
 // undo is the lines that put everything back.
 func (r *Report) undo(f *Fix) []string { return r.commands(f.Undo, f.Elevated) }
+
+// undoNote explains the word that stands in an undo for what only the step can
+// tell; empty where there is none.
+func (r *Report) undoNote(f *Fix) string {
+	n := 0
+	for _, v := range f.Undo {
+		if slices.Contains(v, checks.PrintedHandle) {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return checks.PrintedHandle + " is the number that the step printed behind \"# handle\"."
+	}
+	return checks.PrintedHandle + " is the number that the step for the same chain printed behind \"# handle\"; steps and undo stand in the same order."
+}
 
 func (r *Report) commands(vectors [][]string, elevated bool) []string {
 	var lines []string

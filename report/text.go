@@ -136,6 +136,11 @@ func (p *page) fix(f *Fix, label string) {
 	p.rows(p.r.terms(f))
 	p.command("", paste, p.r.steps(f))
 	p.command("UNDO", paste, p.r.undo(f))
+	if note := p.r.undoNote(f); note != "" {
+		for _, l := range p.wrap(note, paste) {
+			p.line(strings.Repeat(" ", paste) + l)
+		}
+	}
 }
 
 // remarks are short, unless everything was asked for or one of them may be what

@@ -10,12 +10,40 @@ type Filters struct {
 	Walks   []FilterWalk   `json:"walks"`
 	Traced  []FilterTrace  `json:"traced,omitempty"`
 	Changed string         `json:"changed,omitempty"` // what was changed for a moment to trace, and is gone again; empty: nothing
+	// Why nothing was traced although the rules alone did not settle it:
+	// "--no-system-changes", "needs root"; empty: it was, or there was no need.
+	NotTraced string `json:"not_traced,omitempty"`
 
 	// For the cures.
 	Managers []FilterManager `json:"managers,omitempty"`
 	Boot     []BootLine      `json:"boot,omitempty"`
 
 	Published []FilterWalk `json:"published,omitempty"` // how rules would translate the same packet if it came from outside
+
+	Queues *PacketQueues `json:"queues,omitempty"` // who reads packets that rules queue; nil: not asked, or not seen
+}
+
+// PacketQueues is the queues of nfnetlink_queue that a program reads now.
+type PacketQueues struct {
+	Read []PacketQueue `json:"read"`
+}
+
+// PacketQueue is one of them.
+type PacketQueue struct {
+	Number  uint16 `json:"number"`
+	Reader  string `json:"reader"`            // "suricata (pid 12)", or the number of its netlink socket where no process is known
+	Waiting int    `json:"waiting,omitempty"` // packets that it has not judged
+	Dropped int    `json:"dropped,omitempty"` // packets that found no room, or could not be handed to it, since it is there
+}
+
+// Reader returns who reads a queue; nil if nobody does.
+func (q *PacketQueues) Reader(number uint16) *PacketQueue {
+	for i := range q.Read {
+		if q.Read[i].Number == number {
+			return &q.Read[i]
+		}
+	}
+	return nil
 }
 
 // FilterEngine is one packet filter of the kernel.
@@ -153,9 +181,12 @@ type BootLine struct {
 
 // Conntrack is the connection tracking of this network namespace.
 type Conntrack struct {
-	Count      int            `json:"count"`             // net.netfilter.nf_conntrack_count
-	Max        int            `json:"max"`               // nf_conntrack_max, for each namespace
-	Dropped    map[string]int `json:"dropped,omitempty"` // columns of /proc/net/stat/nf_conntrack that moved with our SYNs: "drop", "insert_failed", "invalid"
+	Count int `json:"count"` // net.netfilter.nf_conntrack_count
+	Max   int `json:"max"`   // nf_conntrack_max, for each namespace
+	// Columns of /proc/net/stat/nf_conntrack that moved with the SYNs of one ledger,
+	// the most of any: "insert_failed", "invalid". "drop" is always there, where they
+	// were seen around our SYNs.
+	Dropped    map[string]int `json:"dropped,omitempty"`
 	Total      map[string]int `json:"total,omitempty"`   // and since boot
 	Replies    []ReplyTuple   `json:"replies,omitempty"` // of the connections that were diverted, or may have been
 	NotRead    string         `json:"not_read,omitempty"`

@@ -255,8 +255,9 @@ type ServerSide struct {
 
 // Ledger is the change of the kernel's counters around SYNs sent to one
 // address. The names are those of /proc/net/snmp, snmp6 and netstat, and lo.tx,
-// lo.txdrop, lo.rx. For IPv6 the Ip6 prefix is dropped, so both families read
-// alike.
+// lo.txdrop, lo.rx, and conntrack.drop and the like, of
+// /proc/net/stat/nf_conntrack. For IPv6 the Ip6 prefix is dropped, so both
+// families read alike.
 type Ledger struct {
 	Addr     netip.Addr       `json:"address"`
 	SYNs     int              `json:"syns"`               // how many SYNs were sent between the two looks

@@ -26,17 +26,25 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 	}
 	l.elsewhere(ctx)
 	l.portUse(ctx, open)
-	l.filters(ctx, open)
-	if len(failing) == 0 || l.sources.ledger == nil {
-		for _, g := range []facts.Group{facts.GroupLedger, facts.GroupPackets} {
-			if l.sources.ledger == nil {
-				l.missing(g, errNotHere)
-			} else {
-				l.skipped(g, facts.DidNotNeedTo, "no connection was lost")
-			}
-		}
-		return
+	switch {
+	case l.sources.ledger == nil:
+		l.missing(facts.GroupLedger, errNotHere)
+		l.missing(facts.GroupPackets, errNotHere)
+	case len(failing) == 0:
+		l.skipped(facts.GroupLedger, facts.DidNotNeedTo, "no connection was lost")
+		l.skipped(facts.GroupPackets, facts.DidNotNeedTo, "no connection was lost")
+	default:
+		l.sendAgain(ctx, failing)
+		l.cameUp(ctx, open)
 	}
+	l.filters(ctx, open)
+	if len(failing) > 0 && l.sources.ledger != nil {
+		l.late(ctx, open)
+	}
+}
+
+// sendAgain repeats the SYNs of connections that failed, and watches lo meanwhile.
+func (l *look) sendAgain(ctx context.Context, failing []facts.Dial) {
 	l.detours(failing)
 	repeat := func(also func(uint16)) {
 		for _, d := range failing {
@@ -60,7 +68,7 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 		done := false
 		// Not by get: what the capture runs writes facts, so it is not left behind.
 		err := guard(func() (err error) {
-			l.f.Packets, err = l.sources.capture(t.Port, func(also func(uint16)) { done = true; repeat(also) })
+			l.f.Packets, err = l.sources.capture(l.f.Target.Port, func(also func(uint16)) { done = true; repeat(also) })
 			return err
 		})
 		if err != nil {
@@ -70,8 +78,6 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 			repeat(nil)
 		}
 	}
-	l.cameUp(ctx, open)
-	l.late(ctx, open)
 }
 
 // cameUp takes notice of a server that came up while loopdoctor looked: a SYN that
@@ -240,14 +246,6 @@ func (l *look) elsewhere(ctx context.Context) {
 		l.missing(facts.GroupNamespaces, errNotHere)
 	default:
 		get(ctx, l, facts.GroupNamespaces, &l.f.Namespaces, func() (*facts.Namespaces, error) { return l.sources.namespaces(ctx, t.Port) })
-	}
-}
-
-// filters reads what packet filters do to the connections that failed or were
-// diverted.
-func (l *look) filters(ctx context.Context, open []connection) {
-	for _, g := range []facts.Group{facts.GroupFilters, facts.GroupConntrack} {
-		l.skipped(g, facts.DidNotNeedTo, "no connection was lost")
 	}
 }
 

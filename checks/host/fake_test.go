@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"net/netip"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -14,11 +15,12 @@ import (
 // addresses and nothing on the port. What it was asked to send is written down.
 type machine struct {
 	sources
-	sockets []facts.Socket
-	dials   map[string]facts.Dial // by address; missing: refused
-	ledger  []facts.Ledger        // what the next looks at the counters see
-	mu      sync.Mutex            // of asked: a look that was left behind may go on
-	asked   []string              // "connect 127.0.0.1:80 as 1000", "2 SYNs to …", "bind …", "capture", "namespaces"
+	sockets  []facts.Socket
+	dials    map[string]facts.Dial // by address; missing: refused
+	ledger   []facts.Ledger        // what the next looks at the counters see
+	mu       sync.Mutex            // of asked: a look that was left behind may go on
+	suspects []string              // "127.0.0.1:62893 as 1000": what was followed through packet filters
+	asked    []string              // "connect 127.0.0.1:80 as 1000", "2 SYNs to …", "bind …", "capture", "namespaces"
 }
 
 const port = 62893
@@ -77,6 +79,13 @@ func newMachine(changes ...func(*machine)) *machine {
 			during(func(uint16) {})
 			return &facts.Packets{}, nil
 		},
+		filters: func(_ context.Context, _ *facts.Facts, about []suspect, mayTrace bool) (*facts.Filters, error) {
+			for _, s := range about {
+				m.suspects = append(m.suspects, s.to.String()+" as "+strconv.Itoa(int(s.As))+map[bool]string{true: "", false: ", no trace"}[mayTrace])
+			}
+			return &facts.Filters{}, nil
+		},
+		conntrack:   func(*facts.Facts, []suspect) (*facts.Conntrack, error) { return &facts.Conntrack{}, nil },
 		candidates:  func(context.Context, *facts.Facts) (*facts.Candidates, error) { return &facts.Candidates{}, nil },
 		units:       func(context.Context, *facts.Facts) (*facts.Units, error) { return &facts.Units{}, nil },
 		containers:  func(context.Context, *facts.Facts) (*facts.Containers, error) { return &facts.Containers{}, nil },

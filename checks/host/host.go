@@ -57,8 +57,10 @@ type sources struct {
 	rules      func(t facts.Target, uid uint32) ([]facts.Rule, error)
 	portUse    func(ctx context.Context, l *facts.Limits) (*facts.PortUse, error)
 	capture    func(port uint16, during func(also func(port uint16))) (*facts.Packets, error)
-	filters    func(ctx context.Context, f *facts.Facts, about []facts.Dial, mayTrace bool) (*facts.Filters, error)
-	conntrack  func(f *facts.Facts, about []facts.Dial) (*facts.Conntrack, error)
+
+	// They read the facts that are there already and write to none.
+	filters   func(ctx context.Context, f *facts.Facts, about []suspect, mayTrace bool) (*facts.Filters, error)
+	conntrack func(f *facts.Facts, about []suspect) (*facts.Conntrack, error)
 
 	// Where a server may be that does not listen. They read the facts that are
 	// there already and write to none.

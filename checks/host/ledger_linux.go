@@ -112,5 +112,6 @@ func readCounters(v6 bool) (counters, error) {
 	if dev, err := os.ReadFile("/proc/net/dev"); err == nil {
 		c.parseDev(dev, "lo")
 	}
+	c.addConntrack()
 	return c, nil
 }

@@ -229,6 +229,12 @@ var groupsThatFail = map[facts.Group]struct {
 	facts.GroupPackets: {func(m *machine, fail func() error) {
 		m.capture = func(uint16, func(func(uint16))) (*facts.Packets, error) { return nil, fail() }
 	}, func(m *machine) { m.capture = nil }},
+	facts.GroupFilters: {func(m *machine, fail func() error) {
+		m.sources.filters = func(context.Context, *facts.Facts, []suspect, bool) (*facts.Filters, error) { return nil, fail() }
+	}, func(m *machine) { m.sources.filters = nil }},
+	facts.GroupConntrack: {func(m *machine, fail func() error) {
+		m.sources.conntrack = func(*facts.Facts, []suspect) (*facts.Conntrack, error) { return nil, fail() }
+	}, func(m *machine) { m.sources.conntrack = nil }},
 	facts.GroupCandidates: {func(m *machine, fail func() error) {
 		m.candidates = func(context.Context, *facts.Facts) (*facts.Candidates, error) { return nil, fail() }
 	}, func(m *machine) { m.candidates = nil }},

@@ -34,6 +34,8 @@ var here = sources{
 	},
 	limits:     linuxLimits,
 	namespaces: netns.Find,
+	filters:    linuxFilters,
+	conntrack:  linuxConntrack,
 	bind:       bind,
 	dial:       dial,
 	ledger:     ledger,

@@ -28,9 +28,9 @@ const comparedPage = "../../docs/compared.md"
 
 // comparedFaults are the scenarios of the page, and what they are called there.
 var comparedFaults = []struct{ scenario, fault string }{
-	{"lost-on-input.nft", "nftables drops it"},
+	{"filter-drops-loopback", "nftables drops it"},
 	{"filter-rejects-loopback", "nftables rejects it"},
-	{"answered-elsewhere.closed", "nftables redirects it to a dead port"},
+	{"nat-hijacks-loopback.closed", "nftables redirects it to a dead port"},
 	{"process-stopped-or-debugged", "The server is stopped"},
 	{"accept-queue-full", "The accept queue is full"},
 	{"bound-not-listening", "The port is bound, nobody listens"},

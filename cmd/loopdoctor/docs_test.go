@@ -27,7 +27,7 @@ const (
 	tableEnd    = "<!-- end of table -->"
 	reportBegin = "<!-- report of " + shown + " -->"
 	reportEnd   = "<!-- end of report -->"
-	shown       = "lost-on-input.stopped-behind.user" // the recorded facts behind the report of the README
+	shown       = "filter-drops-loopback.stopped-behind.root" // the recorded facts behind the report of the README
 )
 
 // pages are the documents by their path from the top.

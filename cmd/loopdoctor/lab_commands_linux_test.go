@@ -53,6 +53,7 @@ func TestScenario(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": l.serve, "end": l.end, "client": l.client, "doctor": l.doctor, "fix": l.fix, "undo": l.undo, "snapshot": l.snapshot,
+			"culprit": l.culprit,
 		},
 		RequireUniqueNames: true,
 	})
@@ -81,6 +82,7 @@ type lab struct {
 	doctored          bool                // the first report has been compared
 	last              map[string]*verdict // the last report as root and as user
 	lastFix           *labFix
+	handles           []string // that the steps of the last fix printed
 	servers           map[int]*server
 }
 

@@ -56,7 +56,15 @@ func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(guarded(f.Guard.PID, started))
 	}
-	l.run(ts, f.Steps)
+	l.handles = nil
+	for _, step := range f.Steps {
+		l.run(ts, step)
+		handle, err := printed(step, ts.ReadFile("stdout"))
+		ts.Check(err)
+		if handle != "" {
+			l.handles = append(l.handles, handle)
+		}
+	}
 	for _, file := range f.Files {
 		out, err := os.OpenFile(file.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 		ts.Check(err)
@@ -73,15 +81,17 @@ func (l *lab) undo(ts *testscript.TestScript, neg bool, args []string) {
 	if len(l.lastFix.Undo) == 0 {
 		ts.Fatalf("%q has no undo", l.lastFix.Do)
 	}
-	l.run(ts, l.lastFix.Undo)
+	undo, err := withHandles(l.lastFix.Undo, l.handles)
+	ts.Check(err)
+	for _, step := range undo {
+		l.run(ts, step)
+	}
 	l.lastFix = nil
 }
 
-func (l *lab) run(ts *testscript.TestScript, steps [][]string) {
-	for _, step := range steps {
-		ts.Logf("> %q", step)
-		ts.Check(ts.Exec(step[0], step[1:]...))
-	}
+func (l *lab) run(ts *testscript.TestScript, argv []string) {
+	ts.Logf("> %q", argv)
+	ts.Check(ts.Exec(argv[0], argv[1:]...))
 }
 
 // guarded tells whether the process still is the one that was meant.
@@ -111,7 +121,9 @@ func guarded(pid int, started time.Time) error {
 // are left out: they differ without anything having changed.
 var state = [][]string{
 	{"nft", "-s", "list", "ruleset"},
-	{"iptables-legacy-save"}, {"ip6tables-legacy-save"},
+	// What nft says of iptables' rules lacks comments and matches that it cannot translate.
+	{"sh", "-c", save("iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save")},
+	{"ipset", "-sorted", "save"},
 	{"ip", "-o", "link", "show", "lo"},
 	{"ip", "-o", "addr"},
 	{"ip", "rule"}, {"ip", "-6", "rule"},
@@ -120,7 +132,14 @@ var state = [][]string{
 	{"tc", "filter", "show", "dev", "lo", "ingress"}, {"tc", "filter", "show", "dev", "lo", "egress"},
 	{"cat", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"},
 	{"stat", "-c", "%n %a", "/etc/hosts", "/etc/nsswitch.conf"},
-	{"sh", "-c", "cd /proc/sys/net && head -n 99 ipv4/ip_unprivileged_port_start ipv4/ip_local_port_range ipv4/ip_local_reserved_ports ipv4/conf/lo/route_localnet ipv6/conf/lo/disable_ipv6 ipv6/bindv6only"},
+	{"sh", "-c", "cd /proc/sys/net && head -n 99 ipv4/ip_unprivileged_port_start ipv4/ip_local_port_range ipv4/ip_local_reserved_ports ipv4/conf/lo/route_localnet ipv6/conf/lo/disable_ipv6 ipv6/bindv6only ipv4/ip_forward ipv4/conf/all/route_localnet netfilter/nf_conntrack_max netfilter/nf_conntrack_buckets"},
+}
+
+// save is a script that runs commands like iptables-save and leaves out the
+// packets and bytes of chains, and the time. One that is missing or refused (a
+// legacy one in a user namespace) says nothing both times.
+func save(commands ...string) string {
+	return "{ " + strings.Join(commands, "; ") + `; } 2>/dev/null | sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//'`
 }
 
 func (l *lab) snapshot(ts *testscript.TestScript, neg bool, args []string) {
@@ -134,14 +153,10 @@ func (l *lab) snapshot(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		text, err := exec.Command(argv[0], argv[1:]...).Output()
 		fmt.Fprintf(&out, "# %s\n", strings.Join(argv, " "))
-		if err != nil && !strings.Contains(argv[0], "-legacy-") { // legacy tables are refused in a user namespace
+		if err != nil {
 			fmt.Fprintf(&out, "%v\n", err) // a name file may be missing on purpose
 		}
-		for line := range strings.Lines(string(text)) {
-			if !strings.HasPrefix(line, "#") { // iptables-save writes the time
-				out.WriteString(line)
-			}
-		}
+		out.Write(text)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o644))
 }

@@ -3,7 +3,7 @@ package main
 // The lab: every cause is produced for real, and the program has to name it.
 //
 //	go test ./cmd/loopdoctor -run TestLab                    all scenarios
-//	go test ./cmd/loopdoctor -run TestLab/lost-on-input      those that begin so
+//	go test ./cmd/loopdoctor -run TestLab/filter-drops       those that begin so
 //	go test ./cmd/loopdoctor -run 'TestLab/^lo-down$/^U$' -v one, with the log of its script
 //	LOOPDOCTOR_LAB=required go test …                        a scenario that could not run is an error
 //	UPDATE=1 go test …                                       rewrite expectations, recorded facts and docs/accuracy.md
@@ -11,7 +11,7 @@ package main
 // # A scenario
 //
 // A scenario is a file testdata/lab/NAME.txtar, a testscript. NAME is a cause,
-// or a cause, a dot and a variant ("lost-on-input.nft"): the cause that the
+// or a cause, a dot and a variant ("filter-drops-loopback.output"): the cause that the
 // accuracy page expects to be named first. "healthy-WHAT" expects none. A first
 // line "# tiers: R" limits it to a tier (default: both).
 //
@@ -41,7 +41,14 @@ package main
 //	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
 //	                                   report to root, or of the cause or remark NAME: check its guard, run
 //	                                   its steps, write its files
-//	undo                               carry out the undo of that fix
+//	undo                               carry out the undo of that fix. HANDLE in it is the handle that the step
+//	                                   of the same place among those with nft -ae printed
+//	culprit [policy FAMILY TABLE CHAIN]
+//	                                   the first cause of the last report to root names one rule, as evidence of
+//	                                   source "rule", and with those "behind it" every rule that has the comment
+//	                                   "culprit", the policy of that base chain if one is given, and no other.
+//	                                   For iptables' own policies FAMILY is the command ("policy iptables filter
+//	                                   INPUT"). "! culprit": no cause and no remark names a rule
 //	snapshot FILE                      write down packet filters, addresses, routes, sysctls and name files
 //
 // "exec asuser PROG…" runs a program as the ordinary user. $TIER is U or R. The
@@ -53,7 +60,7 @@ package main
 // A section says what the report must say, a line each:
 //
 //	broken                                the verdict
-//	active lost-on-input proven           causes in their order
+//	active filter-drops-loopback proven   causes in their order
 //	latent process-stopped-or-debugged proven
 //	remark udp-not-tcp                    remarks, sorted
 //	unexplained no-reply                  symptoms that no cause explains
@@ -250,10 +257,14 @@ type verdict struct {
 }
 
 type labCause struct {
-	Name      string   `json:"name"`
-	State     string   `json:"state"`
-	Certainty string   `json:"certainty"`
-	Fixes     []labFix `json:"fixes"`
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Certainty string `json:"certainty"`
+	Evidence  []struct {
+		Source string `json:"source"`
+		Text   string `json:"text"`
+	} `json:"evidence"`
+	Fixes []labFix `json:"fixes"`
 }
 
 type labFix struct {

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -86,6 +87,60 @@ func (w *walker) track(s *State) {
 	}
 }
 
+// Tracker is an expression that switches connection tracking on for packets of a
+// family (nf_ct_netns_get), just by being there.
+type Tracker interface{ Tracks(packet Family) bool }
+
+// TracksByName tells it of a match or a target of xtables.
+func TracksByName(name string) bool {
+	switch name {
+	case "conntrack", "state", "connmark", "connbytes", "connlimit", "connlabel", "helper", "cluster", "DNAT", "SNAT", "MASQUERADE",
+		"REDIRECT", "NETMAP", "CONNMARK", "CONNSECMARK", "SYNPROXY":
+		return true
+	}
+	return false
+}
+
+func (w *walker) tracks(e Expr) bool {
+	switch e := e.(type) {
+	case Tracker:
+		return e.Tracks(w.family)
+	case interface{ Words() []string }:
+		w := e.Words()
+		return len(w) > 1 && TracksByName(w[1])
+	}
+	return false
+}
+
+// tracked tells whether a rule of this family needs connection tracking. Without one
+// it is off, and NAT asks no chain: unless something else needs it.
+func (w *walker) tracked(first []*Chain) bool {
+	if w.tracking == Unknown {
+		w.tracking = No
+		for _, c := range first { // where it mostly is
+			w.look(c)
+		}
+		for _, t := range w.rules.Tables {
+			for i := 0; t != nil && w.meets(t, Output) && i < len(t.Chains) && w.tracking == No; i++ {
+				w.look(t.Chains[i])
+			}
+		}
+	}
+	return w.tracking == Yes
+}
+
+func (w *walker) look(c *Chain) {
+	if c == nil || w.tracking == Yes {
+		return
+	}
+	for _, r := range c.Rules {
+		if slices.ContainsFunc(r.Exprs, w.tracks) {
+			w.tracking = Yes
+			return
+		}
+	}
+}
+
 // nat is nf_nat_inet_fn: it asks the chains for the first packet of a connection,
 // until one of them translates, and does to the others what was decided then. What
 // came through output is not asked at prerouting and input again.
@@ -99,6 +154,8 @@ func (w *walker) nat(hook Hook, chains []*Chain, s *State) {
 		at := place{is: sure}
 		if tracked == Unknown {
 			at = place{perhaps, "whether connection tracking has it"}
+		} else if len(chains) > 0 && !w.tracked(chains) {
+			at = place{perhaps, "whether connection tracking is on"}
 		}
 		w.ask(chains, s, at)
 	}
@@ -124,18 +181,14 @@ func (w *walker) ask(chains []*Chain, s *State, at place) {
 			continue
 		}
 		e := &w.entry
+		end, status, answer := &s.To, uint32(natDest), 0
 		if source(d.Kind) {
-			if d.To.Addr().IsValid() {
-				s.From = d.To
-			}
-			e.status |= natSource
-			e.answer[1] = s.From
-		} else {
-			if d.To.Addr().IsValid() {
-				s.To = d.To
-			}
-			e.status |= natDest
-			e.answer[0] = s.To
+			end, status, answer = &s.From, natSource, 1
+		}
+		if d.To.Addr().IsValid() && *end != d.To { // to itself is no translation (nf_nat_setup_info)
+			*end = d.To
+			e.status |= status
+			e.answer[answer] = d.To
 		}
 		s.CTStatus, s.Answer = e.status, e.answer
 		return

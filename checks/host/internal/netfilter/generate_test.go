@@ -183,7 +183,7 @@ func (g *generator) match(t *table, where string) string {
 		all = append(all, "ct state new", "ct state established", "ct state established,related", "ct state invalid", "ct state untracked", "ct state != new",
 			"ct direction reply", "ct direction original", "ct status dnat", "ct status snat", "ct status seen-reply", "ct status confirmed", "meta l4proto tcp ct original proto-dst "+fmt.Sprint(g.port()), "meta l4proto tcp ct reply proto-src "+fmt.Sprint(g.port()),
 			"ct mark 0", fmt.Sprintf("ct mark %d", g.IntN(4)), "ct protocol tcp", "ct l3proto ipv4", "ct original ip daddr 127.0.0.1", "ct zone 0",
-			"ct state vmap { established : accept, invalid : drop }", "ct state vmap { new : return, established : continue }", "ct id 5")
+			"ct id 5")
 	}
 	all = append(all, "meta skuid 0", "meta skuid 1000", "meta skuid != 0", "meta skuid { 0, 1000 }", "meta skgid 0", "meta skuid 500-2000")
 	switch {
@@ -240,6 +240,9 @@ func (g *generator) verdict(t *table, where string) string {
 			return "snat to ::1"
 		}
 		return fmt.Sprintf("snat ip to 127.0.0.%d", 1+g.IntN(4))
+	}
+	if g.chance(5) && !strings.Contains(where, "gress") && where != "regular" && t.family != "netdev" {
+		return g.pick("ct state vmap { established : accept, invalid : drop }", "ct state vmap { new : return, established : continue }", "ct direction vmap { reply : drop }")
 	}
 	n := g.IntN(20)
 	switch {

@@ -108,7 +108,6 @@ func (g *generator) xtMatch(chain string, v6 bool) string {
 		"-m conntrack --ctorigdst " + lo, "-m conntrack ! --ctorigdst " + other,
 		"-m state --state NEW", "-m state --state ESTABLISHED", fmt.Sprintf("-m mark --mark %d", g.IntN(4)), fmt.Sprintf("-m mark ! --mark 0x%d/0x3", g.IntN(4)),
 		fmt.Sprintf("-m connmark --mark %d", g.IntN(4)), "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL", "-m addrtype --dst-type UNICAST",
-		"-m set --match-set p dst", "-m set ! --match-set p src", "-m set --match-set " + set + " dst", "-m set --match-set " + set + " src", "-m set --match-set " + pairs + " dst,dst",
 		"-m comment --comment \"it's a comment\"", "-s " + lo, "! -d " + other, "-d " + other,
 	}
 	if !v6 {
@@ -120,8 +119,9 @@ func (g *generator) xtMatch(chain string, v6 bool) string {
 	case "INPUT", "PREROUTING":
 		all = append(all, "-i lo", "! -i lo")
 	}
-	if g.chance(2) {
-		return g.pick("-m limit --limit 1/second", "-m statistic --mode random --probability 0.5", "-m length --length 0:100")
+	if g.chance(4) {
+		return g.pick("-m set --match-set p dst", "-m set ! --match-set p src", "-m set --match-set "+set+" dst", "-m set --match-set "+set+" src", "-m set --match-set "+pairs+" dst,dst",
+			"-m limit --limit 1/second", "-m statistic --mode random --probability 0.5", "-m length --length 0:100")
 	}
 	return all[g.IntN(len(all))]
 }

@@ -15,6 +15,9 @@ func join(a, b *Packet) *Packet {
 	if b.PriorityUnknown || a.Priority != b.Priority {
 		j.PriorityUnknown = true
 	}
+	if b.TOSUnknown || a.TOS != b.TOS {
+		j.TOSUnknown = true
+	}
 	if !b.CTKnown || a.CT != b.CT {
 		j.CTKnown = false
 	}

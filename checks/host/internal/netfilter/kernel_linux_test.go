@@ -91,6 +91,7 @@ type world struct {
 	t         *testing.T
 	listeners map[netip.AddrPort]int // by family and port
 	source    uint16
+	only      int            // the version of IP of all connections; 0: both
 	readings  []*nft.Reading // open, for their sets are read when they are asked
 }
 
@@ -258,7 +259,7 @@ func (w *world) draw(g *rand.Rand) netfilter.Connection {
 	}
 	i := g.IntN(len(served))
 	from, to := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + g.IntN(4)/3)})
-	if g.IntN(2) == 0 {
+	if g.IntN(2) == 0 && w.only != 4 || w.only == 6 {
 		from, to = netip.IPv6Loopback(), netip.IPv6Loopback()
 	}
 	uid, server := uint32(g.IntN(2)*serverUID), uint32(serverOf(i))
@@ -367,11 +368,15 @@ func TestKernelNFT(t *testing.T) {
 }
 
 // score counts.
-type score struct{ rulesets, refused, compared, undecided, stopped, wrong int }
+type score struct {
+	rulesets, refused, compared, undecided, stopped, wrong int
+	why                                                    map[string]int // undecided
+}
 
 func (s *score) report(t *testing.T, n int) {
 	t.Logf("%d rulesets (%d not loaded), %d connections compared, %d of them stopped, %d undecided, %d wrong",
 		s.rulesets, s.refused, s.compared, s.stopped, s.undecided, s.wrong)
+	t.Logf("undecided: %v", s.why)
 	if s.refused*20 > n {
 		t.Errorf("%d of %d rulesets could not be loaded", s.refused, n)
 	}
@@ -412,12 +417,28 @@ func (w *world) judge(s *score, read func() *netfilter.Ruleset, g *rand.Rand, wh
 		s.compared++
 		if !decided {
 			s.undecided++
+			if s.why == nil {
+				s.why = map[string]int{}
+			}
+			s.why[reason(rs, c)]++
 		}
 		if stop != nil {
 			s.stopped++
 			w.counted(s, read(), stop, c, what)
 		}
 	}
+}
+
+// reason is why a walk could not tell.
+func reason(rs *netfilter.Ruleset, c netfilter.Connection) string {
+	for _, kind := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+		if walk := rs.Walk(c, kind); walk.Partial != "" {
+			return walk.Partial
+		} else if len(walk.Unsure) > 0 {
+			return walk.Unsure[0].Why
+		}
+	}
+	return ""
 }
 
 // counted checks that the rule which the walk names is one that was met: its counter

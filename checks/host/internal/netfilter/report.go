@@ -62,6 +62,9 @@ func (w *walker) divert(b *base, r *Rule, path *way, v Verdict, s *State) *facts
 			d.To = netip.AddrPortFrom(netip.Addr{}, v.Divert.To.Port())
 		}
 	}
+	if v.With == "" && (d.To == s.To && !source(d.Kind) || d.To == s.From && source(d.Kind)) {
+		return &d // to where it goes anyway
+	}
 	if len(w.out.Diverts) < maxReported {
 		w.out.Diverts = append(w.out.Diverts, d)
 	}
@@ -116,27 +119,5 @@ func (w *walker) chain(r *Rule, name string) *Chain {
 }
 
 func (w *walker) fact(r *Rule, b *base, path *way) facts.FilterRule {
-	f := w.policy(b)
-	f.Policy, f.Path, f.Handle, f.Number, f.Comment, f.Packets = false, path.names(b.chain), r.Handle, r.Number, r.Comment, r.Packets
-	if r.Chain != nil {
-		f.Chain = r.Chain.Name
-	}
-	f.Text = ""
-	if r.Print != nil {
-		f.Text, f.Words = r.Print()
-	}
-	return f
-}
-
-func (w *walker) policy(b *base) facts.FilterRule {
-	c := b.chain
-	text := "policy accept"
-	if c.Drop {
-		text = "policy drop"
-	}
-	f := facts.FilterRule{Chain: c.Name, Hook: c.Hook.String(), Priority: c.Priority, Policy: true, Text: text, Packets: c.Packets}
-	if c.Table != nil {
-		f.Engine, f.Family, f.Table = c.Table.Engine, c.Table.Family.String(), c.Table.Name
-	}
-	return f
+	return r.Fact(b.chain, path.names(b.chain))
 }

@@ -61,9 +61,9 @@ func (w *walker) runBase(c *Chain, s *State, at place) *base {
 	case at.is == gone:
 	case c.Drop && at.is == sure:
 		w.flush(b)
-		w.stop(facts.FilterStop{Rule: w.policy(b), Where: b.hook.Where(), Verdict: "drop"})
+		w.stop(facts.FilterStop{Rule: c.PolicyFact(), Where: b.hook.Where(), Verdict: "drop"})
 	case c.Drop:
-		w.doubt(facts.FilterDoubt{Rule: w.policy(b), Where: b.hook.Where(), Verdict: "drop", Why: at.why})
+		w.doubt(facts.FilterDoubt{Rule: c.PolicyFact(), Where: b.hook.Where(), Verdict: "drop", Why: at.why})
 	}
 	if at.is != gone {
 		b.leave(s.Packet)

@@ -47,6 +47,10 @@ type Packet struct {
 	Mark      uint32
 	MarkKnown bool
 	Priority  uint32
+	// The type of service, or traffic class: 0, unless a rule writes it. Who
+	// answers may have one that is not known.
+	TOS        uint8
+	TOSUnknown bool
 	// Written by a rule that may have matched, or not.
 	PriorityUnknown bool
 

@@ -26,6 +26,7 @@ type walker struct {
 
 	budget    int
 	exhausted bool
+	tracking  Truth // connection tracking is on; Unknown: not looked yet
 
 	entry entry
 	ends  [2]netip.AddrPort   // of the first packet as it arrived: who answers it, answers from there

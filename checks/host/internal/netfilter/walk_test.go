@@ -49,8 +49,15 @@ func hasMark(m uint32) Expr {
 	})
 }
 
+// translates is a verdict of NAT: an expression that switches connection tracking on.
+type translates struct{ do }
+
+func (translates) Tracks(Family) bool { return true }
+
 func redirect(p uint16) Expr {
-	return says(Verdict{Code: Divert, Divert: &facts.FilterDivert{Kind: "redirect", To: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p)}})
+	return translates{do(func(*State) Effect {
+		return Effect{Match: Yes, Verdict: Verdict{Code: Divert, Divert: &facts.FilterDivert{Kind: "redirect", To: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p)}}}
+	})}
 }
 
 var notrack = do(func(s *State) Effect {
@@ -200,6 +207,8 @@ func TestWalk(t *testing.T) {
 		{"nat at prerouting is not asked on lo", []*Table{tableOf(IPv4, natAt("n", Prerouting, -100, rules{{redirect(81)}, {drop}}))}, "", facts.Syn},
 		{"nat is asked for the first packet only", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{dport(81), drop}, {sport(80), drop}}))}, "", facts.SynAck},
 		{"chains of nat run at -100 whatever they say", []*Table{tableOf(IPv4, natAt("n", Output, 200, rules{{redirect(81)}}), hooked("o", Output, 0, rules{{dport(80), drop}}))}, "redirect 127.0.0.1:81", facts.Syn},
+		{"without a rule that needs it connection tracking is off, and nat asks nobody", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{drop}}))}, "? drop n/1 whether connection tracking is on", facts.Syn},
+		{"with one it is on", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{drop}}), chainOf("c", rules{{redirect(1)}}))}, "drop n/1 output", facts.Syn},
 		{"a perhaps that redirects", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{limit, redirect(81)}}))}, "? redirect n/1 limit", facts.Syn},
 		{"makes the answer unsure as well", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{limit, redirect(81)}}))}, "? redirect n/1 limit", facts.SynAck},
 
@@ -267,7 +276,9 @@ func TestWalkRoute(t *testing.T) {
 	if got, want := told(w), "drop p/1 output; it leaves lo for tun0"; got != want || len(w.Marks) != 1 || w.Marks[0].Mark != 7 {
 		t.Errorf("got %s, %v; want %s", got, w.Marks, want)
 	}
-	dnat := says(Verdict{Code: Divert, Divert: &facts.FilterDivert{Kind: "dnat", To: netip.MustParseAddrPort("10.0.0.1:0")}})
+	dnat := translates{do(func(*State) Effect {
+		return Effect{Match: Yes, Verdict: Verdict{Code: Divert, Divert: &facts.FilterDivert{Kind: "dnat", To: netip.MustParseAddrPort("10.0.0.1:0")}}}
+	})}
 	w = (&Ruleset{Tables: []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{dnat}}))}}).Walk(c, facts.Syn)
 	if got, want := told(w), "dnat 10.0.0.1:80; no route to 10.0.0.1: ENETUNREACH"; got != want || w.Diverts[0].Route != "ENETUNREACH" {
 		t.Errorf("got %s, want %s", got, want)

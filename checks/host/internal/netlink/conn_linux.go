@@ -82,6 +82,15 @@ func (c *Conn) Get(typ uint16, body []byte) ([]byte, error) {
 	return answer, err
 }
 
+// GetConfirmed is Get for a family whose answer claims to be the part of a list that
+// never ends, as that of connection tracking does (NLM_F_MULTI in
+// ctnetlink_fill_info): the kernel is asked to say when it is done.
+func (c *Conn) GetConfirmed(typ uint16, body []byte) ([]byte, error) {
+	var answer []byte
+	_, err := c.exchange(typ, flagAck, body, func(b []byte) { answer = append([]byte(nil), b...) })
+	return answer, err
+}
+
 // Dump sends a request for a list. parse turns the body of an answer into an
 // entry or skips it; it must not keep the bytes. A list that changed under the
 // kernel's hands is asked for again; if that does not help, what came last is

@@ -72,6 +72,23 @@ func cgroupOf(dir *os.Root) string {
 	return cgroupPath(f)
 }
 
+// Cgroups says in which cgroup of version 2 a process is (0: loopdoctor), "" where
+// that is not seen, and whether there is a hierarchy of net_cls, which gives
+// processes classes.
+func Cgroups(pid int) (v2 string, netCls bool) {
+	name := "/proc/self/cgroup"
+	if pid != 0 {
+		name = "/proc/" + strconv.Itoa(pid) + "/cgroup"
+	}
+	ms, err := parseFile(name, parseCgroup)
+	if err != nil {
+		return "", true // who was not seen may have one
+	}
+	v2, _ = pathOf(ms, "")
+	_, netCls = pathOf(ms, "net_cls")
+	return v2, netCls
+}
+
 // otherFiles tells whether the process has another mount namespace or root
 // directory than loopdoctor.
 func otherFiles(dir *os.Root, pid int) (bool, error) {

@@ -157,6 +157,55 @@ func (c *Client) withMark(to netip.Addr, uid uint32, proto uint8, dport uint16, 
 	return routeType(r.typ) + " dev " + c.conn.DeviceName(r.oif)
 }
 
+// Way asks how the kernel would send a TCP packet of that user that a packet filter
+// has changed (ip_route_me_harder): from that address, with that mark. It says so in
+// the words of Rule.WithMark; device is empty where it cannot be sent.
+//
+// An address of 127.0.0.0/8 may not leave by another device than lo, unless that one
+// has route_localnet: then the answer is by which it would. A source that is not
+// valid is left out.
+func (c *Client) Way(from, to netip.Addr, uid, mark uint32) (text, device string, local bool) {
+	from, to = from.Unmap().WithZone(""), to.Unmap().WithZone("")
+	if !to.IsValid() {
+		return unix.ErrnoName(unix.EINVAL), "", false
+	}
+	ask := func(from netip.Addr) (r route, err error) {
+		body := lookup(to, uid, unix.IPPROTO_TCP, 0, mark)
+		if from.IsValid() && from.Is4() == to.Is4() {
+			body = netlink.Append(body, rtaSrc, from.AsSlice())
+			body[2] = uint8(from.BitLen()) // rtm_src_len
+		}
+		b, err := c.conn.Get(getRoute, body)
+		if err != nil {
+			return r, err
+		}
+		r, ok := parseRoute(b)
+		switch {
+		case !ok:
+			return r, unix.EBADMSG
+		case r.errno != 0:
+			return r, unix.Errno(r.errno)
+		}
+		return r, nil
+	}
+	r, err := ask(from)
+	if errors.Is(err, unix.EINVAL) && from.Is4() && from.IsLoopback() {
+		if without, bad := ask(netip.Addr{}); bad == nil && without.typ == typeUnicast {
+			r, err = without, nil
+		}
+	}
+	switch {
+	case err != nil:
+		return errnoName(err), "", false
+	case r.typ == typeLocal:
+		return routeType(r.typ), c.conn.DeviceName(r.oif), true
+	case r.oif == 0:
+		return routeType(r.typ), "", false
+	}
+	device = c.conn.DeviceName(r.oif)
+	return routeType(r.typ) + " dev " + device, device, false
+}
+
 // errnoName names the kernel's answer; what is none of its errors is EIO.
 func errnoName(err error) string {
 	var e unix.Errno

@@ -53,6 +53,7 @@ const (
 	flagTentative = 0x40 // IFA_F_TENTATIVE
 
 	rtaDst       = 1
+	rtaSrc       = 2
 	rtaOif       = 4
 	rtaPrefSrc   = 7
 	rtaCacheInfo = 12
@@ -62,8 +63,9 @@ const (
 	rtaIPProto   = 27
 	rtaDport     = 29
 
-	typeLocal  = 2   // RTN_LOCAL
-	tableLocal = 255 // RT_TABLE_LOCAL
+	typeUnicast = 1   // RTN_UNICAST
+	typeLocal   = 2   // RTN_LOCAL
+	tableLocal  = 255 // RT_TABLE_LOCAL
 )
 
 var routeTypes = [...]string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast",

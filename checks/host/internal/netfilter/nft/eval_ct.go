@@ -173,3 +173,25 @@ func (e *Notrack) Eval(s *netfilter.State) netfilter.Effect {
 	}
 	return netfilter.Continue
 }
+
+// What switches connection tracking on.
+
+// Tracks implements netfilter.Tracker.
+func (e *CT) Tracks(netfilter.Family) bool { return true }
+
+// Tracks implements netfilter.Tracker.
+func (e *NAT) Tracks(f netfilter.Family) bool {
+	return netfilter.Family(e.Family) == f || netfilter.Family(e.Family) == netfilter.Inet
+}
+
+// Tracks implements netfilter.Tracker.
+func (e *Masquerade) Tracks(netfilter.Family) bool { return true }
+
+// Tracks implements netfilter.Tracker.
+func (e *Redirect) Tracks(netfilter.Family) bool { return true }
+
+// Tracks implements netfilter.Tracker.
+func (e *Connlimit) Tracks(netfilter.Family) bool { return true }
+
+// Tracks implements netfilter.Tracker.
+func (e *Compat) Tracks(netfilter.Family) bool { return netfilter.TracksByName(e.Name) }

@@ -36,8 +36,8 @@ func syn(hook netfilter.Hook) *netfilter.State {
 	return at(hook, facts.Syn, "127.0.0.1:40000", "127.0.0.1:80")
 }
 
-// run runs expressions as a rule does, to the first that does not simply go on.
-func run(s *netfilter.State, exprs ...netfilter.Expr) netfilter.Effect {
+// applied runs expressions as a rule does, to the first that does not simply go on.
+func applied(s *netfilter.State, exprs ...netfilter.Expr) netfilter.Effect {
 	for _, e := range exprs {
 		if x := e.Eval(s); x.Match != netfilter.Yes || x.Verdict.Code != netfilter.None {
 			return x
@@ -177,7 +177,7 @@ func TestEvalMatches(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.s.Registers, c.s.Cause = netfilter.Registers{}, ""
-			if got := run(c.s, c.exprs...); got.Match != c.want || got.Match == netfilter.Unknown && got.Why == "" {
+			if got := applied(c.s, c.exprs...); got.Match != c.want || got.Match == netfilter.Unknown && got.Why == "" {
 				t.Errorf("got %+v, want %v", got, c.want)
 			}
 		})
@@ -217,7 +217,7 @@ func TestEvalReasons(t *testing.T) {
 		{"ip ttl", []netfilter.Expr{&Payload{Base: 1, Offset: 8, Len: 1, Reg: 1}, eq(64)}},
 		{"set bad could not be read", []netfilter.Expr{&Lookup{Set: &Set{Name: "bad", KeyLen: 1, load: func() ([]Element, error) { return nil, fmt.Errorf("no") }}, From: 1}}},
 	} {
-		if got := run(syn(netfilter.Input), c.exprs...).Why; got != c.want {
+		if got := applied(syn(netfilter.Input), c.exprs...).Why; got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
@@ -243,7 +243,7 @@ func TestEvalVerdicts(t *testing.T) {
 		{"dnat 127.0.0.2:0 one of several addresses", s, []netfilter.Expr{&Immediate{Reg: 1, Data: []byte{127, 0, 0, 2}}, &Immediate{Reg: 2, Data: []byte{127, 0, 0, 9}}, &NAT{Type: 1, Family: 2, AddrMin: 1, AddrMax: 2}}},
 		{"masquerade invalid AddrPort which address masquerade takes", s, []netfilter.Expr{&Masquerade{}}},
 	} {
-		x := run(c.s, c.exprs...)
+		x := applied(c.s, c.exprs...)
 		got := ""
 		switch v := x.Verdict; v.Code {
 		case netfilter.Reject:
@@ -362,7 +362,7 @@ func TestLookup(t *testing.T) {
 		{netfilter.Effect{Match: netfilter.Unknown, Why: "set v: tcp sport", Verdict: netfilter.Verdict{Code: netfilter.Any}}, []netfilter.Expr{from, &Lookup{Set: vmap, From: 1, HasTo: true}}},
 		{netfilter.Perhaps("a set that was not read"), []netfilter.Expr{port, &Lookup{From: 1}}},
 	} {
-		if got := run(anyone, c.exprs...); got.Match != c.want.Match || got.Why != c.want.Why || got.Verdict.Code != c.want.Verdict.Code {
+		if got := applied(anyone, c.exprs...); got.Match != c.want.Match || got.Why != c.want.Why || got.Verdict.Code != c.want.Verdict.Code {
 			t.Errorf("%d: got %+v, want %+v", i, got, c.want)
 		}
 	}

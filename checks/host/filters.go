@@ -1,0 +1,138 @@
+package host
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// filterTime is how long the look at packet filters may take: 10,000 rules take a
+// tenth of it on an idle machine.
+const filterTime = 1500 * time.Millisecond
+
+// maxSuspects is how many connections are followed through the rules: clients and
+// addresses are few, unless somebody asks for many.
+const maxSuspects = 16
+
+// suspect is a connection that packet filters may have to do with.
+type suspect struct {
+	facts.Dial
+	to netip.AddrPort
+	as client
+}
+
+// suspects returns the connections that got no answer, or a forged one, or an answer
+// from elsewhere. Where nothing was dialled, nothing else can tell: then it is every
+// one that could have been.
+//
+// A connect that was denied, or unreachable, met no filter: what one drops on the way
+// out is silence to TCP, which takes no notice of the error (tcp_connect).
+func (l *look) suspects(open []connection) (about []suspect) {
+	t := l.f.Target
+	if t.Intent != facts.Connect || t.Network != "tcp" {
+		return nil
+	}
+	add := func(d facts.Dial) {
+		if len(about) < maxSuspects {
+			about = append(about, suspect{d, l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID))})
+		}
+	}
+	if l.NoConnect {
+		for _, a := range t.Expected() {
+			for _, as := range l.f.Host.As {
+				if l.mine(a) && l.to(a).Port() != 0 {
+					add(facts.Dial{Addr: a, As: as.UID, AsPID: as.PID, Outcome: facts.Skipped})
+				}
+			}
+		}
+		return about
+	}
+	for _, c := range open {
+		d := c.Fact()
+		elsewhere := d.Server != nil && d.Server.Local.IsValid() && (d.Server.Local.Port() != l.to(d.Addr).Port() || d.Server.Local.Addr().Unmap() != d.Addr.Unmap())
+		// A half-open server's side is healthy with TCP_DEFER_ACCEPT: the ledger tells.
+		halfOpen := d.HalfOpen() && (d.NoServer || lostOf(l.f.Ledger, d.Addr) != nothing)
+		if (d.Outcome == facts.Timeout || d.Outcome == facts.Refused || halfOpen || elsewhere) && expected(t, d.Addr) {
+			add(d)
+		}
+	}
+	return about
+}
+
+// filters reads what packet filters do to the connections that failed or were
+// diverted, and what connection tracking knows of them.
+func (l *look) filters(ctx context.Context, open []connection) {
+	about := l.suspects(open)
+	if len(about) == 0 {
+		for _, g := range []facts.Group{facts.GroupFilters, facts.GroupConntrack} {
+			l.skipped(g, facts.DidNotNeedTo, "no connection was lost")
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, filterTime)
+	defer cancel()
+	if l.sources.conntrack == nil {
+		l.missing(facts.GroupConntrack, errNotHere)
+	} else {
+		get(ctx, l, facts.GroupConntrack, &l.f.Conntrack, func() (*facts.Conntrack, error) { return l.sources.conntrack(l.f, about) })
+	}
+	if l.sources.filters == nil {
+		l.missing(facts.GroupFilters, errNotHere)
+		return
+	}
+	get(ctx, l, facts.GroupFilters, &l.f.Filters, func() (*facts.Filters, error) {
+		return l.sources.filters(ctx, l.f, about, !l.NoSystemChanges)
+	})
+}
+
+// lost is where the counters lost SYNs, or the answers to them, as
+// facts.FilterStop.Where names it. It is no verdict: it says whether what the rules
+// foretell came to pass, or has to be looked at more closely.
+type lost string
+
+const (
+	unseen  lost = "?" // no ledger was taken
+	nothing lost = ""
+)
+
+// lostOf reads the ledger of an address that has the most SYNs.
+func lostOf(ls []facts.Ledger, a netip.Addr) lost {
+	var l *facts.Ledger
+	for i := range ls {
+		if ls[i].Addr == a && (l == nil || ls[i].SYNs > l.SYNs) {
+			l = &ls[i]
+		}
+	}
+	if l == nil {
+		return unseen
+	}
+	sent, counted := l.Delta["OutTransmits"]
+	if !counted && slices.Contains(l.Missing, "OutTransmits") {
+		sent = l.Delta["lo.tx"] // kernels before 6.7
+	}
+	// Three quarters, as other traffic moves a gap by a little.
+	most := func(gap int64) bool { return gap > 0 && gap*4 >= int64(l.SYNs)*3 }
+	switch {
+	case most(l.Delta["OutRequests"] - sent):
+		return "output"
+	case most(sent - l.Delta["InReceives"]):
+		return "wire"
+	case most(l.Delta["InReceives"] - l.Delta["InDelivers"] - l.Delta["ForwDatagrams"]):
+		return "input"
+	}
+	return nothing
+}
+
+// clip bounds a text that comes from the machine, between two characters.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && s[most]&0xc0 == 0x80 { // inside of one, in UTF-8
+		most--
+	}
+	return s[:most] + "…"
+}
