@@ -100,7 +100,15 @@ func TestReadPrintsAsIptables(t *testing.T) {
 	if tables, err := Read(netfilter.IPv4); err != nil || len(tables) != 0 {
 		t.Fatalf("an empty namespace: %v, %v", tables, err)
 	}
+	if _, err := exec.LookPath("ipset"); err != nil {
+		t.Skip("needs ipset")
+	}
 	for _, f := range families {
+		// Destroyed with their namespace; the names may be the same for no two sets.
+		suffix := map[string]string{"4": "inet", "6": "inet6"}[f.sign]
+		exec.Command("ipset", "create", "ports", "bitmap:port", "range", "0-65535").Run()
+		must(t, "ipset", "create", "pairs"+f.sign, "hash:ip,port", "family", suffix)
+		must(t, "ipset", "create", "nets"+f.sign, "hash:net", "family", suffix, "timeout", "0", "counters", "skbinfo")
 		must(t, f.command, "-N", "chain-of_mine")
 		must(t, f.command, "-A", "chain-of_mine", "-j", "DROP")
 		must(t, f.command, "-N", "empty")
@@ -110,6 +118,11 @@ func TestReadPrintsAsIptables(t *testing.T) {
 				continue
 			}
 			args := append([]string{f.command, "-t", r.table, "-A"}, r.words...)
+			for i, w := range args {
+				if w == "pairs" || w == "nets" {
+					args[i] += f.sign
+				}
+			}
 			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 				t.Errorf("%q: %v: %s", args, err, out)
 			}
