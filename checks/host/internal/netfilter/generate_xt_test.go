@@ -58,7 +58,7 @@ func xtRuleset(seed uint64, v6, empty bool) string {
 				}
 			}
 			for _, c := range b.chains {
-				if c == "FORWARD" || g.chance(40) {
+				if c == "FORWARD" || g.chance(55) {
 					continue
 				}
 				for range 1 + g.IntN(3) {
@@ -108,6 +108,7 @@ func (g *generator) xtMatch(chain string, v6 bool) string {
 		"-m conntrack --ctorigdst " + lo, "-m conntrack ! --ctorigdst " + other,
 		"-m state --state NEW", "-m state --state ESTABLISHED", fmt.Sprintf("-m mark --mark %d", g.IntN(4)), fmt.Sprintf("-m mark ! --mark 0x%d/0x3", g.IntN(4)),
 		fmt.Sprintf("-m connmark --mark %d", g.IntN(4)), "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL", "-m addrtype --dst-type UNICAST",
+		"-m set --match-set p dst", "-m set ! --match-set p src", "-m set --match-set " + set + " dst", "-m set --match-set " + set + " src", "-m set --match-set " + pairs + " dst,dst",
 		"-m comment --comment \"it's a comment\"", "-s " + lo, "! -d " + other, "-d " + other,
 	}
 	all = append(all, "-m pkttype --pkt-type unicast", "-m tos --tos 0x10", "-m tcp ! --tcp-flags FIN,RST NONE", "-m tcp --tcp-option 2")
@@ -120,9 +121,8 @@ func (g *generator) xtMatch(chain string, v6 bool) string {
 	case "INPUT", "PREROUTING":
 		all = append(all, "-i lo", "! -i lo", "-m addrtype --limit-iface-in --dst-type LOCAL")
 	}
-	if g.chance(4) {
-		return g.pick("-m set --match-set p dst", "-m set ! --match-set p src", "-m set --match-set "+set+" dst", "-m set --match-set "+set+" src", "-m set --match-set "+pairs+" dst,dst",
-			"-m limit --limit 1/second", "-m statistic --mode random --probability 0.5", "-m length --length 0:100")
+	if g.chance(2) {
+		return g.pick("-m limit --limit 1/second", "-m statistic --mode random --probability 0.5", "-m length --length 0:100")
 	}
 	return all[g.IntN(len(all))]
 }
@@ -150,7 +150,7 @@ func (g *generator) xtTarget(table, chain string, below int, v6 bool) string {
 	}
 	n := g.IntN(20)
 	switch {
-	case n < 4 && table != "nat":
+	case n < 3 && table != "nat":
 		return "-j DROP"
 	case n < 9:
 		return "-j ACCEPT"
