@@ -102,7 +102,9 @@ func (d *decoder) expression(t *netfilter.Table, b []byte) (netfilter.Expr, stri
 		e = &Reject{Type: a.u32(1), Code: a.opt8(2)}
 	case "match", "target":
 		a.parse(body, 3)
-		e = d.compat(t, &a, string(name) == "target")
+		if e = d.compat(t, &a, string(name) == "target"); a.bad {
+			return nil, text(name) + " " + a.text(1) // "match sctp"
+		}
 	default:
 		e = d.rarer(t, &a, string(name), body)
 	}

@@ -63,8 +63,8 @@ func dialTraced(t testing.TB, host string, port uint16) (*Trace, []TraceEvent) {
 	return trace, trace.Drain(50 * time.Millisecond)
 }
 
-// said is an event in a line.
-func said(e TraceEvent) string {
+// saidIn is an event in a line.
+func saidIn(e TraceEvent) string {
 	what := fmt.Sprint("handle ", e.Handle)
 	if e.Policy {
 		what = "policy"
@@ -109,7 +109,7 @@ func TestTrace(t *testing.T) {
 			trace, events := dialTraced(t, test.host, 62893)
 			var all []string
 			for _, e := range events {
-				all = append(all, said(e))
+				all = append(all, saidIn(e))
 			}
 			found := false
 			for _, s := range all {
