@@ -251,6 +251,18 @@ func (w *walker) base(c *Chain, s *State) {
 	}
 }
 
+// leads tells whether the mark that a packet may have leads it away from lo.
+func (w *walker) leads(s *State) bool {
+	if w.conn.Route == nil {
+		return false
+	}
+	if !s.MarkKnown {
+		return true
+	}
+	_, device, local := w.conn.Route(s.From.Addr(), s.To.Addr(), s.Mark)
+	return !local && device != "lo"
+}
+
 // route asks where the packet goes now, and tells it in the words of
 // facts.FilterDivert.
 func (w *walker) route(s *State) string {
