@@ -112,7 +112,8 @@ func compare(rs *netfilter.Ruleset, c netfilter.Connection, o outcome) (wrong st
 		switch {
 		case kind == facts.Syn && stopped:
 			if stop.Verdict == "reject" {
-				if o.answered || o.port != 0 || o.refused == nil && o.reached {
+				// Its answer may be lost itself, or come from a port that a rule wrote.
+				if o.answered || o.port != 0 {
 					return "the SYN is rejected", true, stop
 				}
 			} else if o.reached || o.refused != nil {
