@@ -17,10 +17,12 @@ type decoder struct {
 	chains map[place]*netfilter.Chain
 	sets   map[place]*Set
 	load   func(*Set) ([]Element, error)
+	device func(index uint32) string // its name; nil: not known
 	opaque int
 	last   *netfilter.Chain // of the rule before
 
-	malformed bool // something could not be put in its place
+	uses      uint64 // of chains, by rules that stand in them or jump to them
+	malformed bool   // something could not be put in its place
 }
 
 // place is a name in a table.
@@ -103,6 +105,7 @@ func (d *decoder) addChain(b []byte) {
 			c.Packets = &packets
 		}
 	}
+	d.uses += uint64(a.opt32(6))
 	t.Chains = append(t.Chains, c)
 	d.chains[place{t, c.Name}] = c
 }
@@ -170,7 +173,7 @@ func (d *decoder) addRule(b []byte) {
 			}
 		}
 	}
-	r.Print = func() (string, []string) { return print(r) }
+	r.Print = func() (string, []string) { return print(r, d.device) }
 	c.Rules = append(c.Rules, r)
 }
 
