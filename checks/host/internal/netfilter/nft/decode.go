@@ -17,6 +17,7 @@ type decoder struct {
 	chains map[place]*netfilter.Chain
 	sets   map[place]*Set
 	load   func(*Set) ([]Element, error)
+	device func(index uint32) string // its name; nil: not known
 	opaque int
 	last   *netfilter.Chain // of the rule before
 
@@ -170,7 +171,7 @@ func (d *decoder) addRule(b []byte) {
 			}
 		}
 	}
-	r.Print = func() (string, []string) { return print(r) }
+	r.Print = func() (string, []string) { return print(r, d.device) }
 	c.Rules = append(c.Rules, r)
 }
 

@@ -65,6 +65,7 @@ func (r *Reading) read() error {
 			return fmt.Errorf("ask for the generation of nf_tables: %w", err)
 		}
 		d := newDecoder()
+		d.device = r.conn.DeviceName
 		d.load = func(s *Set) ([]Element, error) { return r.elements(d, s) }
 		if err := r.dump(d); err != nil && !errors.Is(err, netlink.ErrInterrupted) {
 			return err
