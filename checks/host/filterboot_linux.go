@@ -113,15 +113,21 @@ func (l *bootLook) file(b bootFile, path string, depth int) {
 // enable makes, or those of OpenRC's runlevels. A preset link below /usr/lib counts
 // as well.
 func switchedOn(root, unit string) bool {
-	plain := strings.TrimSuffix(unit, ".service")
-	for _, pattern := range []string{
-		"/etc/systemd/system/*.wants/" + unit, "/etc/systemd/system/*.requires/" + unit,
-		"/usr/lib/systemd/system/*.wants/" + unit, "/lib/systemd/system/*.wants/" + unit,
-		"/etc/runlevels/*/" + plain,
-	} {
+	patterns := []string{"/etc/runlevels/*/" + strings.TrimSuffix(unit, ".service")}
+	// To look through the folders of units takes a millisecond for each of them.
+	if installed(root, unit) {
+		patterns = append(patterns, "/etc/systemd/system/*.wants/"+unit, "/etc/systemd/system/*.requires/"+unit,
+			"/usr/lib/systemd/system/*.wants/"+unit, "/lib/systemd/system/*.wants/"+unit)
+	}
+	for _, pattern := range patterns {
 		if names, _ := filepath.Glob(root + pattern); len(names) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// installed tells whether there is such a unit of systemd.
+func installed(root, unit string) bool {
+	return present(root+"/usr/lib/systemd/system/"+unit) || present(root+"/lib/systemd/system/"+unit) || present(root+"/etc/systemd/system/"+unit)
 }
