@@ -186,16 +186,39 @@ func (d device) String() string {
 // Eval follows ip_packet_match and ip6_packet_match. A SYN is never a fragment.
 func (h *header) Eval(s *netfilter.State) netfilter.Effect {
 	not := func(flag uint8) bool { return h.invert&flag != 0 }
+	if !h.anyProto && (h.proto == 6) == not(invProto) || h.fragment && !not(invFragment) {
+		return netfilter.Break
+	}
+	if s.Outside {
+		return h.fromOutside(s)
+	}
 	switch {
 	case masked(s.From.Addr(), h.source, h.masks[0]) == not(invSource),
 		masked(s.To.Addr(), h.dest, h.masks[1]) == not(invDest),
 		h.devices[0].matches(s.In) == not(invIn),
-		h.devices[1].matches(s.Out) == not(invOut),
-		!h.anyProto && (h.proto == 6) == not(invProto),
-		h.fragment && !not(invFragment):
+		h.devices[1].matches(s.Out) == not(invOut):
 		return netfilter.Break
 	}
 	return netfilter.Continue
+}
+
+// fromOutside judges a packet of which neither the device nor an address is known,
+// but that it does not come from lo.
+func (h *header) fromOutside(s *netfilter.State) netfilter.Effect {
+	e := netfilter.Continue
+	for i, mask := range h.masks {
+		if printMask(mask) != "0" || h.invert&[...]uint8{invSource, invDest}[i] != 0 {
+			e = all(e, outside)
+		}
+	}
+	if in := h.devices[0]; !in.none || h.invert&invIn != 0 {
+		if !in.prefix && in.name == "lo" {
+			e = all(e, unless(h.invert&invIn != 0, netfilter.Break))
+		} else {
+			e = all(e, outside)
+		}
+	}
+	return all(e, effect(h.devices[1].matches(s.Out) != (h.invert&invOut != 0)))
 }
 
 // print adds the options, in the order of iptables -S.

@@ -20,9 +20,15 @@ type Printer interface {
 // extension is every Printer of this package.
 type extension struct {
 	phrase
-	eval func(*netfilter.State) netfilter.Effect
-	// comment is what the match "comment" says.
-	comment string
+	eval    func(*netfilter.State) netfilter.Effect
+	comment string           // what the match "comment" says
+	name    string           // as the kernel has it
+	family  netfilter.Family // of the table
+}
+
+// Tracks implements netfilter.Tracker.
+func (e *extension) Tracks(packet netfilter.Family) bool {
+	return packet == e.family && (e.tracks || netfilter.TracksByName(e.name))
 }
 
 func (e *extension) Eval(s *netfilter.State) netfilter.Effect { return e.eval(s) }
@@ -60,7 +66,7 @@ func decoded(size int, decode decoder, d data, option string) (Printer, bool) {
 	if d.family != netfilter.IPv4 && d.family != netfilter.IPv6 {
 		return nil, false // bridges and ARP print and mean other things
 	}
-	e := &extension{}
+	e := &extension{name: d.name, family: d.family}
 	e.add(option, d.name)
 	if e.eval = decode(d, &e.phrase); e.eval == nil {
 		return nil, false
@@ -75,17 +81,30 @@ func decoded(size int, decode decoder, d data, option string) (Printer, bool) {
 type phrase struct {
 	vector  []string
 	printed strings.Builder
-	partial bool // the vector does not say all there is
+	partial bool   // the vector does not say all there is
+	tracks  bool   // it switches connection tracking on, though its name does not say so
+	late    func() // adds the rest, when it is first asked for
+}
+
+// finish adds what had to be asked of the kernel, and was not until now.
+func (p *phrase) finish() {
+	if late := p.late; late != nil {
+		p.late = nil
+		late()
+	}
 }
 
 func (p *phrase) Words() []string {
-	if p.partial {
+	if p.finish(); p.partial {
 		return nil
 	}
 	return p.vector
 }
 
-func (p *phrase) Text() string { return p.printed.String() }
+func (p *phrase) Text() string {
+	p.finish()
+	return p.printed.String()
+}
 
 // print adds one word in both forms.
 func (p *phrase) print(word, printed string) {
@@ -105,7 +124,7 @@ func (p *phrase) add(words ...string) {
 
 // option adds an option that may be inverted, and its values.
 func (p *phrase) option(invert bool, words ...string) {
-	if invert {
+	if invert && len(words) > 0 {
 		p.add("!")
 	}
 	p.add(words...)

@@ -6,6 +6,10 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 )
 
+// outside is what a condition finds that asks for what is not known of a packet
+// from another machine.
+var outside = netfilter.Effect{Why: "it comes from another machine"}
+
 // iprange is struct xt_iprange_mtinfo.
 func iprange(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 	flags := d.u8(64)
@@ -15,6 +19,9 @@ func iprange(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		}
 	}
 	return func(s *netfilter.State) netfilter.Effect {
+		if s.Outside {
+			return outside
+		}
 		for i, a := range [...]netip.Addr{s.From.Addr(), s.To.Addr()} {
 			if flags>>i&1 == 0 {
 				continue
@@ -98,6 +105,12 @@ func addrtype(d data, w *phrase, flags uint32) func(*netfilter.State) netfilter.
 // table for its one type; IPv6 first looks at the address itself, where ::1 is
 // unicast, too (match_type6, net/netfilter/xt_addrtype.c).
 func typeIs(s *netfilter.State, a netip.Addr, types uint16, device string) netfilter.Effect {
+	if s.Outside { // of To it is known that it is one of this machine
+		if a == s.To.Addr() && device == "" {
+			return effect(types&typeLocal != 0)
+		}
+		return outside
+	}
 	perhaps := netfilter.Perhaps("the type of " + a.String() + " is not known")
 	if a.Is6() {
 		switch {

@@ -86,7 +86,7 @@ func dscp(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 }
 
 func tosIs(s *netfilter.State, value, mask uint8) netfilter.Effect {
-	if s.TOSUnknown || s.Reply {
+	if s.TOSUnknown || s.Reply || s.Outside {
 		return netfilter.Perhaps("the type of service is not known")
 	}
 	return effect(s.TOS&mask == value)

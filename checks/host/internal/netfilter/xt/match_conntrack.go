@@ -32,11 +32,9 @@ const (
 
 // Bits of a connection's status (IPS_*, linux/netfilter/nf_conntrack_common.h).
 const (
-	ipsSeenReply = 1 << 1
-	ipsAssured   = 1 << 2
-	ipsConfirmed = 1 << 3
-	ipsSrcNAT    = 1 << 4
-	ipsDstNAT    = 1 << 5
+	ipsAssured = 1 << 2
+	ipsSrcNAT  = 1 << 4
+	ipsDstNAT  = 1 << 5
 )
 
 // noTracking is what a match finds that cannot tell how the connection is tracked.
@@ -128,7 +126,7 @@ func (c *conntrackMatch) eval(s *netfilter.State) netfilter.Effect {
 	if !s.CTKnown {
 		return noTracking
 	}
-	tracked := s.CT&(netfilter.CTNew|netfilter.CTEstablished|netfilter.CTRelated) != 0
+	tracked := s.Tracked() == netfilter.Yes
 	if c.match&byState != 0 {
 		is := uint32(s.CT & 0xf)
 		if s.CT&netfilter.CTUntracked != 0 {
@@ -155,50 +153,38 @@ func (c *conntrackMatch) eval(s *netfilter.State) netfilter.Effect {
 	}
 	also(byDirection, func() netfilter.Effect { return effect(!s.Reply) })
 	also(byProto, func() netfilter.Effect { return effect(c.u16(136) == 6) })
-	tuples := tuplesOf(s)
+	tuples := [...]netip.AddrPort{s.Original[0], s.Original[1], s.Answer[0], s.Answer[1]}
 	for i := range 4 {
 		also(byTuple<<i, func() netfilter.Effect {
-			if !tuples[i].IsValid() {
-				return netfilter.Perhaps("the translated address is not known")
+			if s.Outside || !tuples[i].IsValid() {
+				return netfilter.Perhaps("the address is not known")
 			}
 			return effect(masked(tuples[i].Addr(), c.addr(32*i), c.mask(32*i+16)))
 		})
 		also(byPort<<i, func() netfilter.Effect {
 			from, to := c.ports(i)
 			if !tuples[i].IsValid() {
-				return netfilter.Perhaps("the translated port is not known")
+				return netfilter.Perhaps("the port is not known")
 			}
 			return portIn(tuples[i].Port(), from, to)
 		})
 	}
-	also(byStatus, func() netfilter.Effect { return effect(c.status&statusOf(s) != 0) })
+	also(byStatus, func() netfilter.Effect { return statusIs(s, c.status) })
 	also(byExpiry, func() netfilter.Effect { return netfilter.Perhaps("when the connection expires") })
 	return e
 }
 
-// tuplesOf is the source and the destination of the first packet, and of a reply.
-// Where NAT had a hand in it the reply's are not known.
-func tuplesOf(s *netfilter.State) (t [4]netip.AddrPort) {
-	t[0], t[1] = s.Original[0], s.Original[1]
-	if s.CTStatus&(ipsSrcNAT|ipsDstNAT) == 0 {
-		t[2], t[3] = t[1], t[0]
-	}
-	return t
-}
-
-// statusOf is what conntrack holds of the connection when this packet passes: it
-// is confirmed behind postrouting of the SYN, and assured by the ACK.
-func statusOf(s *netfilter.State) uint32 {
-	status := s.CTStatus
-	if s.Kind != facts.Syn {
-		status |= ipsConfirmed | ipsSeenReply
-	} else if s.Hook.Where() != "output" {
-		status |= ipsConfirmed
-	}
+// statusIs compares the status of the connection with a mask. Assured it is from
+// the ACK on.
+func statusIs(s *netfilter.State, mask uint32) netfilter.Effect {
+	status := s.CTStatus & netfilter.StatusKnown
 	if s.Kind == facts.Ack {
 		status |= ipsAssured
 	}
-	return status
+	if status&mask == 0 && mask&^(netfilter.StatusKnown|ipsAssured) != 0 {
+		return netfilter.Perhaps("the status of the connection is not known")
+	}
+	return effect(status&mask != 0)
 }
 
 // state is struct xt_state_info; newer programs write conntrack instead.
@@ -219,10 +205,10 @@ func connmark(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 	value, mask, invert := d.u32(0), d.u32(4), d.u8(8) != 0
 	w.option(invert, "--mark", hexMask(value, mask))
 	return func(s *netfilter.State) netfilter.Effect {
-		switch {
-		case !s.CTKnown:
+		switch tracked := s.Tracked(); {
+		case tracked == netfilter.Unknown:
 			return noTracking
-		case s.CT&(netfilter.CTNew|netfilter.CTEstablished|netfilter.CTRelated) == 0:
+		case tracked == netfilter.No:
 			return netfilter.Break // also if inverted
 		case !s.CTMarkOK && mask != 0:
 			return netfilter.Perhaps("the connection's mark is not known")

@@ -12,7 +12,7 @@ import (
 func mac(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 	w.option(d.u32(8) != 0, "--mac-source", net.HardwareAddr(d.info[:6]).String())
 	return func(s *netfilter.State) netfilter.Effect {
-		if s.In == "lo" || s.In == "" {
+		if !s.Outside {
 			return netfilter.Break
 		}
 		return netfilter.Perhaps("the sender's hardware address is not known")
@@ -27,7 +27,12 @@ func pkttype(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		return nil
 	}
 	w.option(invert, "--pkt-type", names[kind])
-	return constant(effect((kind == 0) != invert))
+	return func(s *netfilter.State) netfilter.Effect {
+		if s.Outside {
+			return netfilter.Perhaps("the type of the packet")
+		}
+		return effect((kind == 0) != invert)
+	}
 }
 
 // physdev is struct xt_physdev_info: a packet on lo is never on a bridge, and
@@ -47,11 +52,22 @@ func physdev(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 			w.add(deviceOf(d.info[o.at:][:16], d.info[o.at+16:][:16]).String())
 		}
 	}
-	return constant(effect(asked&^invert == 0))
+	return func(s *netfilter.State) netfilter.Effect {
+		if s.Outside {
+			return netfilter.Perhaps("physdev")
+		}
+		return effect(asked&^invert == 0)
+	}
 }
 
-// socket is xt_socket_mtinfo1, 2 and 3: is there a socket for the packet? The
-// client's is found when the answer comes; a listener's may be.
+// What the match socket asks for (XT_SOCKET_*, linux/netfilter/xt_socket.h).
+const (
+	socketTransparent = 1 << 0
+	socketNowildcard  = 1 << 1 // one that listens on every address counts as well
+	socketRestoreMark = 1 << 2
+)
+
+// socket is xt_socket_mtinfo1, 2 and 3: is there a socket for the packet?
 func socket(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 	var flags uint8
 	if d.rev > 0 {
@@ -63,10 +79,22 @@ func socket(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		}
 	}
 	return func(s *netfilter.State) netfilter.Effect {
-		if s.Reply && flags == 0 {
-			return netfilter.Continue
+		if flags&socketRestoreMark != 0 {
+			s.MarkKnown = false
 		}
-		return netfilter.Perhaps("socket")
+		owner, request := s.Socket, s.Request
+		if owner == nil {
+			owner, request = s.Receiver, s.ReceiverRequest
+		}
+		switch {
+		case owner == nil:
+			return netfilter.Perhaps("whether there is a socket")
+		case flags&socketTransparent != 0:
+			return netfilter.Perhaps("whether the socket is transparent")
+		case flags&socketNowildcard != 0, request, s.Reply:
+			return netfilter.Continue // a connection has an address
+		}
+		return netfilter.Perhaps("on which address the socket listens")
 	}
 }
 
@@ -109,7 +137,12 @@ func policy(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		w.add("--strict")
 	}
 	w.partial = count > 0
-	return constant(effect(flags&4 != 0))
+	return func(s *netfilter.State) netfilter.Effect {
+		if s.Outside {
+			return netfilter.Perhaps("policy")
+		}
+		return effect(flags&4 != 0)
+	}
 }
 
 // spi is struct xt_esp, ipt_ah and ip6t_ah: a TCP packet on lo has none of them.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 )
 
@@ -133,7 +132,7 @@ func classIs(s *netfilter.State, id uint32, invert bool) netfilter.Effect {
 // hasFullSocket tells whether cgroup_mt has a socket to look at. A SYN-ACK carries
 // a request socket, which is none (sk_fullsock): other than owner, the match
 // cgroup does not go on from there to the listener.
-func hasFullSocket(s *netfilter.State) bool { return s.Socket != nil && s.Kind != facts.SynAck }
+func hasFullSocket(s *netfilter.State) bool { return s.Socket != nil && !s.Request }
 
 // below tells whether a cgroup is another, or a descendant of it.
 func below(path, top string) bool {

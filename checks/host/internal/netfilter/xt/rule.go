@@ -6,14 +6,6 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 )
 
-// unknown stands for a match or a target that is not known. What comes before it
-// still counts: a rule for another address or protocol certainly does not match.
-type unknown string
-
-func (u unknown) Eval(*netfilter.State) netfilter.Effect {
-	return netfilter.Perhaps(string(u) + " is unknown")
-}
-
 // fill gives a rule its expressions. What it says is printed when it is asked for.
 func (p *parser) fill(r *netfilter.Rule, e *entry) {
 	h := e.header()
@@ -23,7 +15,7 @@ func (p *parser) fill(r *netfilter.Rule, e *entry) {
 		if r.Opaque == "" {
 			r.Opaque = what
 		}
-		r.Exprs = append(r.Exprs, unknown(what))
+		r.Exprs = append(r.Exprs, &netfilter.OpaqueExpr{Name: what})
 		printers = append(printers, nil)
 	}
 	matches, ok := e.matches()
@@ -33,8 +25,8 @@ func (p *parser) fill(r *netfilter.Rule, e *entry) {
 			opaque("match " + m.name)
 			continue
 		}
-		if c := x.(*extension).comment; c != "" {
-			r.Comment = c
+		if x, ok := x.(*extension); ok && x.comment != "" {
+			r.Comment = x.comment
 		}
 		r.Exprs, printers = append(r.Exprs, x), append(printers, x)
 	}

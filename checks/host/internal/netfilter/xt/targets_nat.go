@@ -194,5 +194,6 @@ func ctTarget(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 	if flags&aNotrack != 0 {
 		return untrack
 	}
+	w.tracks = true // nf_ct_netns_get, xt_ct_tg_check
 	return constant(next)
 }
