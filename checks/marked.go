@@ -93,6 +93,10 @@ func (m *markedWay) hurdles(f *facts.Facts) []hurdle {
 	var hs []hurdle
 	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
 		w := f.Filters.Walk(m.dial, packet)
+		if packet == facts.SynAck && deref(w).Partial != "" { // nobody can say, as long as the first packet goes astray
+			hs = append(hs, hurdle{rule: m.mark.Rule, reply: true, port: f.Target.Port, from: m.dial.From.Addr()})
+			continue
+		}
 		for _, k := range deref(w).Marks {
 			h := hurdleOf(f, w, packet, k.Rule, "")
 			if takesMark(m.rule.Selector, k.Mark) && !slices.ContainsFunc(hs, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
