@@ -124,7 +124,7 @@ func (p *phrase) add(words ...string) {
 
 // option adds an option that may be inverted, and its values.
 func (p *phrase) option(invert bool, words ...string) {
-	if invert {
+	if invert && len(words) > 0 {
 		p.add("!")
 	}
 	p.add(words...)
