@@ -98,6 +98,13 @@ func (g *generator) sets() {
 	g.printf("\tmap marks { type inet_service : mark; elements = { %d : %d, %d : 3 } }\n", served[0], g.IntN(4), served[2])
 	g.printf("\tmap verdicts { type inet_service : verdict; elements = { %d : %s, %d : %s } }\n", served[g.IntN(2)], g.pick("accept", "drop", "return"), served[2+g.IntN(2)], g.pick("accept", "drop", "continue"))
 	g.printf("\tmap spans { type inet_service : verdict; flags interval; elements = { 20001-20002 : %s, 30000-65535 : %s } }\n", g.pick("accept", "drop", "return"), g.pick("accept", "return", "drop"))
+	g.printf("\tset timed { type inet_service; flags timeout; elements = { %d timeout 1h } }\n", g.port())
+	g.printf("\tset dyn { type inet_service; flags dynamic, timeout; size 100; }\n")
+	g.printf("\tset anyport { type inet_service; elements = { %d, * } }\n", g.port())
+	g.printf("\tmap steps { type inet_service : mark; flags interval; elements = { 20001-20002 : %d, 20003 : %d } }\n", g.IntN(4), g.IntN(4))
+	g.printf("\tmap duo { type ipv4_addr . inet_service : verdict; elements = { 127.0.0.1 . %d : %s, 127.0.0.2 . %d : %s } }\n", g.port(), g.pick("drop", "accept"), g.port(), g.pick("drop", "return"))
+	g.printf("\tmap fields { type mark . inet_service : verdict; flags interval; elements = { 0-1 . 20001-20002 : %s, 2-3 . 20003-65535 : %s } }\n", g.pick("drop", "accept", "return"), g.pick("drop", "continue"))
+	g.printf("\tcounter hits { }\n\tlimit slow { rate 1/second }\n")
 	g.printf("\tmap elsewhere { type inet_service : inet_service; elements = { %d : %d, %d : %d } }\n", served[0], g.port(), served[1], g.port())
 }
 
@@ -200,22 +207,37 @@ func (g *generator) match(t *table, where string) string {
 			all = append(all, "fib saddr . iif oif missing", "fib saddr . iif oif exists")
 		}
 	}
+	all = append(all, "tcp dport @timed", "tcp dport @anyport", "tcp dport != @anyport", "tcp sport . tcp dport { 1-65535 . 20001-20003 }", "meta iifname . tcp dport { lo . 20001, lo . 20002 }",
+		"tcp dport & 0x3 == 1", "tcp dport & 1 != 0", "@nh,0,4 4", "meta secmark 5")
 	if g.chance(3) {
-		return g.pick("limit rate 1/second", "numgen random mod 2 0", "ip ttl > 10", "meta cpu 0", "meta length > 20", "tcp window > 1000", "quota over 10 mbytes", "tcp option timestamp exists")
+		return g.pick("socket transparent 1", "socket mark 0", "iifgroup 0", "tcp dport @dyn", "ether saddr 00:00:00:00:00:00", "meta iifkind veth", "ct count over 3", "limit name slow", "ip dscp 0", "ip6 dscp 0",
+			"ip id > 0", "ip frag-off & 0x1fff == 0", "rt classid 0", "jhash tcp dport mod 2 0", "ct expiration > 1s", "meta hour > 10:00", "osf name Linux", "tcp doff > 5", "exthdr frag exists", "ip option rr exists", "meta ipsec missing", "rt ipsec missing", "limit rate 1/second", "numgen random mod 2 0", "ip ttl > 10", "meta cpu 0", "meta length > 20", "tcp window > 1000", "quota over 10 mbytes", "tcp option timestamp exists")
 	}
 	return all[g.IntN(len(all))]
 }
 
 func (g *generator) statement(where string) string {
 	all := []string{fmt.Sprintf("meta mark set %d", g.IntN(4)), "meta mark set meta mark or 0x2", "meta mark set meta mark and 0x1", "meta mark set meta mark xor 0x3",
-		fmt.Sprintf("meta priority set 1:%d", g.IntN(3)), "log prefix \"x\"", "meta mark set tcp dport map @marks"}
+		fmt.Sprintf("meta priority set 1:%d", g.IntN(3)), "log prefix \"x\"", "counter name hits", "meta mark set tcp dport map @steps", "meta mark set tcp dport & 3", "meta mark set meta mark << 1", "meta mark set 3", "meta nftrace set 1", "meta mark set tcp dport map @marks"}
 	if !strings.Contains(where, "gress") && where != "regular" {
 		all = append(all, fmt.Sprintf("ct mark set %d", g.IntN(4)), "ct mark set meta mark", "meta mark set ct mark")
+		if g.chance(3) {
+			all = append(all, "tcp dport set 20002", "ip daddr set 127.0.0.2", "ip dscp set cs1", "add @dyn { tcp dport }", "update @dyn { tcp sport timeout 5s }", "ct zone set 1", "tcp option maxseg size set 1000")
+		}
 		if where == "filter output" || where == "filter prerouting" {
 			all = append(all, "notrack")
 		}
 	}
 	return g.pick(all...)
+}
+
+// jumps is a verdict map to other chains.
+func (g *generator) jumps(t *table) string {
+	if len(t.chains) == 0 {
+		return "accept"
+	}
+	c := func() string { return t.chains[g.IntN(len(t.chains))] }
+	return fmt.Sprintf("tcp dport vmap { %d : jump %s, 20005 : drop, 30000-65535 : goto %s }", g.port(), c(), c())
 }
 
 func (g *generator) verdict(t *table, where string) string {
@@ -257,7 +279,8 @@ func (g *generator) verdict(t *table, where string) string {
 	case n < 15 && len(t.chains) > 0:
 		return g.pick("jump ", "jump ", "goto ") + t.chains[g.IntN(len(t.chains))]
 	case n < 16:
-		return g.pick("tcp dport vmap @verdicts", "tcp sport vmap @verdicts", "tcp dport vmap @spans", "tcp sport vmap @spans")
+		return g.pick("tcp dport vmap @verdicts", "tcp sport vmap @verdicts", "tcp dport vmap @spans", "tcp sport vmap @spans", "ip daddr . tcp dport vmap @duo",
+			"meta mark . tcp dport vmap @fields", "meta mark . tcp sport vmap @fields", "tcp dport vmap { 20001 : accept, * : continue }", g.jumps(t))
 	case n < 18 && (where == "filter output" || where == "filter input" || where == "filter prerouting"):
 		switch t.family {
 		case "ip":

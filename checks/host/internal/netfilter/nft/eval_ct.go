@@ -82,6 +82,8 @@ func (e *CT) Eval(s *netfilter.State) netfilter.Effect {
 		} else {
 			e.unknown(s)
 		}
+	case ctZone: // who sets another one is not known to be tracked: see write
+		r.SetMasked(e.Reg, []byte{0, 0}, nil)
 	case ctL3Proto:
 		r.SetMasked(e.Reg, []byte{byte(s.Family)}, nil)
 	case ctProto:

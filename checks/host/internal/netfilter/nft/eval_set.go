@@ -179,6 +179,10 @@ func (s *Set) lookup(st *netfilter.State, reg uint32, invert bool) (*Element, ne
 	if t == netfilter.No && s.Flags&setEval != 0 {
 		return nil, netfilter.Unknown, "set " + name(s) + " is filled by packets"
 	}
+	if invert && s.indexed(elements).catchAll >= 0 {
+		// Kernels before 6.17 look for "*" behind the inversion, the others before it.
+		return nil, netfilter.Unknown, "set " + name(s) + " has everything"
+	}
 	found := (t == netfilter.Yes) != invert
 	var e *Element
 	if t == netfilter.Yes {
