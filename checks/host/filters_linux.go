@@ -42,6 +42,7 @@ type filterLook struct {
 	rules   netfilter.Ruleset
 	routes  *rtnetlink.Client
 	sockets *sockdiag.Client
+	tracer  *nft.Trace
 }
 
 // linuxFilters reads the rules, follows the packets of each connection through them,
@@ -68,6 +69,11 @@ func linuxFilters(ctx context.Context, f *facts.Facts, about []suspect, mayTrace
 }
 
 func (l *filterLook) close() {
+	if l.tracer != nil {
+		// It takes the kernel some milliseconds, which nobody needs to wait for; if
+		// loopdoctor ends before, the kernel does it all the same.
+		go l.tracer.Close()
+	}
 	if l.reading != nil {
 		l.reading.Close()
 	}
