@@ -63,12 +63,15 @@ func filterFixes(f *facts.Facts, hs ...hurdle) []Fix {
 // through is the fix that gets the connection past all: with its own port only,
 // or with everything on lo.
 func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
-	rules := len(slices.CompactFunc(slices.Clone(hs), func(a, b hurdle) bool { return sameRule(a.rule, b.rule) }))
+	rules := len(rulesIn(hs))
 	what := cond(wide, "everything on lo", fmt.Sprintf("loopback %s port %d", cond(hs[0].reply, "from", "to"), hs[0].port))
-	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), "that rule")), Elevated: true, Lasts: Persistent}
+	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), cond(hs[0].rule.Policy, "that policy", "that rule"))), Elevated: true, Lasts: Persistent}
 	past := map[string]bool{}
 	var risks []string
-	for _, h := range hs {
+	// What is in doubt stands ahead of what is not: who gets past it in the same base
+	// chain gets past both.
+	order := func(h hurdle) int { return cond(h.doubt != "", 0, 1) }
+	for _, h := range slices.SortedStableFunc(slices.Values(hs), func(a, b hurdle) int { return order(a) - order(b) }) {
 		key := fmt.Sprint(h.rule.Engine, h.rule.Family, h.rule.Table, "\x00", baseChain(h.rule), "\x00", h.reply && !wide)
 		if past[key] {
 			continue
@@ -103,9 +106,14 @@ func forSome(r facts.FilterRule) bool {
 	return slices.ContainsFunc([]string{"skuid", "skgid", "-owner ", "cgroup"}, func(s string) bool { return strings.Contains(r.Text, s) })
 }
 
+// inOneChain tells whether two rules stand in one chain.
+func inOneChain(a, b facts.FilterRule) bool {
+	return a.Engine == b.Engine && a.Family == b.Family && a.Table == b.Table && a.Chain == b.Chain
+}
+
 // sameRule tells whether two are one rule.
 func sameRule(a, b facts.FilterRule) bool {
-	return a.Engine == b.Engine && a.Family == b.Family && a.Table == b.Table && a.Chain == b.Chain && a.Handle == b.Handle && a.Number == b.Number && a.Policy == b.Policy
+	return inOneChain(a, b) && a.Handle == b.Handle && a.Number == b.Number && a.Policy == b.Policy
 }
 
 // open is the way past one rule. There is none by a command where others may not
@@ -209,8 +217,15 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 		case r.Table == "firewalld_policy_drop" && strings.HasPrefix(r.Chain, "raw_"): // FIREWALLD/core/nftables.py, build_set_policy_rules
 			return opening{step: []string{"firewall-cmd", "--panic-off"}, undo: []string{"firewall-cmd", "--panic-on"}, lasts: UntilReboot,
 				risk: "the panic mode keeps out everything, from other machines too, and somebody switched it on"}, true
-		case r.Table == "firewalld" && r.Hook == "input" && len(r.Path) > 1: // it is the zone that says no
-			return opening{step: []string{"firewall-cmd", "--zone=trusted", "--add-interface=lo"}, undo: []string{"firewall-cmd", "--zone=trusted", "--remove-interface=lo"}, accepts: true, lasts: UntilReboot}, true
+		case r.Table == "firewalld" && r.Hook == "input" && zoneOf(r) != "" && h.from.IsValid():
+			// Not lo as an interface of the zone "trusted": when that is taken back, chains
+			// of the zone stay behind.
+			rich := fmt.Sprintf("rule family=%s source address=%s accept", cond(h.from.Is4(), "ipv4", "ipv6"), netip.PrefixFrom(h.from, cond(h.from.IsLoopback() && h.from.Is4(), 8, h.from.BitLen())).Masked())
+			if !wide {
+				rich = fmt.Sprintf("rule family=%s source address=%s port port=%d protocol=tcp accept", cond(h.from.Is4(), "ipv4", "ipv6"), h.from, h.port)
+			}
+			zone := "--zone=" + zoneOf(r)
+			return opening{step: []string{"firewall-cmd", zone, "--add-rich-rule=" + rich}, undo: []string{"firewall-cmd", zone, "--remove-rich-rule=" + rich}, accepts: true, lasts: UntilReboot}, true
 		}
 	case byUnban:
 		if jail := jailOf(r); jail != "" && h.from.IsValid() && manages(f, "fail2ban") {
@@ -219,6 +234,24 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 		}
 	}
 	return opening{}, false
+}
+
+// zoneOf is the zone of firewalld that a rule belongs to, by its chain or one on the
+// way there: filter_IN_public, filter_IN_public_deny.
+func zoneOf(r facts.FilterRule) string {
+	for _, c := range append(slices.Clone(r.Path), r.Chain) {
+		zone, ok := strings.CutPrefix(c, "filter_IN_")
+		if !ok || strings.HasPrefix(zone, "policy_") {
+			continue
+		}
+		for _, part := range []string{"_pre", "_log", "_deny", "_allow", "_post"} {
+			zone = strings.TrimSuffix(zone, part)
+		}
+		if isName(zone) {
+			return zone
+		}
+	}
+	return ""
 }
 
 // beforeUFW tells whether the rule is of before.rules: there is a chain on the way to
@@ -272,21 +305,18 @@ func byHand(f *facts.Facts, hs []hurdle) Fix {
 // removal takes the rules away. Only what can be put back is, and never what a
 // program keeps, a policy, or a rule that is only suspected.
 func removal(f *facts.Facts, hs []hurdle) (Fix, bool) {
-	var rules []facts.FilterRule
 	for _, h := range hs {
 		r := h.rule
 		if r.Policy || len(r.Words) == 0 || h.doubt != "" || r.Owner != "" || keeperOf(f, r) != nil || !writable(r) || !sayable(r.Words) {
 			return Fix{}, false
 		}
-		if !slices.ContainsFunc(rules, func(o facts.FilterRule) bool { return sameRule(o, r) }) {
-			rules = append(rules, r)
-		}
 	}
-	// Numbers move down when a rule goes, and up when it comes back: the last one
-	// goes first, so that the first one comes back first.
-	slices.SortStableFunc(rules, func(a, b facts.FilterRule) int {
-		return cmp.Or(strings.Compare(a.Table+"\x00"+a.Chain, b.Table+"\x00"+b.Chain), a.Number-b.Number)
-	})
+	rules := rulesIn(hs)
+	// Of one chain the first comes back first: then each finds its number again.
+	chain := func(r facts.FilterRule) int {
+		return slices.IndexFunc(hs, func(h hurdle) bool { return inOneChain(h.rule, r) })
+	}
+	slices.SortStableFunc(rules, func(a, b facts.FilterRule) int { return cmp.Or(chain(a)-chain(b), a.Number-b.Number) })
 	n := len(rules)
 	x := Fix{Do: cond(n == 1, "Remove the rule.", fmt.Sprintf("Remove those %d rules.", n)), Elevated: true, Lasts: UntilReboot,
 		Risk: cond(n == 1, "what else the rule keeps out is let in, from other machines too if it is about them", "what else the rules keep out is let in, from other machines too if they are about them")}

@@ -76,7 +76,8 @@ func TestFilterFixes(t *testing.T) {
 		{"firewalld's panic mode", drops, stuckWith(nftRule("output", "", policy, inTable("inet", "firewalld_policy_drop"), reachedBy("raw_output"))), []string{
 			"root runs firewall-cmd --panic-off", "undo firewall-cmd --panic-on", lasts}},
 		{"a zone of firewalld", drops, stuckWith(nftRule("input", "drop", inTable("inet", "firewalld"), reachedBy("filter_INPUT", "filter_INPUT_ZONES", "filter_IN_drop"))), []string{
-			"root runs firewall-cmd --zone=trusted --add-interface=lo", "undo firewall-cmd --zone=trusted --remove-interface=lo", lasts, "by hand"}},
+			`root runs firewall-cmd --zone=drop "--add-rich-rule=rule family=ipv4 source address=127.0.0.1 port port=62893 protocol=tcp accept"`, `undo firewall-cmd --zone=drop "--remove-rich-rule=rule family=ipv4 source address=127.0.0.1 port port=62893 protocol=tcp accept"`, lasts,
+			`root runs firewall-cmd --zone=drop "--add-rich-rule=rule family=ipv4 source address=127.0.0.0/8 accept"`, `undo firewall-cmd --zone=drop "--remove-rich-rule=rule family=ipv4 source address=127.0.0.0/8 accept"`, lasts, "by hand"}},
 		{"somebody else's rule in firewalld's table", drops, stuckWith(nftRule("output", "drop", inTable("inet", "firewalld"), reachedBy("filter_OUTPUT"))), []string{"by hand"}},
 		{"docker's chain, by iptables", drops, stuckWith(iptablesNFTRule("OUTPUT", "-j DROP", reachedBy("OUTPUT", "DOCKER")), keptBy(iptablesNFT)), []string{
 			"root runs iptables -I OUTPUT 1 -o lo -p tcp --dport 62893 -j ACCEPT", "undo iptables -D OUTPUT -o lo -p tcp --dport 62893 -j ACCEPT", lasts,
@@ -125,6 +126,23 @@ func TestOneFixGetsTheConnectionPastAll(t *testing.T) {
 		"root runs nft -ae insert rule inet guard output oif lo accept; undo nft delete rule inet guard output handle HANDLE; lasts until reboot"
 	if got := allSteps(found(t, filterDropsLoopback, f)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// A limit that may drop it stands ahead of the policy that does: past both.
+func TestFixGetsPastWhatIsInDoubt(t *testing.T) {
+	limit := nftRule("input", "limit rate over 5/second drop", inTable("inet", "early"), handle(7, 0))
+	f := machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput),
+		walks("127.0.0.1", facts.Syn, perhaps("drop", "limit rate over 5/second", limit), dropped(nftRule("input", "", policy))))
+	want := "root runs nft -ae insert rule inet early input handle 7 iif lo tcp dport 62893 accept; root runs nft -ae insert rule inet guard input iif lo tcp dport 62893 accept; "
+	if got := allSteps(found(t, filterDropsLoopback, f)); !strings.HasPrefix(got, want) || strings.Contains(got, "nft delete rule inet early input handle 7;") {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	f = machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput),
+		walks("127.0.0.1", facts.Syn, perhaps("drop", "random", nftRule("input", "numgen random mod 2 0 drop", handle(3, 4), number(1))), dropped(nftRule("input", "drop"))))
+	want = "root runs nft -ae insert rule inet guard input handle 3 iif lo tcp dport 62893 accept; undo"
+	if got := allSteps(found(t, filterDropsLoopback, f)); !strings.HasPrefix(got, want) {
+		t.Errorf("in one chain: got %s\nwant %s", got, want)
 	}
 }
 
