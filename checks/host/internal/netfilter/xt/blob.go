@@ -75,22 +75,25 @@ func parse(i info, blob []byte, family netfilter.Family) (*netfilter.Table, erro
 	if family == netfilter.IPv6 {
 		t.Engine = facts.IP6Tables
 	}
+	if uint64(len(blob)) != uint64(i.size) {
+		return nil, fmt.Errorf("table %s: %d bytes of %d: %w", i.name, len(blob), i.size, errCut)
+	}
 	p := parser{table: t, firsts: map[int]string{}}
 	for at := 0; at < len(blob); {
 		e, err := entryAt(blob, at, family)
 		if err != nil {
 			return nil, fmt.Errorf("table %s, at byte %d: %w", i.name, at, err)
 		}
-		if err := p.take(i, e, at+len(e.raw) == len(blob)); err != nil {
+		if err := p.take(i, &e, at+len(e.raw) == len(blob)); err != nil {
 			return nil, fmt.Errorf("table %s, at byte %d: %w", i.name, at, err)
 		}
 		at += len(e.raw)
 	}
-	if p.bases != i.hooks&0x1f || p.inBase() {
+	if p.bases != i.hooks&0x1f || !p.ended {
 		return nil, fmt.Errorf("table %s: %w", i.name, errNoChain)
 	}
 	for _, r := range p.rules {
-		p.fill(r.rule, r.entry)
+		p.fill(r)
 	}
 	return t, nil
 }
@@ -102,11 +105,9 @@ type parser struct {
 	open   *netfilter.Chain
 	policy int            // where that of the open base chain stands
 	bases  uint32         // hooks whose chain has begun
+	ended  bool           // by an ERROR entry behind the last chain
 	firsts map[int]string // the chain that a jump to this place leads to
-	rules  []struct {
-		rule  *netfilter.Rule
-		entry *entry
-	}
+	rules  []*row
 }
 
 // take puts an entry where it belongs: it begins a chain, ends one, or is a rule.
@@ -132,7 +133,8 @@ func (p *parser) take(i info, e *entry, last bool) error {
 		if p.inBase() {
 			return errNoChain
 		}
-		if p.closeUser(); !last {
+		p.closeUser()
+		if p.ended = last && name == "ERROR"; !p.ended {
 			p.begin(name, e.at+len(e.raw))
 		}
 		return nil
@@ -148,13 +150,10 @@ func (p *parser) take(i info, e *entry, last bool) error {
 		p.open = nil
 		return nil
 	}
-	packets := e.packets()
-	r := &netfilter.Rule{Chain: p.open, Number: len(p.open.Rules) + 1, Packets: &packets}
-	p.open.Rules = append(p.open.Rules, r)
-	p.rules = append(p.rules, struct {
-		rule  *netfilter.Rule
-		entry *entry
-	}{r, e})
+	r := &row{entry: *e, packets: e.packets()}
+	r.Rule = netfilter.Rule{Chain: p.open, Number: len(p.open.Rules) + 1, Packets: &r.packets}
+	p.open.Rules = append(p.open.Rules, &r.Rule)
+	p.rules = append(p.rules, r)
 	return nil
 }
 
@@ -172,7 +171,7 @@ func (p *parser) closeUser() {
 		return
 	}
 	if n := len(p.open.Rules); n > 0 {
-		e := p.rules[len(p.rules)-1].entry
+		e := &p.rules[len(p.rules)-1].entry
 		if v, ok := e.standard(); ok && v == isReturn && e.target == e.size {
 			p.open.Rules = p.open.Rules[:n-1]
 			p.rules = p.rules[:len(p.rules)-1]
