@@ -236,15 +236,15 @@ func (h *header) print(w *phrase) {
 		}
 	}
 	if !h.anyProto {
-		w.option(h.invert&invProto != 0, "-p", protoName(h.proto))
+		w.option(h.invert&invProto != 0, "-p", ProtocolName(h.proto))
 	}
 	if h.fragment {
 		w.option(h.invert&invFragment != 0, "-f")
 	}
 }
 
-// protoName is the name that iptables prints without a file: xtables_chain_protos.
-func protoName(proto uint16) string {
+// ProtocolName is the name that iptables prints without a file: xtables_chain_protos.
+func ProtocolName(proto uint16) string {
 	switch proto {
 	case 0:
 		return "all"
