@@ -112,7 +112,7 @@ func (c *Chain) standard() bool {
 	switch c.Table.Name {
 	case "filter":
 	case "security":
-		priority = 50
+		priority = 150 // and not NF_IP_PRI_SECURITY, which is 50
 	case "raw":
 		priority = -300
 	case "mangle":
