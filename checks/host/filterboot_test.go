@@ -104,7 +104,7 @@ func FuzzBootLines(f *testing.F) {
 		rule := facts.FilterRule{Engine: facts.NFTables, Family: "inet", Table: "guard", Chain: "input", Text: "tcp dport 62893 drop"}
 		lines, _ := bootLinesIn(b, bootFormat(format), []facts.FilterRule{rule})
 		for _, l := range lines {
-			if l.Line < 1 || l.Line > strings.Count(string(b), "\n")+1 || len(l.Text) > maxText+4 {
+			if l.Line < 1 || l.Line > strings.Count(string(b), "\n")+1 || len(l.Text) > maxBootText+4 {
 				t.Errorf("%+v", l)
 			}
 		}

@@ -147,7 +147,8 @@ func TestFiltersSeeAQueueWithoutAReader(t *testing.T) {
 		return
 	}
 	serve(t, v4, keep)
-	filter(t, hook("input", "tcp dport 8081 queue num 3"))
+	t.Cleanup(func() { exec.Command("nft", "flush", "ruleset").Run() })
+	run(t, "iptables-nft", "-A", "INPUT", "-p", "tcp", "--dport", fmt.Sprint(served), "-j", "NFQUEUE", "--queue-num", "3")
 	f := lookAt(t, v4, served, Options{})
 	if f.Filters == nil {
 		t.Fatalf("absent: %+v", f.Absent[facts.GroupFilters])
