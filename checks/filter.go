@@ -93,21 +93,36 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 		if w == nil {
 			continue
 		}
-		stop, doubts := first(w.Stops), before(w)
-		if x := likeliest(f, d, packet, doubts); x != nil { // what may stop it comes before what does
-			return doubtful(f, d, packet, *x, len(doubts))
-		}
+		stop := first(w.Stops)
 		if len(w.Stops) == 0 || !able(d, stop.Verdict) || !fits(f, d, packet, stop.Where) {
+			if x := likeliest(f, d, packet, before(w)); x != nil {
+				return doubtful(f, d, packet, *x)
+			}
 			continue
 		}
-		b := &blame{packet: packet, rule: stop.Rule, where: stop.Where, verdict: stop.Verdict, with: stop.With,
-			sure: cond(len(doubts) == 0 && ledgerOf(f, d.Addr) != nil, Proven, Inferred)}
+		b := &blame{packet: packet, rule: stop.Rule, where: stop.Where, verdict: stop.Verdict, with: stop.With}
+		doubts := unsettled(f, d, before(w), stop.Where)
+		if len(doubts) == 0 && ledgerOf(f, d.Addr) != nil {
+			b.sure = Proven
+		}
 		for _, x := range doubts {
 			b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s comes before it: %s", ruleText(f, x.Rule), whyOf(x))})
 		}
 		return b
 	}
 	return nil
+}
+
+// unsettled leaves out doubts about places that the packet did get past, as the
+// ledger says: a rule there did not drop it, and that one may have accepted it is the
+// same then. What may translate or mark it stays a doubt.
+func unsettled(f *facts.Facts, d facts.Dial, doubts []facts.FilterDoubt, where string) []facts.FilterDoubt {
+	if ledgerOf(f, d.Addr) == nil {
+		return doubts
+	}
+	return slices.DeleteFunc(slices.Clone(doubts), func(x facts.FilterDoubt) bool {
+		return x.Where != where && (stops(x.Verdict) || x.Verdict == "accept" || x.Verdict == "return")
+	})
 }
 
 // likeliest is the first of the rules in doubt that may have stopped the packet where
@@ -130,13 +145,11 @@ func able(d facts.Dial, verdict string) bool {
 }
 
 // doubtful is a rule that may stop the packet, at the place where it got lost.
-func doubtful(f *facts.Facts, d facts.Dial, packet string, x facts.FilterDoubt, others int) *blame {
-	b := &blame{packet: packet, rule: x.Rule, where: x.Where, verdict: x.Verdict, doubt: cut(x.Why, 120), sure: Inferred}
-	if others > 1 {
-		for _, y := range before(f.Filters.Walk(d, packet)) {
-			if !sameRule(x.Rule, y.Rule) {
-				b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s: %s", ruleText(f, y.Rule), whyOf(y))})
-			}
+func doubtful(f *facts.Facts, d facts.Dial, packet string, x facts.FilterDoubt) *blame {
+	b := &blame{packet: packet, rule: x.Rule, where: x.Where, verdict: x.Verdict, doubt: cut(x.Why, 120)}
+	for _, y := range unsettled(f, d, before(f.Filters.Walk(d, packet)), x.Where) {
+		if !sameRule(x.Rule, y.Rule) {
+			b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s: %s", ruleText(f, y.Rule), whyOf(y))})
 		}
 	}
 	return b
@@ -164,7 +177,7 @@ func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
 			}
 			for _, x := range w.Unsure {
 				if sameRule(x.Rule, t.Rule) {
-					b.verdict, b.doubt = x.Verdict, cut(x.Why, 120)
+					b.verdict, b.doubt = cond(stops(x.Verdict), x.Verdict, b.verdict), cut(x.Why, 120)
 				}
 			}
 		}
@@ -309,7 +322,7 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 		}
 	}
 	es = append(es, seen(f, d)...)
-	behind := rulesIn(hs)[1:]
+	behind := rulesIn(slices.DeleteFunc(slices.Clone(hs[1:]), func(h hurdle) bool { return h.doubt != "" || sameRule(h.rule, b.rule) }))
 	for i, r := range behind {
 		if i == 8 {
 			es = append(es, Evidence{"behind it", fmt.Sprintf("and %d more", len(behind)-i)})

@@ -68,7 +68,10 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), cond(hs[0].rule.Policy, "that policy", "that rule"))), Elevated: true, Lasts: Persistent}
 	past := map[string]bool{}
 	var risks []string
-	for _, h := range hs {
+	// What is in doubt stands ahead of what is not: who gets past it in the same base
+	// chain gets past both.
+	order := func(h hurdle) int { return cond(h.doubt != "", 0, 1) }
+	for _, h := range slices.SortedStableFunc(slices.Values(hs), func(a, b hurdle) int { return order(a) - order(b) }) {
 		key := fmt.Sprint(h.rule.Engine, h.rule.Family, h.rule.Table, "\x00", baseChain(h.rule), "\x00", h.reply && !wide)
 		if past[key] {
 			continue

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -37,6 +38,12 @@ func (b *blame) hurdlesOf(f *facts.Facts, d facts.Dial) []hurdle {
 		w := f.Filters.Walk(d, packet)
 		if w == nil {
 			continue
+		}
+		// What may drop it is let pass as well: a limit ahead of the policy.
+		for i, x := range w.Unsure {
+			if i < 32 && packet == b.packet && stops(x.Verdict) && x.Where == b.where {
+				hs = append(hs, hurdleOf(f, w, packet, x.Rule, cmp.Or(x.Why, "doubt")))
+			}
 		}
 		for i, s := range w.Stops {
 			if i < 32 && stops(s.Verdict) {

@@ -75,6 +75,9 @@ func parse(i info, blob []byte, family netfilter.Family) (*netfilter.Table, erro
 	if family == netfilter.IPv6 {
 		t.Engine = facts.IP6Tables
 	}
+	if uint64(len(blob)) != uint64(i.size) {
+		return nil, fmt.Errorf("table %s: %d bytes of %d: %w", i.name, len(blob), i.size, errCut)
+	}
 	p := parser{table: t, firsts: map[int]string{}}
 	for at := 0; at < len(blob); {
 		e, err := entryAt(blob, at, family)
@@ -86,7 +89,7 @@ func parse(i info, blob []byte, family netfilter.Family) (*netfilter.Table, erro
 		}
 		at += len(e.raw)
 	}
-	if p.bases != i.hooks&0x1f || p.inBase() {
+	if p.bases != i.hooks&0x1f || !p.ended {
 		return nil, fmt.Errorf("table %s: %w", i.name, errNoChain)
 	}
 	for _, r := range p.rules {
@@ -102,6 +105,7 @@ type parser struct {
 	open   *netfilter.Chain
 	policy int            // where that of the open base chain stands
 	bases  uint32         // hooks whose chain has begun
+	ended  bool           // by an ERROR entry behind the last chain
 	firsts map[int]string // the chain that a jump to this place leads to
 	rules  []struct {
 		rule  *netfilter.Rule
@@ -132,7 +136,8 @@ func (p *parser) take(i info, e *entry, last bool) error {
 		if p.inBase() {
 			return errNoChain
 		}
-		if p.closeUser(); !last {
+		p.closeUser()
+		if p.ended = last && name == "ERROR"; !p.ended {
 			p.begin(name, e.at+len(e.raw))
 		}
 		return nil

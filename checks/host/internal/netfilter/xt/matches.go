@@ -43,7 +43,7 @@ func matchDecoder(k kind, family netfilter.Family) (size int, decode decoder) {
 	case kind{"cgroup", 0}:
 		return 8, cgroup0 // struct xt_cgroup_info_v0
 	case kind{"cgroup", 1}:
-		return 4120, cgroup // struct xt_cgroup_info_v1
+		return 4112, cgroup // struct xt_cgroup_info_v1
 	case kind{"cgroup", 2}:
 		return 528, cgroup // struct xt_cgroup_info_v2
 	}

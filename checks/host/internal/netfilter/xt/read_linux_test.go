@@ -38,33 +38,6 @@ func must(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// ruleOf splits a line of testdata/rules as a shell would.
-func ruleOf(line string) (words []string) {
-	var w strings.Builder
-	open, any := false, false
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case c == '\\' && open && i+1 < len(line):
-			i++
-			w.WriteByte(line[i])
-		case c == '"':
-			open, any = !open, true
-		case c == ' ' && !open:
-			if any || w.Len() > 0 {
-				words = append(words, w.String())
-			}
-			w.Reset()
-			any = false
-		default:
-			w.WriteByte(c)
-		}
-	}
-	if any || w.Len() > 0 {
-		words = append(words, w.String())
-	}
-	return words
-}
-
 type corpusRule struct {
 	families, table string
 	words           []string // chain first
@@ -81,7 +54,7 @@ func corpus(t testing.TB) (rules []corpusRule) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		w := ruleOf(line)
+		w := RuleOf(line)
 		rules = append(rules, corpusRule{w[0], w[1], w[2:]})
 	}
 	return rules
@@ -200,4 +173,48 @@ func again(t *testing.T, command string, table *netfilter.Table, rules []*netfil
 		}
 	}
 	compare(t, "again "+command+" "+table.Name, must(t, command, "-t", table.Name, "-S"), want)
+}
+
+// TestBlobs writes what the kernel gives for a part of the corpus, to be the seeds
+// of the fuzz tests.
+func TestBlobs(t *testing.T) {
+	if os.Getenv("UPDATE") == "" {
+		t.Skip("UPDATE is not set")
+	}
+	enterNamespace(t)
+	for _, f := range families {
+		must(t, f.command, "-N", "chain-of_mine")
+		must(t, f.command, "-A", "chain-of_mine", "-j", "DROP")
+		rules := corpus(t)
+		for _, r := range rules {
+			// Programs and arithmetic fill kilobytes with zeroes.
+			if strings.Contains(r.families, f.sign) && !strings.Contains(strings.Join(r.words, " "), "u32") && !strings.Contains(strings.Join(r.words, " "), "set ") {
+				must(t, append([]string{f.command, "-t", r.table, "-A"}, r.words...)...)
+			}
+		}
+		level, domain := unix.IPPROTO_IP, unix.AF_INET
+		if f.sign == "6" {
+			level, domain = unix.IPPROTO_IPV6, unix.AF_INET6
+		}
+		fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		for _, name := range []string{"filter", "nat", "mangle", "raw"} {
+			head := make([]byte, infoSize)
+			copy(head, name)
+			if _, err := getsockopt(fd, level, getInfo, head); err != nil {
+				t.Fatal(err)
+			}
+			_, blob, err := fetch(fd, level, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := append(append([]byte{f.sign[0] - '0'}, head...), blob...)
+			if err := os.WriteFile("testdata/"+name+f.sign+".blob", out, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
