@@ -224,7 +224,7 @@ func (rs *Ruleset) Published(to netip.AddrPort) facts.FilterWalk {
 	}
 	w := newWalker(rs, Connection{From: netip.AddrPortFrom(from, 0), To: to})
 	w.out = &facts.FilterWalk{Addr: to.Addr(), Packet: facts.Syn, From: w.conn.From, To: to}
-	p := &Packet{Kind: facts.Syn, From: w.conn.From, To: to, MarkKnown: true, CT: CTInvalid, CTKnown: true, Outside: true}
+	p := &Packet{Kind: facts.Syn, From: w.conn.From, To: to, MarkKnown: true, CT: CTInvalid, CTKnown: true, TOSUnknown: true, Outside: true}
 	w.hook(Prerouting, &State{Packet: p, Family: w.family})
 	if w.exhausted {
 		w.out.Partial = "too many rules to follow"

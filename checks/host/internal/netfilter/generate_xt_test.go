@@ -58,7 +58,7 @@ func xtRuleset(seed uint64, v6, empty bool) string {
 				}
 			}
 			for _, c := range b.chains {
-				if c == "FORWARD" || g.chance(40) {
+				if c == "FORWARD" || g.chance(55) {
 					continue
 				}
 				for range 1 + g.IntN(3) {
@@ -108,8 +108,10 @@ func (g *generator) xtMatch(chain string, v6 bool) string {
 		"-m conntrack --ctorigdst " + lo, "-m conntrack ! --ctorigdst " + other,
 		"-m state --state NEW", "-m state --state ESTABLISHED", fmt.Sprintf("-m mark --mark %d", g.IntN(4)), fmt.Sprintf("-m mark ! --mark 0x%d/0x3", g.IntN(4)),
 		fmt.Sprintf("-m connmark --mark %d", g.IntN(4)), "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL", "-m addrtype --dst-type UNICAST",
+		"-m set --match-set p dst", "-m set ! --match-set p src", "-m set --match-set " + set + " dst", "-m set --match-set " + set + " src", "-m set --match-set " + pairs + " dst,dst",
 		"-m comment --comment \"it's a comment\"", "-s " + lo, "! -d " + other, "-d " + other,
 	}
+	all = append(all, "-m pkttype --pkt-type unicast", "-m tos --tos 0x10", "-m tcp ! --tcp-flags FIN,RST NONE", "-m tcp --tcp-option 2")
 	if !v6 {
 		all = append(all, "-m iprange --dst-range 127.0.0.2-127.0.0.9", "-d 127.0.0.2")
 	}
@@ -117,11 +119,10 @@ func (g *generator) xtMatch(chain string, v6 bool) string {
 	case "OUTPUT", "POSTROUTING":
 		all = append(all, "-o lo", "! -o lo", "-m owner --uid-owner 0", "-m owner --uid-owner 1000", "-m owner ! --uid-owner 500-2000", "-m owner --gid-owner 0", "-m owner --socket-exists")
 	case "INPUT", "PREROUTING":
-		all = append(all, "-i lo", "! -i lo")
+		all = append(all, "-i lo", "! -i lo", "-m addrtype --limit-iface-in --dst-type LOCAL")
 	}
-	if g.chance(4) {
-		return g.pick("-m set --match-set p dst", "-m set ! --match-set p src", "-m set --match-set "+set+" dst", "-m set --match-set "+set+" src", "-m set --match-set "+pairs+" dst,dst",
-			"-m limit --limit 1/second", "-m statistic --mode random --probability 0.5", "-m length --length 0:100")
+	if g.chance(2) {
+		return g.pick("-m limit --limit 1/second", "-m statistic --mode random --probability 0.5", "-m length --length 0:100")
 	}
 	return all[g.IntN(len(all))]
 }
@@ -141,7 +142,7 @@ func (g *generator) xtTarget(table, chain string, below int, v6 bool) string {
 		return fmt.Sprintf("-j DNAT --to-destination %s:%d", lo, g.port())
 	}
 	if table == "mangle" && g.chance(40) {
-		return g.pick(fmt.Sprintf("-j MARK --set-mark %d", g.IntN(4)), "-j MARK --set-xmark 0x1/0x3", "-j MARK --or-mark 2", fmt.Sprintf("-j CONNMARK --set-mark %d", g.IntN(4)),
+		return g.pick(fmt.Sprintf("-j MARK --set-mark %d", g.IntN(4)), fmt.Sprintf("-j MARK --set-mark %d", g.IntN(4)), "-j MARK --xor-mark 3", "-j MARK --and-mark 1", "-j TOS --set-tos 0x10", "-j MARK --set-xmark 0x1/0x3", "-j MARK --or-mark 2", fmt.Sprintf("-j CONNMARK --set-mark %d", g.IntN(4)),
 			"-j CONNMARK --save-mark", "-j CONNMARK --restore-mark")
 	}
 	if table == "raw" && chain != "" && g.chance(25) {
@@ -149,7 +150,7 @@ func (g *generator) xtTarget(table, chain string, below int, v6 bool) string {
 	}
 	n := g.IntN(20)
 	switch {
-	case n < 4 && table != "nat":
+	case n < 3 && table != "nat":
 		return "-j DROP"
 	case n < 9:
 		return "-j ACCEPT"
@@ -163,7 +164,9 @@ func (g *generator) xtTarget(table, chain string, below int, v6 bool) string {
 		}
 		return "-j REJECT --reject-with " + g.pick("tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable", "icmp-admin-prohibited")
 	case n < 18:
-		return "-j LOG --log-prefix x"
+		return g.pick("-j LOG --log-prefix x", "-j NFLOG --nflog-group 5", "-m comment --comment x")
+	case n < 19 && g.chance(20) && table != "nat":
+		return g.pick("-j NFQUEUE --queue-num 3", "-j NFQUEUE --queue-num 3 --queue-bypass")
 	}
 	return ""
 }

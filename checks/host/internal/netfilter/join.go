@@ -18,6 +18,9 @@ func join(a, b *Packet) *Packet {
 	if b.TOSUnknown || a.TOS != b.TOS {
 		j.TOSUnknown = true
 	}
+	if b.TOSUnknown || a.TOS != b.TOS {
+		j.TOSUnknown = true
+	}
 	if !b.CTKnown || a.CT != b.CT {
 		j.CTKnown = false
 	}

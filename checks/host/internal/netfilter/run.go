@@ -176,6 +176,9 @@ func (w *walker) judge(f *frame, r *Rule, s *State, at place) place {
 	if (off != nil || at.is == perhaps) && (s.From != from || s.To != to) {
 		w.doubtRule(b, r, f.path, "rewrite", why)
 	}
+	if (off != nil || at.is == perhaps) && (s.Mark != mark || s.MarkKnown != marked) && b.hook == Output && b.chain.Type == "route" && w.leads(s) {
+		w.doubtRule(b, r, f.path, "mark", why)
+	}
 	if d := effect.Verdict.Divert; d != nil && effect.Verdict.Code == None && effect.Match != No {
 		w.maybeDivert(b, r, f.path, *d, s, why)
 	}
@@ -210,7 +213,7 @@ func evaluate(r *Rule, s *State) (effect Effect, off *Packet) {
 			if off != nil {
 				off = join(off, s.Packet)
 			}
-			return Break, off
+			return Effect{Match: No, Why: effect.Why}, off
 		}
 		if x.Match != Yes {
 			off = join(off, s.Packet)

@@ -76,7 +76,7 @@ func (w *walker) packet(kind string) {
 	case facts.SynAck:
 		// From where the first packet arrived; its socket is the listener's request.
 		// The mark is the listener's (net.ipv4.tcp_fwmark_accept is off by default).
-		p.From, p.To, p.Reply, p.Mark = w.ends[1], w.ends[0], true, 0
+		p.From, p.To, p.Reply, p.Mark, p.TOSUnknown = w.ends[1], w.ends[0], true, 0, true
 		p.Socket, p.Request = &w.conn.Server, true
 		p.Receiver = known(&w.conn.Client)
 	case facts.Ack:
@@ -249,6 +249,18 @@ func (w *walker) base(c *Chain, s *State) {
 	if s.To != before.To || s.From != before.From || s.MarkKnown && (!before.MarkKnown || s.Mark != before.Mark) {
 		w.route(s)
 	}
+}
+
+// leads tells whether the mark that a packet may have leads it away from lo.
+func (w *walker) leads(s *State) bool {
+	if w.conn.Route == nil {
+		return false
+	}
+	if !s.MarkKnown {
+		return true
+	}
+	_, device, local := w.conn.Route(s.From.Addr(), s.To.Addr(), s.Mark)
+	return !local && device != "lo"
 }
 
 // route asks where the packet goes now, and tells it in the words of

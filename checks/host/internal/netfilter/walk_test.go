@@ -285,6 +285,24 @@ func TestWalkRoute(t *testing.T) {
 	}
 }
 
+// TestWalkPerhapsRoute: a mark that it may get matters where it leads away.
+func TestWalkPerhapsRoute(t *testing.T) {
+	c := conn
+	c.Route = func(_, _ netip.Addr, mark uint32) (string, string, bool) {
+		if mark == 7 {
+			return "unicast dev tun0", "tun0", false
+		}
+		return "local", "lo", true
+	}
+	for mark, want := range map[uint32]string{7: "? mark o/1 limit", 8: ""} {
+		out := hooked("o", Output, -150, rules{{limit, setMark(mark), never}})
+		out.Type = "route"
+		if got := told((&Ruleset{Tables: []*Table{tableOf(IPv4, out)}}).Walk(c, facts.Syn)); got != want {
+			t.Errorf("mark %d: got %s, want %s", mark, got, want)
+		}
+	}
+}
+
 func TestPublished(t *testing.T) {
 	rs := &Ruleset{Tables: []*Table{tableOf(IPv4,
 		natAt("n", Prerouting, -100, rules{{dport(80), jump("docker")}}), chainOf("docker", rules{{limit, redirect(8080)}}),

@@ -48,7 +48,11 @@ func link(s *netfilter.State) header {
 func network(s *netfilter.State) header {
 	if s.Family == netfilter.IPv6 {
 		h := empty(ip6Len)
-		h.put(0, 0xf0, 0x60) // the flow label is drawn (net.ipv6.auto_flowlabels)
+		h.put(0, 0xf0, 0x60)
+		if !s.TOSUnknown { // the flow label behind it is drawn (net.ipv6.auto_flowlabels)
+			h.put(0, 0xff, 0x60|s.TOS>>4)
+			h.put(1, 0xf0, s.TOS<<4)
+		}
 		h.put(6, 0xff, tcp)
 		h.addr(s, 8, s.From.Addr())
 		h.addr(s, 24, s.To.Addr())
@@ -56,8 +60,8 @@ func network(s *netfilter.State) header {
 	}
 	h := empty(ip4Len)
 	h.put(0, 0xff, 0x45)
-	if !s.Reply && !s.Outside {
-		h.put(1, 0xff, 0) // our own socket sets no type of service; a server may
+	if !s.TOSUnknown {
+		h.put(1, 0xff, s.TOS)
 	}
 	h.put(6, 0xbf, 0) // no fragment; DF depends on net.ipv4.ip_no_pmtu_disc
 	h.put(7, 0xff, 0)
@@ -184,12 +188,13 @@ func (e *Payload) write(s *netfilter.State) netfilter.Effect {
 	before := header{append([]byte(nil), h.value...), append([]byte(nil), h.mask...)}
 	copy(h.value[at:], value)
 	copy(h.mask[at:], mask)
-	from, to := 12, 16
-	size := 4
+	from, to, size, tos, tosKnown := 12, 16, 4, h.value[1], h.mask[1] == 0xff
 	if s.Family == netfilter.IPv6 {
-		from, to, size = 8, 24, 16
+		from, to, size, tos, tosKnown = 8, 24, 16, h.value[0]<<4|h.value[1]>>4, h.mask[0] == 0xff && h.mask[1]>>4 == 0xf
 	}
-	if e.Base == 2 {
+	if e.Base == 1 {
+		s.TOS, s.TOSUnknown = tos, !tosKnown
+	} else {
 		from, to, size = 0, 2, 2
 	}
 	for i, end := range []*netip.AddrPort{&s.From, &s.To} {
