@@ -1,7 +1,7 @@
 // Package netlink speaks the framing that every netlink family shares: one
 // request, its answers, their attributes (RFC 3549; linux/netlink.h). It
-// refuses to listen to multicast groups and knows no family: what the answers
-// mean is the caller's.
+// knows no family: what the answers mean is the caller's. It refuses to listen to
+// multicast groups that it was not told to join.
 package netlink
 
 import (

@@ -9,11 +9,11 @@ import (
 // that is understood.
 const maxAttr = 19
 
-// attrs is the attributes of one message or nest, by their numbers. What is missing,
-// repeated, of another length or not known at all sets bad.
+// attrs is the attributes of one message or nest, by their numbers.
 type attrs struct {
-	v   [maxAttr][]byte
-	bad bool
+	v    [maxAttr][]byte
+	bad  bool // something is missing, repeated or of another length
+	more bool // there are others, of a newer kernel
 }
 
 // parse reads the attributes, of which those up to last are understood (at most
@@ -21,12 +21,15 @@ type attrs struct {
 func (a *attrs) parse(b []byte, last int) {
 	for len(b) > 0 {
 		typ, v, rest, ok := next(b)
-		if !ok || typ > last || typ < len(a.v) && a.v[typ] != nil {
+		switch {
+		case !ok:
 			a.bad = true
-			if !ok {
-				return
-			}
-		} else {
+			return
+		case typ > last:
+			a.more = true
+		case a.v[typ] != nil:
+			a.bad = true
+		default:
 			a.v[typ] = v
 		}
 		b = rest

@@ -102,11 +102,13 @@ func (d *decoder) expression(t *netfilter.Table, b []byte) (netfilter.Expr, stri
 		e = &Reject{Type: a.u32(1), Code: a.opt8(2)}
 	case "match", "target":
 		a.parse(body, 3)
-		e = d.compat(t, &a, string(name) == "target")
+		if e = d.compat(t, &a, string(name) == "target"); a.bad {
+			return nil, text(name) + " " + a.text(1) // "match sctp"
+		}
 	default:
 		e = d.rarer(t, &a, string(name), body)
 	}
-	if a.bad || e == nil {
+	if a.bad || a.more || e == nil {
 		return nil, text(name)
 	}
 	return e, ""
@@ -281,7 +283,7 @@ func verdictOf(b []byte) (v netfilter.Verdict, ok bool) {
 	default:
 		return v, false
 	}
-	return v, !a.bad
+	return v, !a.bad && !a.more
 }
 
 func (d *decoder) dynset(t *netfilter.Table, a *attrs) netfilter.Expr {

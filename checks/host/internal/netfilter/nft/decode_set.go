@@ -105,5 +105,5 @@ func (d *decoder) element(s *Set, b []byte) (e Element, ok bool) {
 	case a.has(11):
 		e.Exprs, _ = d.expressions(s.Table, a.v[11])
 	}
-	return e, !a.bad && (e.CatchAll || e.Key != nil)
+	return e, !a.bad && !a.more && (e.CatchAll || e.Key != nil)
 }

@@ -12,7 +12,7 @@ import (
 // rule.
 func print(r *netfilter.Rule, device func(uint32) string) (string, []string) {
 	if r.Chain.IPTables() {
-		if text, words, ok := printIPTables(r, device); ok {
+		if text, words, ok := printIPTables(r); ok {
 			return text, words
 		}
 	}

@@ -1,375 +1,414 @@
 package nft
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter/xt"
 )
 
-// printIPTables gives a rule in the words of iptables; false where it has none.
-// iptables-nft writes addresses, devices, protocols, ports, marks and limits as
-// expressions of nf_tables, and everything else as matches and targets of xtables
-// (iptables/nft.c, nft-shared.c); this is the way back (nft-ruleparse.c).
-func printIPTables(r *netfilter.Rule, _ func(uint32) string) (text string, words []string, ok bool) {
-	p := &iptablesPrinter{loads: map[uint32]*loaded{}, v6: r.Chain.Table.Family == netfilter.IPv6}
+// printIPTables gives a rule as "iptables-nft -S" prints it, and the words behind
+// "-A CHAIN", nil where they do not say all; false where iptables has no words for an expression. It writes a part of
+// its options as expressions of nf_tables (iptables/nft.c, nft-ruleparse.c), the others as
+// matches and targets of xtables.
+func printIPTables(r *netfilter.Rule) (text string, words []string, ok bool) {
+	p := &iptables{v6: r.Chain.Table.Family == netfilter.IPv6, complete: true}
 	for _, e := range r.Exprs {
 		if !p.expression(e) {
 			return "", nil, false
 		}
 	}
-	text = "-A " + r.Chain.Name
-	for _, o := range []*options{&p.source, &p.dest, &p.in, &p.out, &p.proto, &p.fragment} {
-		text, words = o.appendTo(text, words)
-	}
+	all := []option{p.source, p.destination, p.in, p.out, p.protocol, p.fragment}
 	for _, m := range p.matches {
-		text, words = m.appendTo(text, words)
+		all = append(all, *m)
+		if m.ports != nil {
+			for _, part := range m.ports {
+				all = append(all, part)
+			}
+		}
 	}
-	text, words = p.target.appendTo(text, words)
-	if p.partial {
+	texts := []string{"-A", r.Chain.Name}
+	for _, o := range append(all, p.target) {
+		words = append(words, o.words...)
+		if o.text != "" {
+			texts = append(texts, o.text)
+		}
+	}
+	if !p.complete || len(words) == 0 {
 		words = nil
 	}
-	return text, words, true
+	return strings.Join(texts, " "), words, true
 }
 
-// options are words of a command, and how iptables -S prints them.
-type options struct {
+// option is some words of a rule. Of a match for TCP or UDP ports holds what it
+// says, in the order in which iptables prints it.
+type option struct {
 	words []string
 	text  string
+	name  string
+	ports []option
 }
 
-// add adds an option; not puts "!" before it.
-func (o *options) add(not bool, words ...string) {
-	if not {
+// said is an option that is printed as it is.
+func said(invert bool, words ...string) option {
+	if invert {
 		words = append([]string{"!"}, words...)
 	}
-	o.words = append(o.words, words...)
-	o.text = strings.TrimPrefix(o.text+" "+strings.Join(words, " "), " ")
+	return option{words: words, text: strings.Join(words, " ")}
 }
 
-func (o *options) appendTo(text string, words []string) (string, []string) {
-	if o.text == "" {
-		return text, words
-	}
-	return text + " " + o.text, append(words, o.words...)
+// iptables collects the options of one rule.
+type iptables struct {
+	v6       bool
+	complete bool // the words say all there is
+	regs     [16]loaded
+
+	source, destination, in, out, protocol, fragment, target option
+	proto                                                    byte
+	matches                                                  []*option
 }
 
-type iptablesPrinter struct {
-	loads                        map[uint32]*loaded
-	v6                           bool
-	protocol                     string
-	source, dest, in, out, proto options
-	fragment                     options
-	matches                      []*options
-	transport                    *options // the one of ports and flags
-	target                       options
-	partial                      bool
-	from                         *loaded // of a range: its first half has been compared
-	first                        []byte
-}
-
-// loaded is what a register holds.
+// loaded is what an expression read into a register.
 type loaded struct {
-	meta    *Meta
-	payload *Payload
-	mask    []byte
+	from netfilter.Expr
+	mask []byte
+	low  []byte // of a range that another comparison ends
 }
 
-func (p *iptablesPrinter) expression(e netfilter.Expr) bool {
-	if _, second := e.(*Cmp); p.from != nil && !second {
-		return false // "at least" without "at most"
+func (p *iptables) at(reg uint32) *loaded {
+	if w := word(reg); w >= 0 {
+		return &p.regs[w]
+	}
+	return &loaded{}
+}
+
+// expression adds one expression; false if iptables has no words for it.
+func (p *iptables) expression(e netfilter.Expr) bool {
+	if p.target.words != nil { // nothing comes behind the target
+		return false
 	}
 	switch e := e.(type) {
 	case *Meta:
-		p.loads[e.Reg] = &loaded{meta: e}
+		*p.at(e.Reg) = loaded{from: e}
 		return !e.Set
 	case *Payload:
-		p.loads[e.Reg] = &loaded{payload: e}
+		*p.at(e.Reg) = loaded{from: e}
 		return !e.Set
 	case *Bitwise:
-		l := p.loads[e.From]
-		if l == nil || l.mask != nil || e.Op != 0 || !zero(e.Xor) {
+		from := p.at(e.From)
+		if e.Op != 0 || !zero(e.Xor) || from.mask != nil || e.From != e.To {
 			return false
 		}
-		p.loads[e.To] = &loaded{l.meta, l.payload, e.Mask}
+		from.mask = e.Mask
 	case *Cmp:
-		return p.compare(p.loads[e.Reg], e)
+		return p.compare(p.at(e.Reg), e)
 	case *Range:
-		l := p.loads[e.Reg]
-		return l != nil && l.mask == nil && p.port(l, e.Op == 1, e.From, e.To)
+		got, ok := p.at(e.Reg).from.(*Payload)
+		return ok && e.Op <= 1 && p.port(got, e.Op == 1, e.From, e.To)
 	case *Counter:
 	case *Limit:
 		return p.limit(e)
 	case *Log:
 		return p.log(e)
 	case *Immediate:
-		return e.Reg == 0 && p.verdict(e.Verdict)
+		if e.Reg != 0 {
+			return false
+		}
+		p.target = said(false, "-j", strings.ToUpper(verdictText(e.Verdict)))
+		switch e.Verdict.Code {
+		case netfilter.Jump:
+			p.target = said(false, "-j", e.Verdict.Chain)
+		case netfilter.Goto:
+			p.target = said(false, "-g", e.Verdict.Chain)
+		case netfilter.Accept, netfilter.Drop, netfilter.Return:
+		default:
+			return false
+		}
 	case *Compat:
-		return p.compat(e)
+		printer, ok := e.Expr.(xt.Printer)
+		if !ok {
+			return false
+		}
+		o := option{words: printer.Words(), text: printer.Text()}
+		p.complete = p.complete && len(o.words) > 0
+		if e.Target {
+			if o.words == nil {
+				o.words = []string{"-j", e.Name}
+			}
+			p.target = o
+			return true
+		}
+		p.matches = append(p.matches, &o)
 	case *netfilter.OpaqueExpr:
-		return p.compat(&Compat{Target: strings.HasPrefix(e.Name, "target"), Name: e.Name})
-	default:
-		return false
-	}
-	return true
-}
-
-// compat is a match or a target of xtables, which prints itself.
-func (p *iptablesPrinter) compat(e *Compat) bool {
-	o := &options{text: "[" + e.Name + "]"} // one that nobody here knows
-	if x, ok := e.Expr.(xt.Printer); ok {
-		o.text, o.words = x.Text(), x.Words()
-		p.partial = p.partial || o.words == nil && o.text != ""
-	} else {
-		p.partial = true
-	}
-	if e.Target {
-		if p.target.text != "" {
+		what, name, _ := strings.Cut(e.Name, " ")
+		p.complete = false
+		switch {
+		case what == "match" && name != "":
+			p.matches = append(p.matches, &option{text: "-m " + name + " […]"})
+		case what == "target" && name != "":
+			p.target = option{text: "-j " + name + " […]", words: []string{name}}
+		default:
 			return false
 		}
-		p.target = *o
-		return true
-	}
-	p.matches = append(p.matches, o)
-	return true
-}
-
-func (p *iptablesPrinter) verdict(v netfilter.Verdict) bool {
-	if p.target.text != "" {
-		return false
-	}
-	switch v.Code {
-	case netfilter.Drop:
-		p.target.add(false, "-j", "DROP")
-	case netfilter.Accept:
-		p.target.add(false, "-j", "ACCEPT")
-	case netfilter.Return:
-		p.target.add(false, "-j", "RETURN")
-	case netfilter.Jump:
-		p.target.add(false, "-j", v.Chain)
-	case netfilter.Goto:
-		p.target.add(false, "-g", v.Chain)
 	default:
 		return false
 	}
 	return true
 }
 
-// compare is what most options become.
-func (p *iptablesPrinter) compare(l *loaded, e *Cmp) bool {
-	switch {
-	case l == nil:
-		return false
-	case p.from != nil:
-		from, first := p.from, p.first
-		p.from = nil
-		return e.Op == 3 && from == l && p.port(l, false, first, e.Data)
-	case e.Op == 5 && l.mask == nil && l.payload != nil:
-		p.from, p.first = l, e.Data
-		return true
-	case e.Op > 1:
-		return false
-	}
+// compare adds a comparison with what was read.
+func (p *iptables) compare(got *loaded, e *Cmp) bool {
 	not := e.Op == 1
-	if l.meta != nil {
-		return p.compareMeta(l, not, e.Data)
-	}
-	address := map[bool][3]uint32{false: {12, 16, 4}, true: {8, 24, 16}}[p.v6] // in the header: source, destination, their size
-	switch b := l.payload; {
-	case b.Base == 1 && (b.Offset == address[0] || b.Offset == address[1]) && b.Len <= address[2]:
-		o, name := &p.source, "-s"
-		if b.Offset == address[1] {
-			o, name = &p.dest, "-d"
-		}
-		text := addressText(e.Data, l.mask, int(address[2]))
-		if text == "" || o.text != "" || len(e.Data) != int(b.Len) {
+	switch from := got.from.(type) {
+	case *Meta:
+		if e.Op > 1 || len(e.Data) == 0 {
 			return false
 		}
-		o.add(not, name, text)
-		return true
-	case b.Base == 1 && !p.v6 && b.Offset == 6 && b.Len == 2 && l.mask != nil && zero(e.Data): // iph->frag_off
-		p.fragment.add(!not, "-f")
-		return true
-	case b.Base == 1 && b.Len == 1 && l.mask == nil && (b.Offset == 9 && !p.v6 || b.Offset == 6 && p.v6):
-		return p.protocolIs(not, e.Data)
-	case b.Base == 2 && b.Offset == 13 && b.Len == 1 && p.protocol == "tcp":
-		mask := []byte{0xff}
-		if l.mask != nil {
-			mask = l.mask
-		}
-		if len(e.Data) != 1 || len(mask) != 1 {
+		switch {
+		case from.Key == metaMark && len(e.Data) == 4:
+			mark := fmt.Sprintf("0x%x", nativeUint32(e.Data))
+			if got.mask != nil {
+				if len(got.mask) != 4 {
+					return false
+				}
+				mark += fmt.Sprintf("/0x%x", nativeUint32(got.mask))
+			}
+			m := said(false, "-m", "mark")
+			value := said(not, "--mark", mark)
+			m.words, m.text = append(m.words, value.words...), m.text+" "+value.text
+			p.matches = append(p.matches, &m)
+		case got.mask != nil:
+			return false
+		case from.Key == metaL4Proto && len(e.Data) == 1:
+			return p.ofProtocol(not, e.Data[0])
+		case from.Key == metaIIFName:
+			return interfaceOption(&p.in, not, "-i", e.Data)
+		case from.Key == metaOIFName:
+			return interfaceOption(&p.out, not, "-o", e.Data)
+		default:
 			return false
 		}
-		p.transportOptions().add(not, "--tcp-flags", flagNames(mask[0]), flagNames(e.Data[0]))
 		return true
+	case *Payload:
+		return p.payload(from, got, e)
 	}
-	return l.mask == nil && p.port(l, not, e.Data, e.Data)
+	return false
 }
 
-func (p *iptablesPrinter) compareMeta(l *loaded, not bool, data []byte) bool {
-	switch l.meta.Key {
-	case metaIIFName, metaOIFName:
-		o, name := &p.in, "-i"
-		if l.meta.Key == metaOIFName {
-			o, name = &p.out, "-o"
-		}
-		device, _, whole := bytes.Cut(data, []byte{0})
-		text := string(device)
-		if !whole && len(data) < 16 { // IFNAMSIZ: without its closing NUL it is a prefix
-			text += "+"
-		}
-		if l.mask != nil || o.text != "" {
-			return false
-		}
-		o.add(not, name, text)
-	case metaL4Proto:
-		return l.mask == nil && p.protocolIs(not, data)
-	case metaMark:
-		if len(data) != 4 {
-			return false
-		}
-		text := fmt.Sprintf("0x%x", binary.NativeEndian.Uint32(data))
-		if len(l.mask) == 4 {
-			text += fmt.Sprintf("/0x%x", binary.NativeEndian.Uint32(l.mask))
-		}
-		o := &options{}
-		o.add(false, "-m", "mark")
-		o.add(not, "--mark", text)
-		p.matches = append(p.matches, o)
-	default:
+// interfaceOption adds the name of a device: without its final zero only the beginning is compared.
+func interfaceOption(o *option, not bool, flag string, data []byte) bool {
+	if o.words != nil {
 		return false
 	}
+	name := text(data)
+	if len(name) == len(data) && len(data) < interfaceLen {
+		name += "+"
+	}
+	*o = said(not, flag, name)
 	return true
 }
 
-func (p *iptablesPrinter) protocolIs(not bool, data []byte) bool {
-	if len(data) != 1 || p.proto.text != "" {
+func (p *iptables) ofProtocol(not bool, number byte) bool {
+	if p.protocol.words != nil {
 		return false
 	}
-	p.protocol = xt.ProtocolName(uint16(data[0]))
-	p.proto.add(not, "-p", p.protocol)
+	if !not {
+		p.proto = number
+	}
+	p.protocol = said(not, "-p", new(printer).written(protocol, []byte{number}, 1))
 	return true
 }
 
-// transportOptions are those of the match that is named like the protocol.
-func (p *iptablesPrinter) transportOptions() *options {
-	if p.transport == nil {
-		p.transport = &options{}
-		p.transport.add(false, "-m", p.protocol)
-		p.matches = append(p.matches, p.transport)
+// payload adds a comparison with a part of the packet.
+func (p *iptables) payload(from *Payload, got *loaded, e *Cmp) bool {
+	not := e.Op == 1
+	switch {
+	case from.Base == 1 && e.Op <= 1:
+		size, src, dst := uint32(4), uint32(12), uint32(16)
+		if p.v6 {
+			size, src, dst = 16, 8, 24
+		}
+		switch {
+		case from.Offset == src && from.Len <= size:
+			return networkOption(&p.source, not, "-s", e.Data, got.mask, int(size))
+		case from.Offset == dst && from.Len <= size:
+			return networkOption(&p.destination, not, "-d", e.Data, got.mask, int(size))
+		case !p.v6 && from.Offset == 9 && from.Len == 1 && got.mask == nil && len(e.Data) == 1:
+			return p.ofProtocol(not, e.Data[0])
+		case !p.v6 && from.Offset == 6 && from.Len == 2 && len(got.mask) == 2 && got.mask[0] == 0x1f && zero(e.Data):
+			p.fragment = said(!not, "-f")
+			return true
+		}
+	case from.Base == 2 && from.Offset == 13 && from.Len == 1 && p.proto == tcp && e.Op <= 1 && len(e.Data) == 1:
+		mask := byte(0xff)
+		if len(got.mask) == 1 {
+			mask = got.mask[0]
+		}
+		return p.part(2, said(not, "--tcp-flags", tcpFlagList(mask), tcpFlagList(e.Data[0])))
+	case from.Base == 2 && got.mask == nil && len(e.Data) == 2:
+		switch e.Op {
+		case 0, 1:
+			return p.port(from, not, e.Data, e.Data)
+		case 3:
+			if got.low != nil {
+				return p.port(from, false, got.low, e.Data)
+			}
+			return p.port(from, false, []byte{0, 0}, e.Data)
+		case 5:
+			got.low = e.Data
+			return true
+		}
 	}
-	return p.transport
+	return false
 }
 
-// port is one port or a range.
-func (p *iptablesPrinter) port(l *loaded, not bool, from, to []byte) bool {
-	b := l.payload
-	if b == nil || b.Base != 2 || b.Len != 2 || b.Offset != 0 && b.Offset != 2 || len(from) != 2 || len(to) != 2 {
+// port adds a port or a range of them.
+func (p *iptables) port(from *Payload, not bool, low, high []byte) bool {
+	if from.Base != 2 || from.Len != 2 || from.Offset != 0 && from.Offset != 2 || len(low) != 2 || len(high) != 2 {
 		return false
 	}
-	switch p.protocol {
-	case "tcp", "udp", "udplite", "sctp":
-	default:
+	value := strconv.Itoa(int(binary.BigEndian.Uint16(low)))
+	if high := strconv.Itoa(int(binary.BigEndian.Uint16(high))); high != value {
+		value += ":" + high
+	}
+	if from.Offset == 0 {
+		return p.part(0, said(not, "--sport", value))
+	}
+	return p.part(1, said(not, "--dport", value))
+}
+
+// part adds an option of the match for TCP or UDP, which stands where its first did.
+func (p *iptables) part(place int, o option) bool {
+	names := map[byte]string{tcp: "tcp", 17: "udp"}
+	name := names[p.proto]
+	if name == "" || name == "udp" && place > 1 {
 		return false
 	}
-	text := decimal(uint64(binary.BigEndian.Uint16(from)))
-	if !bytes.Equal(from, to) {
-		text += ":" + decimal(uint64(binary.BigEndian.Uint16(to)))
+	var match *option
+	for _, m := range p.matches {
+		if m.name == name {
+			match = m
+		}
 	}
-	name := "--sport"
-	if b.Offset == 2 {
-		name = "--dport"
+	if match == nil {
+		m := said(false, "-m", name)
+		m.name, m.ports = name, make([]option, 3)
+		p.matches = append(p.matches, &m)
+		match = &m
 	}
-	p.transportOptions().add(not, name, text)
+	if match.ports[place].words != nil {
+		return false
+	}
+	match.ports[place] = o
 	return true
 }
 
-// limit prints as print_rate of extensions/libxt_limit.c does, where the rate is
-// not one that a larger or smaller unit says in a whole number.
-func (p *iptablesPrinter) limit(e *Limit) bool {
-	unit := map[uint64]string{1: "sec", 60: "min", 3600: "hour", 86400: "day"}[e.Unit]
-	if unit == "" || e.Bytes || e.Inverse || e.Rate == 0 {
+// tcpFlagList is the names of flags as iptables lists them.
+func tcpFlagList(n byte) string {
+	var names []string
+	for _, s := range tcpFlags.symbols()[:6] {
+		if uint64(n)&s.value != 0 {
+			names = append(names, strings.ToUpper(s.name))
+		}
+	}
+	switch {
+	case n&0x3f == 0x3f:
+		return "ALL"
+	case len(names) == 0:
+		return "NONE"
+	}
+	// FIN, SYN, RST, PSH, ACK, URG: the order of the bits.
+	return strings.Join(names, ",")
+}
+
+// networkOption adds a network: whole bytes are compared without a mask.
+func networkOption(o *option, not bool, flag string, data, mask []byte, size int) bool {
+	if o.words != nil || len(data) > size || mask != nil && (len(mask) != size || len(data) != size) {
 		return false
 	}
-	o := &options{}
-	o.add(false, "-m", "limit", "--limit", decimal(e.Rate)+"/"+unit)
-	if e.Burst != 5 && e.Burst != 0 { // XT_LIMIT_BURST
-		o.add(false, "--limit-burst", decimal(uint64(e.Burst)))
+	length := 8 * len(data)
+	full := append(append([]byte(nil), data...), make([]byte, size-len(data))...)
+	a, _ := netip.AddrFromSlice(full)
+	suffix := ""
+	if mask != nil {
+		n, ok := prefixLen(make([]byte, size), inverted(mask))
+		if length = n; !ok {
+			m, _ := netip.AddrFromSlice(mask)
+			suffix = m.String()
+		}
 	}
-	p.matches = append(p.matches, o)
+	if suffix == "" {
+		suffix = strconv.Itoa(length)
+	}
+	*o = said(not, flag, a.String()+"/"+suffix)
+	return true
+}
+
+// limit prints a rate in the largest unit that it fills: xtables does so (print_rate).
+func (p *iptables) limit(e *Limit) bool {
+	if e.Bytes || e.Inverse || e.Rate == 0 {
+		return false
+	}
+	const scale = 10000 // XT_LIMIT_SCALE
+	period := scale * e.Unit / e.Rate
+	units := []struct {
+		size uint64
+		name string
+	}{{scale * 86400, "day"}, {scale * 3600, "hour"}, {scale * 60, "min"}, {scale, "sec"}}
+	if period == 0 {
+		return false
+	}
+	i := 1
+	for i < len(units) && period <= units[i].size && units[i].size/period >= units[i].size%period {
+		i++
+	}
+	words := []string{"-m", "limit", "--limit", decimal(units[i-1].size/period) + "/" + units[i-1].name}
+	if e.Burst != 5 {
+		words = append(words, "--limit-burst", decimal(uint64(e.Burst)))
+	}
+	m := said(false, words...)
+	p.matches = append(p.matches, &m)
 	return true
 }
 
 // log is the target NFLOG.
-func (p *iptablesPrinter) log(e *Log) bool {
-	if !e.HasGroup || p.target.text != "" {
+func (p *iptables) log(e *Log) bool {
+	if !e.HasGroup || e.HasLevel || e.Flags != 0 {
 		return false
 	}
-	p.target.add(false, "-j", "NFLOG")
+	o := said(false, "-j", "NFLOG")
+	add := func(flag, value, printed string) {
+		o.words = append(o.words, flag, value)
+		o.text += " " + flag + " " + printed
+	}
 	if e.Prefix != "" {
-		if strings.ContainsAny(e.Prefix, " \"'\\") {
-			p.target.words = append(p.target.words, "--nflog-prefix", e.Prefix)
-			p.target.text += fmt.Sprintf(" --nflog-prefix %q", e.Prefix)
-		} else {
-			p.target.add(false, "--nflog-prefix", e.Prefix)
-		}
+		add("--nflog-prefix", e.Prefix, shown(e.Prefix))
 	}
 	if e.Group != 0 {
-		p.target.add(false, "--nflog-group", decimal(uint64(e.Group)))
+		n := decimal(uint64(e.Group))
+		add("--nflog-group", n, n)
 	}
 	if e.Snaplen != 0 {
-		p.target.add(false, "--nflog-size", decimal(uint64(e.Snaplen)))
+		n := decimal(uint64(e.Snaplen))
+		add("--nflog-size", n, n)
 	}
 	if e.Qthreshold > 1 {
-		p.target.add(false, "--nflog-threshold", decimal(uint64(e.Qthreshold)))
+		n := decimal(uint64(e.Qthreshold))
+		add("--nflog-threshold", n, n)
 	}
+	p.target = o
 	return true
 }
 
-// addressText is an address with its prefix: the bytes that are compared, or a mask.
-func addressText(data, mask []byte, size int) string {
-	length := 8 * len(data)
-	if mask != nil {
-		if len(mask) != len(data) {
-			return ""
-		}
-		length = 0
-		for _, b := range mask {
-			length += bits.LeadingZeros8(^b)
-			if b != 0xff {
-				break
-			}
-		}
-		for i := range mask {
-			if n := length - 8*i; mask[i] != ^byte(0)<<max(0, 8-max(0, min(8, n))) {
-				return "" // holes in the mask
-			}
-		}
+// shown is a string as xtables_save_string prints it.
+func shown(s string) string {
+	const bare = "_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	if s != "" && strings.Trim(s, bare) == "" {
+		return s
 	}
-	full := make([]byte, size)
-	copy(full, data)
-	a, ok := netip.AddrFromSlice(full)
-	if !ok {
-		return ""
-	}
-	return fmt.Sprintf("%s/%d", a, length)
-}
-
-// flagNames are the flags of TCP as libxt_tcp.c prints them.
-func flagNames(b byte) string {
-	var names []string
-	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"} {
-		if b>>i&1 == 1 {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "NONE"
-	}
-	return strings.Join(names, ",")
+	return `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`, `'`, `\'`).Replace(s) + `"`
 }

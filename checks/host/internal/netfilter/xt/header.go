@@ -152,15 +152,15 @@ func (h header) print(w *phrase) {
 		}
 	}
 	if proto, any := h.protocol(); !any {
-		w.option(h.not(invProto), "-p", ProtocolName(proto))
+		w.option(h.not(invProto), "-p", protoName(proto))
 	}
 	if h.isFragment() {
 		w.option(h.not(invFragment), "-f")
 	}
 }
 
-// ProtocolName is the name that iptables prints without a file: xtables_chain_protos.
-func ProtocolName(proto uint16) string {
+// protoName is the name that iptables prints without a file: xtables_chain_protos.
+func protoName(proto uint16) string {
 	switch proto {
 	case 0:
 		return "all"
