@@ -89,7 +89,7 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 		}
 	}
 	for _, packet := range packets {
-		w := f.Filters.Walk(d, packet)
+		w := passed(f, f.Filters.Walk(d, packet))
 		if w == nil {
 			continue
 		}
@@ -162,7 +162,7 @@ func whyOf(x facts.FilterDoubt) string {
 // witnessed is what needs no agreement: the kernel named the rule for a packet of
 // ours, or its counter moved with our SYNs.
 func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
-	w := f.Filters.Walk(d, packet)
+	w := passed(f, f.Filters.Walk(d, packet))
 	for _, t := range f.Filters.Traced {
 		if t.Addr != d.Addr || t.Packet != packet || !stops(t.Verdict) {
 			continue

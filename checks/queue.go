@@ -74,6 +74,42 @@ func queued(f *facts.Facts, d facts.Dial, packet string) *lostInQueue {
 	return nil
 }
 
+// passed is the walk without the queues that programs read: each of them may let the
+// packet go on to the next rule, or may not.
+func passed(f *facts.Facts, w *facts.FilterWalk) *facts.FilterWalk {
+	if w == nil || f.Filters.Queues == nil || !slices.ContainsFunc(w.Stops, func(s facts.FilterStop) bool { return s.Verdict == "queue" }) {
+		return w
+	}
+	out := *w
+	out.Stops, out.Unsure = nil, slices.Clone(w.Unsure)
+	for _, s := range w.Stops {
+		readers := queueReaders(f, s)
+		if s.Verdict != "queue" || len(readers) == 0 {
+			out.Stops = append(out.Stops, s)
+			continue
+		}
+		out.Unsure = append(out.Unsure, facts.FilterDoubt{Rule: s.Rule, Where: s.Where, Verdict: "queue", Why: readers[0] + " reads " + s.With})
+	}
+	return &out
+}
+
+// queueReaders are those who read the queues of a rule; nil unless each has one.
+func queueReaders(f *facts.Facts, s facts.FilterStop) []string {
+	first, last, ok := queueNumbers(s.With)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for n := first; n <= last; n++ {
+		r := f.Filters.Queues.Reader(uint16(n))
+		if r == nil {
+			return nil
+		}
+		names = append(names, short(r.Reader))
+	}
+	return names
+}
+
 // queueNumbers reads "queue 3" and "queue 3-5".
 func queueNumbers(with string) (first, last int, ok bool) {
 	w := strings.Fields(with)

@@ -28,10 +28,11 @@ type walker struct {
 	exhausted bool
 	tracking  Truth // connection tracking is on; Unknown: not looked yet
 
-	entry entry
-	ends  [2]netip.AddrPort   // of the first packet as it arrived: who answers it, answers from there
-	away  string              // why the connection does not stay on lo
-	later []facts.FilterDoubt // doubts of earlier packets that bear on the later ones
+	entry  entry
+	ends   [2]netip.AddrPort   // of the first packet as it arrived: who answers it, answers from there
+	away   string              // why the connection does not stay on lo
+	asking bool                // the chains of NAT
+	later  []facts.FilterDoubt // doubts of earlier packets that bear on the later ones
 }
 
 // Walk follows one packet of the handshake of a connection: facts.Syn, facts.SynAck
@@ -55,6 +56,14 @@ func (rs *Ruleset) Walk(c Connection, kind string) facts.FilterWalk {
 }
 
 func newWalker(rs *Ruleset, c Connection) *walker {
+	// An IPv4 address that is mapped into IPv6 travels as IPv4; and who connects to
+	// lo comes from the same address if nobody said otherwise.
+	c.To = netip.AddrPortFrom(c.To.Addr().Unmap(), c.To.Port())
+	if from := c.From.Addr().Unmap(); from.Is4() != c.To.Addr().Is4() || !from.IsValid() {
+		c.From = netip.AddrPortFrom(c.To.Addr(), c.From.Port())
+	} else {
+		c.From = netip.AddrPortFrom(from, c.From.Port())
+	}
 	w := &walker{rules: rs, conn: c, family: IPv4, budget: maxSteps, chains: map[*Table]map[string]*Chain{}}
 	if c.To.Addr().Is6() {
 		w.family = IPv6
