@@ -251,9 +251,14 @@ func (w *walker) base(c *Chain, s *State) {
 		s.CTKnown = false
 		defer func() { s.CT, s.CTKnown = before.CT, before.CTKnown }()
 	}
+	marks := len(w.out.Marks)
 	w.runBase(c, s, place{is: sure})
 	if c.Type != "route" || c.Hook != Output {
 		return
+	}
+	if before.MarkKnown && !s.MarkKnown && w.conn.Route != nil && len(w.out.Marks) > marks {
+		// A rule marks it, and another may have let it leave the chain before.
+		w.doubt(facts.FilterDoubt{Rule: w.out.Marks[marks].Rule, Where: c.Hook.Where(), Verdict: "mark", Why: "whether the packet gets there"})
 	}
 	if s.To != before.To || s.From != before.From || s.MarkKnown && (!before.MarkKnown || s.Mark != before.Mark) {
 		w.route(s)

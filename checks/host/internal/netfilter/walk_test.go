@@ -296,6 +296,11 @@ func TestWalkPerhapsRoute(t *testing.T) {
 		}
 		return "local", "lo", true
 	}
+	out := hooked("o", Output, -150, rules{{limit, accept}, {setMark(7)}})
+	out.Type = "route"
+	if got, want := told((&Ruleset{Tables: []*Table{tableOf(IPv4, out)}}).Walk(c, facts.Syn)), "? mark o/2 whether the packet gets there"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	for mark, want := range map[uint32]string{7: "? mark o/1 limit", 8: ""} {
 		out := hooked("o", Output, -150, rules{{limit, setMark(mark), never}})
 		out.Type = "route"
