@@ -25,11 +25,7 @@ func printIPTables(r *netfilter.Rule) (text string, words []string, ok bool) {
 	all := []option{p.source, p.destination, p.in, p.out, p.protocol, p.fragment}
 	for _, m := range p.matches {
 		all = append(all, *m)
-		if m.ports != nil {
-			for _, part := range m.ports {
-				all = append(all, part)
-			}
-		}
+		all = append(all, m.ports...)
 	}
 	texts := []string{"-A", r.Chain.Name}
 	for _, o := range append(all, p.target) {
