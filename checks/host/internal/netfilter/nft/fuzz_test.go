@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"testing"
@@ -236,4 +237,33 @@ func FuzzTrace(f *testing.F) {
 			e.Final()
 		}
 	})
+}
+
+// TestFlippedRules changes single bytes of rules that are real: mostly they are still
+// rules, of registers, lengths and numbers that make no sense.
+func TestFlippedRules(t *testing.T) {
+	all := dump(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, b := range all['r'] {
+		d := decoded(all)
+		for range 40 {
+			flipped := bytes.Clone(b)
+			for range 1 + random.IntN(3) {
+				flipped[random.IntN(len(flipped))] = byte(random.Uint32()) >> random.IntN(8)
+			}
+			before := len(d.all())
+			d.malformed = false
+			d.addRule(flipped)
+			list := d.all()
+			if _, _, ok := open(flipped); ok && len(list) == before && !d.malformed {
+				t.Fatal("a rule vanished")
+			}
+			for _, r := range list {
+				if r.Handle != 0 && r.Number == len(r.Chain.Rules) {
+					r.Print()
+					state(r)
+				}
+			}
+		}
+	}
 }
