@@ -62,6 +62,7 @@ func inside(t *testing.T, programs ...string) bool {
 	if os.Getuid() != 0 {
 		t.Skip("needs root for a network namespace and two users")
 	}
+	t.Parallel() // mostly they wait for the kernel to forget old rules
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=3h")
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
