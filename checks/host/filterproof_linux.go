@@ -2,6 +2,7 @@ package host
 
 import (
 	"slices"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
@@ -76,7 +77,7 @@ func (l *filterLook) reset(s suspect) bool {
 
 // count sends a few SYNs of the client's between two readings of the counters.
 func (l *filterLook) count(s suspect) {
-	if !l.counts(s) {
+	if !l.counts(s) || !l.timeFor(2) {
 		return
 	}
 	before, ok := readCounted(s)
@@ -113,12 +114,23 @@ func (l *filterLook) count(s suspect) {
 			}
 		}
 		for _, x := range w.Unsure {
-			if n, seen := moved[placeOfFact(x.Rule)]; seen && ours(n) && ends(x.Verdict) && l.last(x.Rule) {
+			if n, seen := moved[placeOfFact(x.Rule)]; seen && ours(n) && ends(x.Verdict) && l.last(x.Rule) && !l.diverts(s, x.Rule) {
 				l.counted(s, packet, x.Rule, x.Where, x.Verdict, "")
 				return
 			}
 		}
 	}
+}
+
+// timeFor tells whether there is time to read all rules so many times more, judged by
+// the first time: what is seen already is not to be lost for it.
+func (l *filterLook) timeFor(readings int) bool {
+	took := 50.0
+	for _, e := range l.out.Engines {
+		took += float64(readings) * e.ReadInMS
+	}
+	deadline, limited := l.ctx.Deadline()
+	return !limited || millis(time.Until(deadline)) > 1.5*took
 }
 
 // counted notes that a counter has named the rule.

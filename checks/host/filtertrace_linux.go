@@ -24,7 +24,7 @@ const (
 // trace has the kernel name the rule that decides on a connection of the client's:
 // for that nf_tables needs a table that marks its packets.
 func (l *filterLook) trace(s suspect, may bool) {
-	switch deadline, limited := l.ctx.Deadline(); {
+	switch {
 	case !may:
 		l.out.NotTraced = "--no-system-changes"
 	case l.reading == nil || len(l.reading.Tables) == 0:
@@ -33,7 +33,7 @@ func (l *filterLook) trace(s suspect, may bool) {
 		// A traced packet is written to the kernel's log by every rule of ip_tables that
 		// it meets (trace_packet in net/ipv4/netfilter/ip_tables.c).
 		l.out.NotTraced = "rules of iptables-legacy would log it"
-	case limited && time.Until(deadline) < traceTries*traceWait:
+	case !l.timeFor(0):
 		l.out.NotTraced = "time was over"
 	default:
 		if err := l.traceOpenly(s); err != nil {
@@ -88,7 +88,7 @@ func (l *filterLook) told(s suspect, events []nft.TraceEvent) (found []facts.Fil
 			if e.Packet != packet || !e.Final() {
 				continue
 			}
-			if t, ok := l.traced(s, events[:i], e); ok {
+			if t, ok := l.traced(s, events[:i], e); ok && !l.diverts(s, t.Rule) {
 				found = append(found, t)
 			}
 			break
@@ -106,6 +106,13 @@ func (l *filterLook) told(s suspect, events []nft.TraceEvent) (found []facts.Fil
 		}
 	}
 	return nil
+}
+
+// diverts tells whether the walk knows the rule as one that leads elsewhere: TPROXY
+// drops what it finds no socket for, and is no filter for that.
+func (l *filterLook) diverts(s suspect, r facts.FilterRule) bool {
+	w := l.out.Walk(s.Dial, facts.Syn)
+	return w != nil && slices.ContainsFunc(w.Diverts, func(d facts.FilterDivert) bool { return placeOfFact(d.Rule) == placeOfFact(r) })
 }
 
 // traced makes a fact of an event. Those before it tell by which chains it was
