@@ -53,6 +53,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			return err
 		}
 	}
+	lost := 0 // connections that came to nothing, though no rule ended a packet
 	for range traceTries {
 		var watch error
 		p := newProbe(s.to, s.as)
@@ -76,6 +77,12 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			l.out.Traced = append(l.out.Traced, found...)
 			return nil
 		}
+		if l.tracer.Marked(facts.Syn) && !l.tracer.Marked(facts.Ack) && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() }) {
+			lost++
+		}
+	}
+	if lost == traceTries && !l.tracer.Lost {
+		l.out.Cleared = append(l.out.Cleared, s.Addr)
 	}
 	return nil
 }
