@@ -42,7 +42,7 @@ var conntrackFull = &Check{
 				Summary:  fmt.Sprintf("The connection tracking table is full (%d of %d entries), and the kernel drops the first packet of new connections, also to %s.", c.Count, c.Max, at(f, d.Addr)),
 				Evidence: []Evidence{{"conntrack", fmt.Sprintf("nf_conntrack_count %d, nf_conntrack_max %d", c.Count, c.Max)}}}
 			if moved {
-				x.Evidence = append(x.Evidence, Evidence{"/proc/net/stat/nf_conntrack", fmt.Sprintf("drop +%d with our %d SYNs", c.Dropped["drop"], l.SYNs)})
+				x.Evidence = append(x.Evidence, Evidence{"/proc/net/stat/nf_conntrack", fmt.Sprintf("drop +%d with our %s", c.Dropped["drop"], plural(l.SYNs, "SYN"))})
 			} else {
 				x.Settle = "sudo conntrack -S; sudo dmesg | grep nf_conntrack"
 			}

@@ -324,7 +324,7 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 	if w := f.Filters.Walk(d, b.packet); w != nil {
 		for _, s := range w.Stops {
 			if sameRule(s.Rule, b.rule) && s.Packets > 0 && s.SYNs > 0 {
-				es = append(es, Evidence{"counter", fmt.Sprintf("the rule's own counter grew by %d with our %d SYNs", s.Packets, s.SYNs)})
+				es = append(es, Evidence{"counter", fmt.Sprintf("the rule's own counter grew by %d with our %s", s.Packets, plural(s.SYNs, "SYN"))})
 			}
 		}
 		for _, r := range w.Untracks[:min(1, len(w.Untracks))] {

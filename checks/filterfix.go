@@ -31,7 +31,8 @@ type hurdle struct {
 // opening is the way past one hurdle.
 type opening struct {
 	step, undo []string
-	accepts    bool // and past all that come later in the same base chain
+	accepts    bool   // and past all that come later in the same base chain
+	do         string // where it is something else than to accept, an imperative
 	lasts      Lasts
 	risk       string
 }
@@ -66,6 +67,7 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 	rules := len(rulesIn(hs))
 	what := cond(wide, "everything on lo", fmt.Sprintf("loopback %s port %d", cond(hs[0].reply, "from", "to"), hs[0].port))
 	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), cond(hs[0].rule.Policy, "that policy", "that rule"))), Elevated: true, Lasts: Persistent}
+	accepting := x.Do
 	past := map[string]bool{}
 	var risks []string
 	// What is in doubt stands ahead of what is not: who gets past it in the same base
@@ -81,6 +83,9 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 			return Fix{}, false
 		}
 		past[key] = o.accepts
+		if o.do != "" && len(x.Steps) == 0 {
+			x.Do = o.do
+		}
 		if o.lasts == UntilReboot {
 			x.Lasts = UntilReboot
 		}
@@ -91,7 +96,10 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 			x.Steps, x.Undo = append(x.Steps, o.step), append(x.Undo, o.undo)
 		}
 	}
-	if wide {
+	if len(x.Steps) > 1 {
+		x.Do = accepting
+	}
+	if wide && slices.ContainsFunc(x.Steps, func(s []string) bool { return s[0] != "fail2ban-client" && s[len(s)-1] != "--panic-off" }) {
 		risks = append(risks, "all programs of this machine can talk to each other over lo then; nothing is opened to other machines")
 	}
 	if slices.ContainsFunc(hs, func(h hurdle) bool { return forSome(h.rule) }) {
@@ -215,7 +223,7 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 	case byFirewalld:
 		switch {
 		case r.Table == "firewalld_policy_drop" && strings.HasPrefix(r.Chain, "raw_"): // FIREWALLD/core/nftables.py, build_set_policy_rules
-			return opening{step: []string{"firewall-cmd", "--panic-off"}, undo: []string{"firewall-cmd", "--panic-on"}, lasts: UntilReboot,
+			return opening{step: []string{"firewall-cmd", "--panic-off"}, undo: []string{"firewall-cmd", "--panic-on"}, lasts: UntilReboot, do: "Switch off the panic mode of firewalld.",
 				risk: "the panic mode keeps out everything, from other machines too, and somebody switched it on"}, true
 		case r.Table == "firewalld" && r.Hook == "input" && zoneOf(r) != "" && h.from.IsValid():
 			// Not lo as an interface of the zone "trusted": when that is taken back, chains
@@ -230,7 +238,7 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 	case byUnban:
 		if jail := jailOf(r); jail != "" && h.from.IsValid() && manages(f, "fail2ban") {
 			return opening{step: []string{"fail2ban-client", "set", jail, "unbanip", h.from.String()}, undo: []string{"fail2ban-client", "set", jail, "banip", h.from.String()}, lasts: UntilReboot,
-				risk: "it is banned again when the log shows the same"}, true
+				do: fmt.Sprintf("Let fail2ban lift its ban of %s, in the jail %s.", h.from, jail), risk: "it is banned again when the log shows the same"}, true
 		}
 	}
 	return opening{}, false

@@ -56,7 +56,7 @@ var replyLost = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
 	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupFilters},
-	Explains: []*Check{noReply, localhostSlowFallback},
+	Explains: []*Check{noReply, refused, localhostSlowFallback}, // refused: the refusal is lost
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
@@ -71,6 +71,9 @@ var replyLost = &Check{
 				Summary:  fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
 				Evidence: slices.Concat([]Evidence{{"counters", countedAt(l, d, StageReply)}}, rulesSay(f, d, StageReply), seen(f, d)),
 				Fixes:    []Fix{acceptAhead(cond(out, StageOutput, StageInput))}}
+			if refusalLost(f, d) {
+				x.Summary = fmt.Sprintf("The kernel refuses the connection to %s, and its reset is lost %s: the client waits in vain.", at(f, d.Addr), cond(out, "on its way out (OUTPUT)", "on its way back in (INPUT)"))
+			}
 			if l.HalfOpen > 0 {
 				x.Evidence = append(x.Evidence, Evidence{"socket", fmt.Sprintf("%d connections of ours in SYN_RECV", l.HalfOpen)})
 			}

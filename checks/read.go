@@ -237,10 +237,12 @@ func answers(f *facts.Facts, l *facts.Ledger) bool {
 	return about(l.Delta["InSegs"]) && l.Delta["TCPOrigDataSent"] == 0
 }
 
-// sawSYN: a half-open socket of ours, the reset of one by who rejects the answer,
-// or a listener whose queue of those is full and that sends a cookie.
+// sawSYN: half-open sockets of ours, the resets of some by who rejects the answer, or
+// a listener whose queue of those is full, and that sends cookies or drops the rest.
+// Most of a burst is seen so; a filter that lets one of many through is another matter.
 func sawSYN(l *facts.Ledger) bool {
-	return l.HalfOpen > 0 || l.Delta["EmbryonicRsts"] > 0 || l.Delta["SyncookiesSent"] > 0 || l.Delta["TCPReqQFullDoCookies"] > 0
+	n := int64(l.HalfOpen) + l.Delta["EmbryonicRsts"] + max(l.Delta["SyncookiesSent"], l.Delta["TCPReqQFullDoCookies"]) + l.Delta["TCPReqQFullDrop"]
+	return n > 0 && n*2 >= int64(l.SYNs)
 }
 
 // forged tells whether a refusal came from something other than TCP: the

@@ -82,9 +82,9 @@ var noReply = &Check{
 	Doc:   "the connection attempt gets no answer of any kind",
 	Stage: StageAccept, // unless the counters say that the SYN died earlier
 	Needs: []facts.Group{facts.GroupDials},
-	Uses:  []facts.Group{facts.GroupLedger},
+	Uses:  []facts.Group{facts.GroupLedger, facts.GroupSockets},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout },
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Timeout && !refusalLost(f, d) },
 			"A connection to %s gets no answer at all.", "sudo tcpdump -ni lo host %s and port "+fmt.Sprint(f.Target.Port))
 	},
 }
@@ -94,11 +94,18 @@ var refused = &Check{
 	Doc:   "the connection is refused",
 	Stage: StageListen, // unless the refusal was forged on the way
 	Needs: []facts.Group{facts.GroupDials},
-	Uses:  []facts.Group{facts.GroupLedger},
+	Uses:  []facts.Group{facts.GroupLedger, facts.GroupSockets},
 	Run: func(f *facts.Facts) []Finding {
-		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Refused },
+		return dialSymptom(f, func(d facts.Dial) bool { return d.Outcome == facts.Refused || refusalLost(f, d) },
 			"%s refuses the connection (%s).", "sudo ss -tlnp 'sport = :"+fmt.Sprint(f.Target.Port)+"'")
 	},
+}
+
+// refusalLost tells whether nothing listens and the kernel does refuse, but its reset
+// never arrives: firewalls drop it to be silent.
+func refusalLost(f *facts.Facts, d facts.Dial) bool {
+	st, ok := lostAt(f, d)
+	return d.Outcome == facts.Timeout && ok && st == StageReply && f.Sockets != nil && len(serving(f, d.Addr)) == 0
 }
 
 // portUnreachable is what a UDP client gets where no socket is bound: an ICMP
@@ -230,7 +237,7 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, text, settle string
 		}
 		args := []any{at(f, d.Addr)}
 		if strings.Count(text, "%s") > 1 {
-			args = append(args, d.Errno)
+			args = append(args, cond(d.Errno != "", d.Errno, "the reset that says so is lost"))
 		}
 		summary := fmt.Sprintf(text, args...)
 		as := f.Host.Client(d.As, d.AsPID)

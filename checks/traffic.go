@@ -30,7 +30,7 @@ var tcOrXDPDropsOnLo = &Check{
 			}
 			filters := culprits(lo.Traffic, l)
 			dropped := l.Delta["tc.clsact"] + l.Delta["tc.ingress"]
-			x := Finding{Affects: []netip.Addr{d.Addr}, Evidence: []Evidence{{"counters", fmt.Sprintf("of %d SYNs, %d left the IP layer and never arrived", l.SYNs, gapsOf(l).wire)}}}
+			x := Finding{Affects: []netip.Addr{d.Addr}, Evidence: []Evidence{{"counters", fmt.Sprintf("of %s, %d left the IP layer and never arrived", plural(l.SYNs, "SYN"), gapsOf(l).wire)}}}
 			switch {
 			case len(filters) > 0 && (enough(dropped, l.SYNs) || filters[0].Drops != nil):
 				x.Certainty = sure(l)
@@ -147,7 +147,7 @@ var tcShapesLo = &Check{
 			}
 			fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l),
 				Summary: fmt.Sprintf("The queueing discipline %q on %s %s the connection to %s.", what, lo.Name, cond(enough(dropped, l.SYNs), "drops", "holds back"), at(f, d.Addr)),
-				Evidence: []Evidence{{"tc -s qdisc show dev " + lo.Name, fmt.Sprintf("of %d SYNs, %d dropped and %d bytes left waiting", l.SYNs, dropped, waits)},
+				Evidence: []Evidence{{"tc -s qdisc show dev " + lo.Name, fmt.Sprintf("of %s, %d dropped and %d bytes left waiting", plural(l.SYNs, "SYN"), dropped, waits)},
 					{"counters", fmt.Sprintf("%d left the IP layer and did not arrive", gapsOf(l).wire)}},
 				Fixes: []Fix{removeQdisc(lo.Name, *q)}})
 		}
