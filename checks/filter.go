@@ -93,21 +93,36 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 		if w == nil {
 			continue
 		}
-		stop, doubts := first(w.Stops), before(w)
-		if x := likeliest(f, d, packet, doubts); x != nil { // what may stop it comes before what does
-			return doubtful(f, d, packet, *x, len(doubts))
-		}
+		stop := first(w.Stops)
 		if len(w.Stops) == 0 || !able(d, stop.Verdict) || !fits(f, d, packet, stop.Where) {
+			if x := likeliest(f, d, packet, before(w)); x != nil {
+				return doubtful(f, d, packet, *x)
+			}
 			continue
 		}
-		b := &blame{packet: packet, rule: stop.Rule, where: stop.Where, verdict: stop.Verdict, with: stop.With,
-			sure: cond(len(doubts) == 0 && ledgerOf(f, d.Addr) != nil, Proven, Inferred)}
+		b := &blame{packet: packet, rule: stop.Rule, where: stop.Where, verdict: stop.Verdict, with: stop.With}
+		doubts := unsettled(f, d, before(w), stop.Where)
+		if len(doubts) == 0 && ledgerOf(f, d.Addr) != nil {
+			b.sure = Proven
+		}
 		for _, x := range doubts {
 			b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s comes before it: %s", ruleText(f, x.Rule), whyOf(x))})
 		}
 		return b
 	}
 	return nil
+}
+
+// unsettled leaves out doubts about places that the packet did get past, as the
+// ledger says: a rule there did not drop it, and that one may have accepted it is the
+// same then. What may translate or mark it stays a doubt.
+func unsettled(f *facts.Facts, d facts.Dial, doubts []facts.FilterDoubt, where string) []facts.FilterDoubt {
+	if ledgerOf(f, d.Addr) == nil {
+		return doubts
+	}
+	return slices.DeleteFunc(slices.Clone(doubts), func(x facts.FilterDoubt) bool {
+		return x.Where != where && (stops(x.Verdict) || x.Verdict == "accept" || x.Verdict == "return")
+	})
 }
 
 // likeliest is the first of the rules in doubt that may have stopped the packet where
@@ -130,13 +145,11 @@ func able(d facts.Dial, verdict string) bool {
 }
 
 // doubtful is a rule that may stop the packet, at the place where it got lost.
-func doubtful(f *facts.Facts, d facts.Dial, packet string, x facts.FilterDoubt, others int) *blame {
-	b := &blame{packet: packet, rule: x.Rule, where: x.Where, verdict: x.Verdict, doubt: cut(x.Why, 120), sure: Inferred}
-	if others > 1 {
-		for _, y := range before(f.Filters.Walk(d, packet)) {
-			if !sameRule(x.Rule, y.Rule) {
-				b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s: %s", ruleText(f, y.Rule), whyOf(y))})
-			}
+func doubtful(f *facts.Facts, d facts.Dial, packet string, x facts.FilterDoubt) *blame {
+	b := &blame{packet: packet, rule: x.Rule, where: x.Where, verdict: x.Verdict, doubt: cut(x.Why, 120)}
+	for _, y := range unsettled(f, d, before(f.Filters.Walk(d, packet)), x.Where) {
+		if !sameRule(x.Rule, y.Rule) {
+			b.proof = append(b.proof, Evidence{"not sure", fmt.Sprintf("%s: %s", ruleText(f, y.Rule), whyOf(y))})
 		}
 	}
 	return b
@@ -164,7 +177,7 @@ func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
 			}
 			for _, x := range w.Unsure {
 				if sameRule(x.Rule, t.Rule) {
-					b.verdict, b.doubt = x.Verdict, cut(x.Why, 120)
+					b.verdict, b.doubt = cond(stops(x.Verdict), x.Verdict, b.verdict), cut(x.Why, 120)
 				}
 			}
 		}
@@ -193,7 +206,7 @@ func before(w *facts.FilterWalk) []facts.FilterDoubt {
 		switch {
 		case wayOf(r) != wayOf(s):
 			return wayOf(r) > wayOf(s)
-		case r.Engine == s.Engine && r.Family == s.Family && r.Table == s.Table && r.Chain == s.Chain:
+		case inOneChain(r, s):
 			return s.Policy == r.Policy && r.Number >= s.Number || r.Policy
 		}
 		return r.Priority > s.Priority
@@ -239,7 +252,7 @@ func conflict(f *facts.Facts, d facts.Dial) *facts.FilterStop {
 
 // forOnly names whom it happens to, where others get through.
 func forOnly(f *facts.Facts, d facts.Dial) string {
-	if others := connects(f, d.Addr); len(others) > 0 {
+	if others := connects(f, d); len(others) > 0 {
 		return fmt.Sprintf(", for %s only", f.Host.Client(d.As, d.AsPID).Name())
 	}
 	return ""
@@ -269,6 +282,10 @@ func (b *blame) finding(f *facts.Facts, d facts.Dial) Finding {
 	x.Summary = fmt.Sprintf("%s %s%s %s%s: %s%s.", how, what, at(f, d.Addr), onItsWay(b.where), rejectedWith(b, d)+forOnly(f, d), place, why)
 	if b.sure == Inferred {
 		x.Settle = lookAt(f, b.rule)
+		if f.Filters.NotTraced == "--no-system-changes" {
+			x.Settle = asRoot(f, d.Addr)
+			b.proof = append(b.proof, Evidence{"not traced", "--no-system-changes: without it the kernel itself would say which rule it was"})
+		}
 	}
 	x.Evidence = b.evidence(f, d, hs)
 	return x
@@ -305,12 +322,13 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 		}
 	}
 	es = append(es, seen(f, d)...)
-	for i, h := range hs[1:] {
-		if i == 5 {
-			es = append(es, Evidence{"behind it", fmt.Sprintf("and %d more", len(hs)-1-i)})
+	behind := rulesIn(slices.DeleteFunc(slices.Clone(hs[1:]), func(h hurdle) bool { return h.doubt != "" || sameRule(h.rule, b.rule) }))
+	for i, r := range behind {
+		if i == 8 {
+			es = append(es, Evidence{"behind it", fmt.Sprintf("and %d more", len(behind)-i)})
 			break
 		}
-		es = append(es, Evidence{"behind it", ruleText(f, h.rule)})
+		es = append(es, Evidence{"behind it", ruleText(f, r)})
 	}
 	return es
 }
@@ -318,16 +336,16 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 // countedAt is what the ledger says of the loss.
 func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
 	g := gapsOf(l)
-	of := cond(d.HalfOpen(), "handshakes", "SYNs")
+	of := plural(l.SYNs, cond(d.HalfOpen(), "handshake", "SYN"))
 	switch st {
 	case StageOutput:
-		return fmt.Sprintf("of %d %s, %d were handed to the IP layer and never left it", l.SYNs, of, g.output)
+		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it", of, g.output)
 	case StageWire:
-		return fmt.Sprintf("of %d %s, %d left the IP layer and never arrived", l.SYNs, of, g.wire)
+		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, g.wire)
 	case StageReply:
-		return fmt.Sprintf("%d SYNs reached TCP; of the answers %d were lost", l.SYNs, max(g.output, g.input))
+		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), max(g.output, g.input))
 	}
-	return fmt.Sprintf("of %d %s, %d arrived and were never handed to TCP", l.SYNs, of, g.input)
+	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, g.input)
 }
 
 // lookAt is the command that shows the chain with its counters.

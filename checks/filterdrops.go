@@ -71,7 +71,11 @@ var filterOneFamilyOnly = &Check{
 				continue
 			}
 			x, other := b.finding(f, d), otherFamily(f, d)
-			x.Summary = fmt.Sprintf("%s, which is about %s only: %s works.", strings.TrimSuffix(x.Summary, "."), familyOf(d.Addr), at(f, other))
+			only := "which is about " + familyOf(d.Addr) + " only"
+			if !aboutOneFamily(b.rule) {
+				only = "which has no exception for " + familyOf(d.Addr)
+			}
+			x.Summary = fmt.Sprintf("%s, %s: %s works.", strings.TrimSuffix(x.Summary, "."), only, at(f, other))
 			x.Evidence = slices.Insert(x.Evidence, 1, Evidence{"connect", fmt.Sprintf("%s works, and the same program listens for both", at(f, other))})
 			fs = append(fs, x)
 		}
@@ -132,20 +136,22 @@ func refinement(f *facts.Facts, d facts.Dial, b *blame) special {
 		return killSwitch
 	case split(f, b.rule):
 		return twoEngines
-	case aboutOneFamily(b.rule) && otherFamily(f, d).IsValid():
+	case k != nil && k.kind == byUnban: // it is about an address
+	case (aboutOneFamily(b.rule) || sameForBoth(b)) && otherFamily(f, d).IsValid():
 		return oneFamily
 	}
 	return ordinary
 }
 
 // split tells whether both engines have rules and the deciding one is not where
-// people look: nft(8) shows no legacy rule, and iptables those of one engine.
+// people look: nft(8) shows no legacy rule, and iptables those of one engine. One
+// that iptables-nft made is a surprise wherever iptables is the other.
 func split(f *facts.Facts, r facts.FilterRule) bool {
 	count := func(name string) int { return deref(f.Filters.Engine(name)).Rules }
 	if r.Engine != facts.NFTables {
 		return count(facts.NFTables) > 0
 	}
-	return alternative(f) == iptablesLegacy && count(facts.IPTables)+count(facts.IP6Tables) > 0
+	return alternative(f) == iptablesLegacy && (r.IPTables || count(facts.IPTables)+count(facts.IP6Tables) > 0)
 }
 
 // engines counts the rules of each.
@@ -175,6 +181,11 @@ func aboutOneFamily(r facts.FilterRule) bool {
 	words := strings.Fields(r.Text)
 	return slices.ContainsFunc(words, func(w string) bool { return w == "ip" || w == "ip6" || w == "ipv4" || w == "ipv6" })
 }
+
+// sameForBoth tells whether the rule asks for nothing that two connections to one
+// server would differ in but the family: if one gets past it, then by an exception
+// that its family has and the other lacks.
+func sameForBoth(b *blame) bool { return b.doubt == "" && !strings.Contains(b.rule.Text, "sport") }
 
 // otherFamily is an address of the other family at which the same client gets
 // through to a listener, while one is there for the dial's address too.

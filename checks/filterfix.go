@@ -63,12 +63,15 @@ func filterFixes(f *facts.Facts, hs ...hurdle) []Fix {
 // through is the fix that gets the connection past all: with its own port only,
 // or with everything on lo.
 func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
-	rules := len(slices.CompactFunc(slices.Clone(hs), func(a, b hurdle) bool { return sameRule(a.rule, b.rule) }))
+	rules := len(rulesIn(hs))
 	what := cond(wide, "everything on lo", fmt.Sprintf("loopback %s port %d", cond(hs[0].reply, "from", "to"), hs[0].port))
-	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), "that rule")), Elevated: true, Lasts: Persistent}
+	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), cond(hs[0].rule.Policy, "that policy", "that rule"))), Elevated: true, Lasts: Persistent}
 	past := map[string]bool{}
 	var risks []string
-	for _, h := range hs {
+	// What is in doubt stands ahead of what is not: who gets past it in the same base
+	// chain gets past both.
+	order := func(h hurdle) int { return cond(h.doubt != "", 0, 1) }
+	for _, h := range slices.SortedStableFunc(slices.Values(hs), func(a, b hurdle) int { return order(a) - order(b) }) {
 		key := fmt.Sprint(h.rule.Engine, h.rule.Family, h.rule.Table, "\x00", baseChain(h.rule), "\x00", h.reply && !wide)
 		if past[key] {
 			continue
@@ -103,9 +106,14 @@ func forSome(r facts.FilterRule) bool {
 	return slices.ContainsFunc([]string{"skuid", "skgid", "-owner ", "cgroup"}, func(s string) bool { return strings.Contains(r.Text, s) })
 }
 
+// inOneChain tells whether two rules stand in one chain.
+func inOneChain(a, b facts.FilterRule) bool {
+	return a.Engine == b.Engine && a.Family == b.Family && a.Table == b.Table && a.Chain == b.Chain
+}
+
 // sameRule tells whether two are one rule.
 func sameRule(a, b facts.FilterRule) bool {
-	return a.Engine == b.Engine && a.Family == b.Family && a.Table == b.Table && a.Chain == b.Chain && a.Handle == b.Handle && a.Number == b.Number && a.Policy == b.Policy
+	return inOneChain(a, b) && a.Handle == b.Handle && a.Number == b.Number && a.Policy == b.Policy
 }
 
 // open is the way past one rule. There is none by a command where others may not
@@ -272,21 +280,18 @@ func byHand(f *facts.Facts, hs []hurdle) Fix {
 // removal takes the rules away. Only what can be put back is, and never what a
 // program keeps, a policy, or a rule that is only suspected.
 func removal(f *facts.Facts, hs []hurdle) (Fix, bool) {
-	var rules []facts.FilterRule
 	for _, h := range hs {
 		r := h.rule
 		if r.Policy || len(r.Words) == 0 || h.doubt != "" || r.Owner != "" || keeperOf(f, r) != nil || !writable(r) || !sayable(r.Words) {
 			return Fix{}, false
 		}
-		if !slices.ContainsFunc(rules, func(o facts.FilterRule) bool { return sameRule(o, r) }) {
-			rules = append(rules, r)
-		}
 	}
-	// Numbers move down when a rule goes, and up when it comes back: the last one
-	// goes first, so that the first one comes back first.
-	slices.SortStableFunc(rules, func(a, b facts.FilterRule) int {
-		return cmp.Or(strings.Compare(a.Table+"\x00"+a.Chain, b.Table+"\x00"+b.Chain), a.Number-b.Number)
-	})
+	rules := rulesIn(hs)
+	// Of one chain the first comes back first: then each finds its number again.
+	chain := func(r facts.FilterRule) int {
+		return slices.IndexFunc(hs, func(h hurdle) bool { return inOneChain(h.rule, r) })
+	}
+	slices.SortStableFunc(rules, func(a, b facts.FilterRule) int { return cmp.Or(chain(a)-chain(b), a.Number-b.Number) })
 	n := len(rules)
 	x := Fix{Do: cond(n == 1, "Remove the rule.", fmt.Sprintf("Remove those %d rules.", n)), Elevated: true, Lasts: UntilReboot,
 		Risk: cond(n == 1, "what else the rule keeps out is let in, from other machines too if it is about them", "what else the rules keep out is let in, from other machines too if they are about them")}

@@ -128,6 +128,23 @@ func TestOneFixGetsTheConnectionPastAll(t *testing.T) {
 	}
 }
 
+// A limit that may drop it stands ahead of the policy that does: past both.
+func TestFixGetsPastWhatIsInDoubt(t *testing.T) {
+	limit := nftRule("input", "limit rate over 5/second drop", inTable("inet", "early"), handle(7, 0))
+	f := machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput),
+		walks("127.0.0.1", facts.Syn, perhaps("drop", "limit rate over 5/second", limit), dropped(nftRule("input", "", policy))))
+	want := "root runs nft -ae insert rule inet early input handle 7 iif lo tcp dport 62893 accept; root runs nft -ae insert rule inet guard input iif lo tcp dport 62893 accept; "
+	if got := allSteps(found(t, filterDropsLoopback, f)); !strings.HasPrefix(got, want) || strings.Contains(got, "nft delete rule inet early input handle 7;") {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	f = machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput),
+		walks("127.0.0.1", facts.Syn, perhaps("drop", "random", nftRule("input", "numgen random mod 2 0 drop", handle(3, 4), number(1))), dropped(nftRule("input", "drop"))))
+	want = "root runs nft -ae insert rule inet guard input handle 3 iif lo tcp dport 62893 accept; undo"
+	if got := allSteps(found(t, filterDropsLoopback, f)); !strings.HasPrefix(got, want) {
+		t.Errorf("in one chain: got %s\nwant %s", got, want)
+	}
+}
+
 // Of the run without a target the port is loopdoctor's own: only lo is let through.
 func TestNoTargetNoPort(t *testing.T) {
 	f := stuckWith(nftRule("input", "", policy))

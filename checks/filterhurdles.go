@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -38,6 +39,12 @@ func (b *blame) hurdlesOf(f *facts.Facts, d facts.Dial) []hurdle {
 		if w == nil {
 			continue
 		}
+		// What may drop it is let pass as well: a limit ahead of the policy.
+		for i, x := range w.Unsure {
+			if i < 32 && packet == b.packet && stops(x.Verdict) && x.Where == b.where {
+				hs = append(hs, hurdleOf(f, w, packet, x.Rule, cmp.Or(x.Why, "doubt")))
+			}
+		}
 		for i, s := range w.Stops {
 			if i < 32 && stops(s.Verdict) {
 				hs = append(hs, hurdleOf(f, w, packet, s.Rule, ""))
@@ -45,6 +52,17 @@ func (b *blame) hurdlesOf(f *facts.Facts, d facts.Dial) []hurdle {
 		}
 	}
 	return hs
+}
+
+// rulesIn are the rules, each once: one may stop packets of both directions.
+func rulesIn(hs []hurdle) []facts.FilterRule {
+	var out []facts.FilterRule
+	for _, h := range hs {
+		if !slices.ContainsFunc(out, func(r facts.FilterRule) bool { return sameRule(r, h.rule) }) {
+			out = append(out, h.rule)
+		}
+	}
+	return out
 }
 
 func hurdleOf(f *facts.Facts, w *facts.FilterWalk, packet string, r facts.FilterRule, doubt string) hurdle {

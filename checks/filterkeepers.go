@@ -168,9 +168,9 @@ func placeOf(f *facts.Facts, r facts.FilterRule) string {
 		s += " (on " + short(r.Device) + ")"
 	}
 	if k := keeperOf(f, r); k != nil {
-		s += ", which " + k.name + " keeps"
+		s += " (kept by " + k.name + ")"
 	} else if r.Owner != "" {
-		s += ", which belongs to " + short(r.Owner)
+		s += " (of " + short(r.Owner) + ")"
 	}
 	return s
 }

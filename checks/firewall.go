@@ -110,6 +110,7 @@ var filterRejectsLoopback = &Check{
 			if b := blamed(f, d); b != nil && b.packet == facts.Syn {
 				y := b.finding(f, d)
 				y.Certainty = Proven
+				y.Evidence = slices.DeleteFunc(y.Evidence, func(e Evidence) bool { return e.Source == "counters" })
 				y.Evidence = slices.Insert(y.Evidence, 1, x.Evidence[0])
 				x = y
 			}
@@ -203,7 +204,7 @@ func sure(l *facts.Ledger) Certainty {
 // happens to, if not to all, the packets, and the listener that would have answered.
 func seen(f *facts.Facts, d facts.Dial) []Evidence {
 	var es []Evidence
-	if fine := connects(f, d.Addr); len(fine) > 0 {
+	if fine := connects(f, d); len(fine) > 0 {
 		es = append(es, Evidence{"client", fmt.Sprintf("%s; not %s", f.Host.Client(d.As, d.AsPID).Name(), list(fine))})
 	}
 	for _, c := range conversations(f, d) {

@@ -290,7 +290,9 @@ func (t *detour) finding(f *facts.Facts, d facts.Dial) Finding {
 		x.Fixes = append([]Fix{{Do: fmt.Sprintf("Start the server at %s: the rule leads there, and nothing listens on %s itself.", t.to(f, d), at(f, d.Addr))}}, instead(f, []hurdle{t.hurdle(f)})...)
 		return x
 	}
-	x.Fixes = leaveOutFixes(f, t.hurdle(f))
+	if len(serving(f, d.Addr)) > 0 { // else it is a port forward that works
+		x.Fixes = leaveOutFixes(f, t.hurdle(f))
+	}
 	return x
 }
 

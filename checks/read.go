@@ -126,12 +126,13 @@ func works(f *facts.Facts, a netip.Addr) bool {
 	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome.Works() })
 }
 
-// connects names the clients whose connection to the address came to pass.
-func connects(f *facts.Facts, a netip.Addr) []string {
+// connects names the other clients of the dial's address whose connection came to
+// pass. Who lost the last packet of the handshake only thinks so.
+func connects(f *facts.Facts, d facts.Dial) []string {
 	var names []string
-	for _, d := range f.Dials {
-		if d.Addr == a && d.Outcome.Works() {
-			names = append(names, f.Host.Client(d.As, d.AsPID).Name())
+	for _, o := range f.Dials {
+		if o.Addr == d.Addr && o.Outcome.Works() && !ackLost(f, o) && (o.As != d.As || o.AsPID != d.AsPID) {
+			names = append(names, f.Host.Client(o.As, o.AsPID).Name())
 		}
 	}
 	return names

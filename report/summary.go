@@ -231,6 +231,7 @@ func notes(f *facts.Facts) []string {
 	if syns > 1 {
 		out = append(out, fmt.Sprintf("loopdoctor sent %d more connection attempts, to see where the kernel loses them.", syns))
 	}
+	out = append(out, filterNotes(f.Filters)...)
 	for i, id := range f.Host.As {
 		if id.NetNS != 0 && id.PID != 0 {
 			out = append(out, fmt.Sprintf("%s lives in network namespace %d: all of this was looked at there, and its localhost is no other's.", id.Name(), id.NetNS))
@@ -281,6 +282,27 @@ func notes(f *facts.Facts) []string {
 	for _, s := range []*facts.Sockets{f.Sockets, f.Listeners} {
 		if s != nil && s.Partial != "" {
 			out = append(out, "Sockets were read from "+s.From+", which cannot show everything: "+s.Partial+".")
+		}
+	}
+	return out
+}
+
+// filterNotes says what was changed to learn of packet filters, what was left out, and
+// which rules could not be read.
+func filterNotes(f *facts.Filters) []string {
+	if f == nil {
+		return nil
+	}
+	var out []string
+	if f.Changed != "" {
+		out = append(out, "For a moment loopdoctor changed this machine: "+f.Changed+".")
+	}
+	if f.NotTraced != "" {
+		out = append(out, "The kernel was not asked which rule it was, though the rules alone do not settle it ("+f.NotTraced+").")
+	}
+	for _, e := range f.Engines {
+		if e.NotRead != "" {
+			out = append(out, fmt.Sprintf("The rules of %s were not read, or not all (%s).", e.Name, e.NotRead))
 		}
 	}
 	return out

@@ -19,8 +19,11 @@ const (
 	savedIPv6                   // ip6tables-restore
 )
 
-// maxBootLine is how long a line may be that is compared.
-const maxBootLine = 4096
+// How long a line may be that is compared, and how much of it is kept.
+const (
+	maxBootLine = 4096
+	maxBootText = 2048
+)
 
 // bootLinesIn returns the lines that say what one of the rules says, and what the
 // file includes.
@@ -39,7 +42,7 @@ func bootLinesIn(data []byte, format bootFormat, rules []facts.FilterRule) (line
 			}
 			text = withoutCounts(text)
 			if slices.ContainsFunc(rules, func(r facts.FilterRule) bool { return saysSaved(text, at.table, format, r) }) {
-				lines = append(lines, facts.BootLine{Line: n, Text: clip(text, maxText)})
+				lines = append(lines, facts.BootLine{Line: n, Text: clip(text, maxBootText)})
 			}
 			continue
 		}
@@ -49,7 +52,7 @@ func bootLinesIn(data []byte, format bootFormat, rules []facts.FilterRule) (line
 		}
 		here := at.follow(text)
 		if slices.ContainsFunc(rules, func(r facts.FilterRule) bool { return here.says(r) }) {
-			lines = append(lines, facts.BootLine{Line: n, Text: clip(here.text, maxText)})
+			lines = append(lines, facts.BootLine{Line: n, Text: clip(here.text, maxBootText)})
 		}
 	}
 	return lines, include

@@ -23,11 +23,10 @@ import (
 
 // How much of what the rules say is kept.
 const (
-	maxOfWalk  = 16   // rules of each kind
-	maxText    = 2000 // of one rule: an anonymous set may have thousands of elements
-	maxComment = 256  // NFTNL_UDATA_COMMENT_MAXLEN is 128, XT_MAX_COMMENT_LEN 256
-	maxPath    = 20   // NFT_JUMP_STACK_SIZE is 16
-	maxOutside = 4    // addresses of this machine as others know it
+	maxOfWalk  = 16  // rules of each kind
+	maxWhy     = 256 // characters of a reason
+	maxPath    = 20  // NFT_JUMP_STACK_SIZE is 16
+	maxOutside = 4   // addresses of this machine as others know it
 )
 
 // handshakePackets in their order.
@@ -43,6 +42,7 @@ type filterLook struct {
 	rules   netfilter.Ruleset
 	routes  *rtnetlink.Client
 	sockets *sockdiag.Client
+	tracer  *nft.Trace
 }
 
 // linuxFilters reads the rules, follows the packets of each connection through them,
@@ -69,6 +69,11 @@ func linuxFilters(ctx context.Context, f *facts.Facts, about []suspect, mayTrace
 }
 
 func (l *filterLook) close() {
+	if l.tracer != nil {
+		// It takes the kernel some milliseconds, which nobody needs to wait for; if
+		// loopdoctor ends before, the kernel does it all the same.
+		go l.tracer.Close()
+	}
 	if l.reading != nil {
 		l.reading.Close()
 	}
@@ -263,13 +268,13 @@ func (l *filterLook) finish(w *facts.FilterWalk) {
 	w.Diverts = w.Diverts[:min(len(w.Diverts), maxOfWalk)]
 	w.Marks = w.Marks[:min(len(w.Marks), maxOfWalk)]
 	w.Untracks = w.Untracks[:min(len(w.Untracks), maxOfWalk)]
-	w.Partial = clip(w.Partial, maxComment)
+	w.Partial = clip(w.Partial, maxWhy)
 	for i := range w.Stops {
 		l.complete(&w.Stops[i].Rule)
 	}
 	for i := range w.Unsure {
 		l.complete(&w.Unsure[i].Rule)
-		w.Unsure[i].Why = clip(w.Unsure[i].Why, maxComment)
+		w.Unsure[i].Why = clip(w.Unsure[i].Why, maxWhy)
 	}
 	for i := range w.Diverts {
 		l.complete(&w.Diverts[i].Rule)
@@ -283,36 +288,11 @@ func (l *filterLook) finish(w *facts.FilterWalk) {
 	}
 }
 
-// complete adds what a cure needs to know of the rule's neighbourhood.
+// complete names the program that keeps the rule's table for itself.
 func (l *filterLook) complete(r *facts.FilterRule) {
-	if len(r.Text) > maxText {
-		r.Text, r.Words = clip(r.Text, maxText), nil
-	}
-	r.Comment = clip(r.Comment, maxComment)
 	r.Path = r.Path[:min(len(r.Path), maxPath)]
-	t := l.table(r)
-	if t == nil {
-		return
-	}
-	base := t.Chain(r.Chain)
-	if len(r.Path) > 0 {
-		base = t.Chain(r.Path[0])
-	}
-	if r.Engine != facts.NFTables || base == nil {
-		return
-	}
-	r.Owner = tableOwner(t.Owner)
-	r.IPTables = isIPTables(base) && (r.Policy || strings.HasPrefix(r.Text, "-A "))
-	if (base.Hook == netfilter.Ingress || base.Hook == netfilter.Egress) && r.Device == "" {
-		r.Device = strings.Join(base.Devices[:min(len(base.Devices), maxOfWalk)], ", ")
-	}
-	if len(base.Rules) > 0 {
-		r.First = base.Rules[0].Handle
-	}
-	if c := t.Chain(r.Chain); c != nil && !r.Policy {
-		if i := slices.IndexFunc(c.Rules, func(x *netfilter.Rule) bool { return x.Handle == r.Handle }); i >= 0 && i+1 < len(c.Rules) {
-			r.Next = c.Rules[i+1].Handle
-		}
+	if t := l.table(r); t != nil && t.Owner != 0 {
+		r.Owner = tableOwner(t.Owner)
 	}
 }
 
@@ -323,16 +303,6 @@ func (l *filterLook) table(r *facts.FilterRule) *netfilter.Table {
 		}
 	}
 	return nil
-}
-
-// isIPTables tells whether iptables-nft made the base chain: it knows its own by
-// name, place and priority (nft_xt_builtin_chain of iptables/nft.c).
-func isIPTables(c *netfilter.Chain) bool {
-	t := c.Table
-	if t == nil || t.Family != netfilter.IPv4 && t.Family != netfilter.IPv6 {
-		return false
-	}
-	return slices.Contains([]string{"filter", "nat", "mangle", "raw", "security"}, t.Name) && c.Name == strings.ToUpper(c.Hook.String())
 }
 
 // tableOwner names the program that keeps a table for itself, by the number of its

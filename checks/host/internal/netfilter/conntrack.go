@@ -170,13 +170,9 @@ func (w *walker) nat(hook Hook, chains []*Chain, s *State) {
 // ask asks chains of NAT.
 func (w *walker) ask(chains []*Chain, s *State, at place) {
 	for _, c := range chains {
-		doubts := len(w.out.Unsure)
+		w.asking = true
 		d := w.runBase(c, s, at).divert
-		for _, x := range w.out.Unsure[min(doubts, len(w.out.Unsure)):] {
-			if x.Verdict != "drop" && x.Verdict != "reject" {
-				w.later = append(w.later, x) // where the answer comes from hangs on it
-			}
-		}
+		w.asking = false
 		if d == nil {
 			continue
 		}

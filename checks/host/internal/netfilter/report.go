@@ -24,6 +24,10 @@ func (w *walker) doubt(d facts.FilterDoubt) {
 }
 
 func (w *walker) doubtRule(b *base, r *Rule, path *way, verdict, why string) {
+	if w.asking && verdict != "drop" && verdict != "reject" && len(w.later) < maxReported {
+		// Where the answer comes from hangs on it, also if the packet is stopped before.
+		w.later = append(w.later, facts.FilterDoubt{Rule: w.fact(r, b, path), Where: b.hook.Where(), Verdict: verdict, Why: why})
+	}
 	if len(w.out.Stops) == 0 && len(w.out.Unsure) < maxReported {
 		w.doubt(facts.FilterDoubt{Rule: w.fact(r, b, path), Where: b.hook.Where(), Verdict: verdict, Why: why})
 	}

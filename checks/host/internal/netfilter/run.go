@@ -213,7 +213,7 @@ func evaluate(r *Rule, s *State) (effect Effect, off *Packet) {
 			if off != nil {
 				off = join(off, s.Packet)
 			}
-			return Break, off
+			return Effect{Match: No, Why: effect.Why}, off
 		}
 		if x.Match != Yes {
 			off = join(off, s.Packet)

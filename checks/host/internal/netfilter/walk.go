@@ -28,17 +28,19 @@ type walker struct {
 	exhausted bool
 	tracking  Truth // connection tracking is on; Unknown: not looked yet
 
-	entry entry
-	ends  [2]netip.AddrPort   // of the first packet as it arrived: who answers it, answers from there
-	away  string              // why the connection does not stay on lo
-	later []facts.FilterDoubt // doubts of earlier packets that bear on the later ones
+	entry  entry
+	ends   [2]netip.AddrPort   // of the first packet as it arrived: who answers it, answers from there
+	away   string              // why the connection does not stay on lo
+	asking bool                // the chains of NAT
+	later  []facts.FilterDoubt // doubts of earlier packets that bear on the later ones
 }
 
 // Walk follows one packet of the handshake of a connection: facts.Syn, facts.SynAck
 // or facts.Ack. Those that come before it are taken to have arrived.
 //
 // Stops says what stops it. As long as Unsure is empty that is certain; what is in
-// Unsure comes before the first stop, or there is none.
+// Unsure comes before the first stop, or there is none. Sets are read when they are
+// first asked for: one walk at a time.
 func (rs *Ruleset) Walk(c Connection, kind string) facts.FilterWalk {
 	w := newWalker(rs, c)
 	for _, k := range []string{facts.Syn, facts.SynAck, facts.Ack} {
@@ -55,6 +57,14 @@ func (rs *Ruleset) Walk(c Connection, kind string) facts.FilterWalk {
 }
 
 func newWalker(rs *Ruleset, c Connection) *walker {
+	// An IPv4 address that is mapped into IPv6 travels as IPv4; and who connects to
+	// lo comes from the same address if nobody said otherwise.
+	c.To = netip.AddrPortFrom(c.To.Addr().Unmap(), c.To.Port())
+	if from := c.From.Addr().Unmap(); from.Is4() != c.To.Addr().Is4() || !from.IsValid() {
+		c.From = netip.AddrPortFrom(c.To.Addr(), c.From.Port())
+	} else {
+		c.From = netip.AddrPortFrom(from, c.From.Port())
+	}
 	w := &walker{rules: rs, conn: c, family: IPv4, budget: maxSteps, chains: map[*Table]map[string]*Chain{}}
 	if c.To.Addr().Is6() {
 		w.family = IPv6
@@ -242,9 +252,14 @@ func (w *walker) base(c *Chain, s *State) {
 		s.CTKnown = false
 		defer func() { s.CT, s.CTKnown = before.CT, before.CTKnown }()
 	}
+	marks := len(w.out.Marks)
 	w.runBase(c, s, place{is: sure})
 	if c.Type != "route" || c.Hook != Output {
 		return
+	}
+	if before.MarkKnown && !s.MarkKnown && w.conn.Route != nil && len(w.out.Marks) > marks {
+		// A rule marks it, and another may have let it leave the chain before.
+		w.doubt(facts.FilterDoubt{Rule: w.out.Marks[marks].Rule, Where: c.Hook.Where(), Verdict: "mark", Why: "whether the packet gets there"})
 	}
 	if s.To != before.To || s.From != before.From || s.MarkKnown && (!before.MarkKnown || s.Mark != before.Mark) {
 		w.route(s)

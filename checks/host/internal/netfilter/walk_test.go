@@ -212,6 +212,8 @@ func TestWalk(t *testing.T) {
 		{"a perhaps that redirects", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{limit, redirect(81)}}))}, "? redirect n/1 limit", facts.Syn},
 		{"makes the answer unsure as well", []*Table{tableOf(IPv4, natAt("n", Output, -100, rules{{limit, redirect(81)}}))}, "? redirect n/1 limit", facts.SynAck},
 
+		{"and so it does behind a stop", []*Table{tableOf(IPv4, hooked("r", Output, -300, rules{{dport(80), drop}}), natAt("n", Output, -100, rules{{limit, redirect(81)}}))}, "? redirect n/1 limit", facts.SynAck},
+
 		{"nothing is tracked in front of conntrack", []*Table{tableOf(IPv4, hooked("a", Output, -201, rules{{state(CTNew), drop}, {state(CTInvalid), drop}}), hooked("b", Output, -199, rules{{state(CTInvalid), drop}, {state(CTNew), drop}}))}, "drop a/2 output; drop b/2 output", facts.Syn},
 		{"at its own priority it hangs on who came first", []*Table{tableOf(IPv4, hooked("a", Output, -200, rules{{state(CTNew), drop}}))}, "? drop a/1 ct state", facts.Syn},
 		{"an answer is established", []*Table{tableOf(IPv4, hooked("a", Input, 0, rules{{state(CTNew), drop}, {state(CTEstablished), drop}}))}, "drop a/2 input", facts.SynAck},
@@ -293,6 +295,11 @@ func TestWalkPerhapsRoute(t *testing.T) {
 			return "unicast dev tun0", "tun0", false
 		}
 		return "local", "lo", true
+	}
+	out := hooked("o", Output, -150, rules{{limit, accept}, {setMark(7)}})
+	out.Type = "route"
+	if got, want := told((&Ruleset{Tables: []*Table{tableOf(IPv4, out)}}).Walk(c, facts.Syn)), "? mark o/2 whether the packet gets there"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 	for mark, want := range map[uint32]string{7: "? mark o/1 limit", 8: ""} {
 		out := hooked("o", Output, -150, rules{{limit, setMark(mark), never}})

@@ -11,7 +11,10 @@ import (
 // The headers of one packet of a handshake, and which of their bits can be
 // foreseen: not those that the kernel draws (sequence numbers, identification), nor
 // those that sysctls and routes decide (time to live, window, lengths, ECN).
-type header struct{ value, mask []byte }
+type header struct {
+	value, mask [ip6Len]byte
+	size        int
+}
 
 func (h *header) put(at int, mask byte, bytes ...byte) {
 	for i, b := range bytes {
@@ -25,8 +28,6 @@ func (h *header) port(at int, port uint16) {
 	}
 }
 
-func empty(n int) header { return header{make([]byte, n), make([]byte, n)} }
-
 const (
 	ip4Len      = 20
 	ip6Len      = 40
@@ -39,15 +40,15 @@ const (
 
 // link is the Ethernet header that lo has: addresses of zeroes.
 func link(s *netfilter.State) header {
-	h := empty(etherLen)
-	h.put(0, 0xff, make([]byte, 12)...)
+	h := header{size: etherLen}
+	h.put(0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	h.put(12, 0xff, etherType(s)...)
 	return h
 }
 
 func network(s *netfilter.State) header {
 	if s.Family == netfilter.IPv6 {
-		h := empty(ip6Len)
+		h := header{size: ip6Len}
 		h.put(0, 0xf0, 0x60)
 		if !s.TOSUnknown { // the flow label behind it is drawn (net.ipv6.auto_flowlabels)
 			h.put(0, 0xff, 0x60|s.TOS>>4)
@@ -58,7 +59,7 @@ func network(s *netfilter.State) header {
 		h.addr(s, 24, s.To.Addr())
 		return h
 	}
-	h := empty(ip4Len)
+	h := header{size: ip4Len}
 	h.put(0, 0xff, 0x45)
 	if !s.TOSUnknown {
 		h.put(1, 0xff, s.TOS)
@@ -72,13 +73,19 @@ func network(s *netfilter.State) header {
 }
 
 func (h *header) addr(s *netfilter.State, at int, a netip.Addr) {
-	if !s.Outside && a.IsValid() {
-		h.put(at, 0xff, a.AsSlice()...)
+	switch {
+	case s.Outside || !a.IsValid():
+	case a.Is4():
+		b := a.As4()
+		h.put(at, 0xff, b[:]...)
+	default:
+		b := a.As16()
+		h.put(at, 0xff, b[:]...)
 	}
 }
 
 func transport(s *netfilter.State) header {
-	h := empty(tcpLen)
+	h := header{size: tcpLen}
 	h.port(0, s.From.Port())
 	h.port(2, s.To.Port())
 	flags := byte(flagSYN)
@@ -127,7 +134,7 @@ func (e *Payload) Eval(s *netfilter.State) netfilter.Effect {
 		return whatever
 	}
 	from, to := uint64(e.Offset), uint64(e.Offset)+uint64(e.Len)
-	if to > uint64(len(h.value)) {
+	if to > uint64(h.size) {
 		// Options, the next header or nothing.
 		return e.unknown(s, "bytes behind the header")
 	}
@@ -181,11 +188,11 @@ func (e *Payload) write(s *netfilter.State) netfilter.Effect {
 	default:
 		return netfilter.Continue
 	}
-	if uint64(e.Offset)+uint64(n) > uint64(len(h.value)) {
+	if uint64(e.Offset)+uint64(n) > uint64(h.size) {
 		return netfilter.Perhaps("writes behind the header")
 	}
 	at := int(e.Offset)
-	before := header{append([]byte(nil), h.value...), append([]byte(nil), h.mask...)}
+	before := h
 	copy(h.value[at:], value)
 	copy(h.mask[at:], mask)
 	from, to, size, tos, tosKnown := 12, 16, 4, h.value[1], h.mask[1] == 0xff

@@ -84,7 +84,7 @@ func parse(i info, blob []byte, family netfilter.Family) (*netfilter.Table, erro
 		if err != nil {
 			return nil, fmt.Errorf("table %s, at byte %d: %w", i.name, at, err)
 		}
-		if err := p.take(i, e, at+len(e.raw) == len(blob)); err != nil {
+		if err := p.take(i, &e, at+len(e.raw) == len(blob)); err != nil {
 			return nil, fmt.Errorf("table %s, at byte %d: %w", i.name, at, err)
 		}
 		at += len(e.raw)
@@ -93,7 +93,7 @@ func parse(i info, blob []byte, family netfilter.Family) (*netfilter.Table, erro
 		return nil, fmt.Errorf("table %s: %w", i.name, errNoChain)
 	}
 	for _, r := range p.rules {
-		p.fill(r.rule, r.entry)
+		p.fill(r)
 	}
 	return t, nil
 }
@@ -107,10 +107,7 @@ type parser struct {
 	bases  uint32         // hooks whose chain has begun
 	ended  bool           // by an ERROR entry behind the last chain
 	firsts map[int]string // the chain that a jump to this place leads to
-	rules  []struct {
-		rule  *netfilter.Rule
-		entry *entry
-	}
+	rules  []*row
 }
 
 // take puts an entry where it belongs: it begins a chain, ends one, or is a rule.
@@ -153,13 +150,10 @@ func (p *parser) take(i info, e *entry, last bool) error {
 		p.open = nil
 		return nil
 	}
-	packets := e.packets()
-	r := &netfilter.Rule{Chain: p.open, Number: len(p.open.Rules) + 1, Packets: &packets}
-	p.open.Rules = append(p.open.Rules, r)
-	p.rules = append(p.rules, struct {
-		rule  *netfilter.Rule
-		entry *entry
-	}{r, e})
+	r := &row{entry: *e, packets: e.packets()}
+	r.Rule = netfilter.Rule{Chain: p.open, Number: len(p.open.Rules) + 1, Packets: &r.packets}
+	p.open.Rules = append(p.open.Rules, &r.Rule)
+	p.rules = append(p.rules, r)
 	return nil
 }
 
@@ -177,7 +171,7 @@ func (p *parser) closeUser() {
 		return
 	}
 	if n := len(p.open.Rules); n > 0 {
-		e := p.rules[len(p.rules)-1].entry
+		e := &p.rules[len(p.rules)-1].entry
 		if v, ok := e.standard(); ok && v == isReturn && e.target == e.size {
 			p.open.Rules = p.open.Rules[:n-1]
 			p.rules = p.rules[:len(p.rules)-1]

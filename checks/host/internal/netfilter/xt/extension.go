@@ -20,10 +20,9 @@ type Printer interface {
 // extension is every Printer of this package.
 type extension struct {
 	phrase
-	eval    func(*netfilter.State) netfilter.Effect
-	comment string           // what the match "comment" says
-	name    string           // as the kernel has it
-	family  netfilter.Family // of the table
+	eval   func(*netfilter.State) netfilter.Effect
+	name   string           // as the kernel has it
+	family netfilter.Family // of the table
 }
 
 // Tracks implements netfilter.Tracker.
@@ -58,9 +57,13 @@ type kind struct {
 // the phrase, and returns what it does; nil if it does not understand the info.
 type decoder func(d data, w *phrase) func(*netfilter.State) netfilter.Effect
 
-// decoded calls a decoder. XT_ALIGN rounds every size up to a multiple of 8.
+// fits compares a size with that of a struct: XT_ALIGN rounds it up to a multiple
+// of 8.
+func fits(n, size int) bool { return n >= size && n <= (size+7)&^7 }
+
+// decoded calls a decoder.
 func decoded(size int, decode decoder, d data, option string) (Printer, bool) {
-	if decode == nil || len(d.info) < size || len(d.info) > (size+7)&^7 {
+	if decode == nil || !fits(len(d.info), size) {
 		return nil, false
 	}
 	if d.family != netfilter.IPv4 && d.family != netfilter.IPv6 {
@@ -70,9 +73,6 @@ func decoded(size int, decode decoder, d data, option string) (Printer, bool) {
 	e.add(option, d.name)
 	if e.eval = decode(d, &e.phrase); e.eval == nil {
 		return nil, false
-	}
-	if option == "-m" && d.name == "comment" {
-		e.comment = d.str(0, 256)
 	}
 	return e, true
 }

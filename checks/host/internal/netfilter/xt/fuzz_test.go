@@ -151,7 +151,7 @@ func FuzzExtension(f *testing.F) {
 			}
 			parts, _ := e.matches()
 			if target, _, ok := partOf(e.raw[e.target:]); ok {
-				parts = append(parts, target)
+				parts = append(parts, late{part: target})
 			}
 			for _, p := range parts {
 				f.Add(p.name, p.rev, p.info, family == netfilter.IPv6)

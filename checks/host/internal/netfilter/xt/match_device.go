@@ -49,7 +49,7 @@ func physdev(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		}
 		w.option(invert&o.bit != 0, o.name)
 		if o.at >= 0 {
-			w.add(deviceOf(d.info[o.at:][:16], d.info[o.at+16:][:16]).String())
+			w.add(deviceOf(d.info[o.at:][:16], d.info[o.at+16:][:16]))
 		}
 	}
 	return func(s *netfilter.State) netfilter.Effect {
