@@ -16,7 +16,7 @@ func print(r *netfilter.Rule, device func(uint32) string) (string, []string) {
 			return text, words
 		}
 	}
-	p := &printer{table: r.Chain.Table, names: device, lossy: r.Opaque != ""}
+	p := &printer{table: r.Chain.Table, names: device, lossy: r.Opaque != "" || nameless(r.Chain.Name)}
 	switch p.table.Family {
 	case netfilter.IPv4:
 		p.network = "ip"
@@ -263,7 +263,7 @@ func sign(op uint32) string {
 // verdict adds a verdict. A chain without a name of its own stands in the rule.
 func (p *printer) verdict(v netfilter.Verdict) {
 	text := verdictText(v)
-	if strings.HasPrefix(v.Chain, "__chain") {
+	if nameless(v.Chain) {
 		p.lossy = true
 		text = strings.TrimSuffix(text, v.Chain) + "{ … }"
 	} else if v.Chain != "" {
@@ -271,6 +271,10 @@ func (p *printer) verdict(v netfilter.Verdict) {
 	}
 	p.add(text)
 }
+
+// nameless tells whether a chain is the block of one rule: "jump { … }". The kernel
+// numbers those (NFT_CHAIN_BINDING), and nobody can add to them.
+func nameless(chain string) bool { return strings.HasPrefix(chain, "__chain") }
 
 // verdictText is a verdict as nft prints it.
 func verdictText(v netfilter.Verdict) string {
