@@ -53,6 +53,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			return err
 		}
 	}
+	silent := true
 	for range traceTries {
 		var watch error
 		p := newProbe(s.to, s.as)
@@ -76,8 +77,22 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			l.out.Traced = append(l.out.Traced, found...)
 			return nil
 		}
+		silent = silent && p.fact.Outcome == s.Outcome && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() })
+	}
+	if silent && !l.tracer.Lost {
+		l.acquit(s)
 	}
 	return nil
+}
+
+// acquit takes back the doubts about rules of nf_tables: each of our packets met the
+// same fate again, and the kernel says that no such rule decided it.
+func (l *filterLook) acquit(s suspect) {
+	for _, packet := range handshakePackets {
+		if w := l.out.Walk(s.Dial, packet); w != nil {
+			w.Unsure = slices.DeleteFunc(w.Unsure, func(x facts.FilterDoubt) bool { return x.Rule.Engine == facts.NFTables && ends(x.Verdict) })
+		}
+	}
 }
 
 // told reads what the kernel said of one connection: of each packet of the handshake
@@ -85,7 +100,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 func (l *filterLook) told(s suspect, events []nft.TraceEvent) (found []facts.FilterTrace) {
 	for _, packet := range handshakePackets {
 		for i, e := range events {
-			if e.Packet != packet || !e.Final() {
+			if e.Packet != packet || !e.Final() || e.Verdict.Code == netfilter.Queue && l.hasReader(e.Verdict.With) {
 				continue
 			}
 			if t, ok := l.traced(s, events[:i], e); ok && !l.diverts(s, t.Rule) {
