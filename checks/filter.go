@@ -167,6 +167,10 @@ func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
 		if t.Addr != d.Addr || t.Packet != packet || !stops(t.Verdict) {
 			continue
 		}
+		// A TPROXY without its program ends like a drop, and is told as what it is.
+		if slices.ContainsFunc(deref(w).Diverts, func(v facts.FilterDivert) bool { return v.Kind == "tproxy" && sameRule(v.Rule, t.Rule) }) {
+			continue
+		}
 		b := &blame{packet: packet, rule: t.Rule, where: t.Where, verdict: cond(t.With != "", "reject", t.Verdict), with: t.With, sure: Proven,
 			proof: []Evidence{{"trace", fmt.Sprintf("the kernel gave our %s to this rule last, and %s", packet, cond(t.How == "counter", "its counter moved", "said so"))}}}
 		if w != nil { // the walk knows what a trace calls a drop

@@ -157,13 +157,29 @@ func (q *lostInQueue) finding(f *facts.Facts, d facts.Dial) Finding {
 	}
 	x.Evidence = append(x.Evidence, seen(f, d)...)
 	x.Fixes = []Fix{{Do: fmt.Sprintf("Start the program that reads %s. Suricata, Snort, OpenSnitch, Portmaster and zapret (nfqws) are such programs: systemctl --failed and the rule's neighbours tell which.", short(name))}}
-	h := hurdleOf(f, f.Filters.Walk(d, q.packet), q.packet, s.Rule, "")
-	ahead := filterFixes(f, h)
+	ahead := filterFixes(f, q.hurdles(f, d)...)
 	if bypass, ok := withBypass(f, s.Rule); ok && len(ahead) > 0 {
 		ahead = slices.Insert(ahead, 1, bypass)
 	}
 	x.Fixes = append(x.Fixes, ahead...)
 	return x
+}
+
+// hurdles are the queues that the packets of the connection have to get past, and
+// whatever else stops them.
+func (q *lostInQueue) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
+	hs := []hurdle{hurdleOf(f, f.Filters.Walk(d, q.packet), q.packet, q.stop.Rule, "")}
+	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+		w := f.Filters.Walk(d, packet)
+		for _, s := range deref(w).Stops {
+			h := hurdleOf(f, w, packet, s.Rule, "")
+			read := f.Filters.Queues != nil && len(queueReaders(f, s)) > 0
+			if !read && !slices.ContainsFunc(hs, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
+				hs = append(hs, h)
+			}
+		}
+	}
+	return hs
 }
 
 // withBypass replaces the rule by one that lets packets pass while nobody reads the

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,15 +114,31 @@ func (l *bootLook) file(b bootFile, path string, depth int) {
 // enable makes, or those of OpenRC's runlevels. A preset link below /usr/lib counts
 // as well.
 func switchedOn(root, unit string) bool {
-	plain := strings.TrimSuffix(unit, ".service")
-	for _, pattern := range []string{
-		"/etc/systemd/system/*.wants/" + unit, "/etc/systemd/system/*.requires/" + unit,
-		"/usr/lib/systemd/system/*.wants/" + unit, "/lib/systemd/system/*.wants/" + unit,
-		"/etc/runlevels/*/" + plain,
-	} {
+	folders := []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"}
+	for _, folder := range folders {
+		for _, target := range []string{"multi-user", "sysinit", "basic", "network-pre", "network", "default"} {
+			// The link counts: it leads out of a root that is not ours.
+			if _, err := os.Lstat(root + folder + target + ".target.wants/" + unit); err == nil {
+				return true
+			}
+		}
+	}
+	patterns := []string{"/etc/runlevels/*/" + strings.TrimSuffix(unit, ".service")}
+	// To look through all that is in those folders takes a millisecond for each.
+	if installed(root, unit) {
+		for _, folder := range folders {
+			patterns = append(patterns, folder+"*.wants/"+unit, folder+"*.requires/"+unit)
+		}
+	}
+	for _, pattern := range patterns {
 		if names, _ := filepath.Glob(root + pattern); len(names) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// installed tells whether there is such a unit of systemd.
+func installed(root, unit string) bool {
+	return present(root+"/usr/lib/systemd/system/"+unit) || present(root+"/lib/systemd/system/"+unit) || present(root+"/etc/systemd/system/"+unit)
 }

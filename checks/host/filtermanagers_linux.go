@@ -115,7 +115,7 @@ func managersIn(root string) (ms []facts.FilterManager) {
 		switch {
 		case switchedOn(root, l.unit):
 			ms = addManager(ms, facts.FilterManager{Name: l.name, Active: true, Detail: l.unit + " is switched on"})
-		case present(root + "/usr/lib/systemd/system/" + l.unit), present(root + "/lib/systemd/system/" + l.unit), present(root + "/etc/systemd/system/" + l.unit):
+		case installed(root, l.unit):
 			ms = addManager(ms, facts.FilterManager{Name: l.name, Detail: l.unit + " is switched off"})
 		}
 	}

@@ -80,12 +80,7 @@ func BenchmarkSide(b *testing.B) {
 	if testing.Short() || os.Geteuid() != 0 {
 		b.Skip("NOT RUN: it needs root, and half a minute")
 	}
-	program := filepath.Join(b.TempDir(), "loopdoctor")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build: %v\n%s", err, out)
-	}
+	program := released(b)
 	var table strings.Builder
 	table.WriteString("| world | command | median ms | fastest–slowest | of the others | peak MiB | target |\n|---|---|--:|--:|--:|--:|---|\n")
 	for _, y := range yardsticks {
@@ -99,6 +94,18 @@ func BenchmarkSide(b *testing.B) {
 	var u unix.Utsname
 	_ = unix.Uname(&u)
 	fmt.Printf("\n%d CPUs, kernel %s, load %s, %s\n\n%s\n", runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), load(), runtime.Version(), table.String())
+}
+
+// released builds the program as it is released.
+func released(b *testing.B) string {
+	b.Helper()
+	program := filepath.Join(b.TempDir(), "loopdoctor")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("build: %v\n%s", err, out)
+	}
+	return program
 }
 
 // load is the average of the last minute: other work on the machine shows in
@@ -150,7 +157,19 @@ func (y yardstick) measure(b *testing.B, program string) []sample {
 			b.Skip("NOT RUN: ", err)
 		}
 	}
-	told, err := json.Marshal(y)
+	var samples []sample
+	inWorld(b, program, "bench", worldTime, y, &samples)
+	if len(samples) == 0 {
+		b.Fatal("nothing was measured")
+	}
+	return samples
+}
+
+// inWorld makes a world, has a stage of it do what is told, takes its answer, and
+// ends the world with all that is in it.
+func inWorld(b *testing.B, program, stage string, limit time.Duration, task, answer any) {
+	b.Helper()
+	told, err := json.Marshal(task)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -159,17 +178,17 @@ func (y yardstick) measure(b *testing.B, program string) []sample {
 		b.Fatal(err)
 	}
 	defer exe.Close()
-	answer, w, err := os.Pipe()
+	r, w, err := os.Pipe()
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer answer.Close()
-	ctx, cancel := context.WithTimeout(b.Context(), worldTime)
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(b.Context(), limit)
 	defer cancel()
 	var log strings.Builder
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Dir = "/"
-	cmd.Env = []string{"LOOPDOCTOR_LAB_STAGE=bench", "LOOPDOCTOR_BENCH=" + string(told), "LOOPDOCTOR_LAB_NAME=bench", "LOOPDOCTOR_LAB_TIER=R",
+	cmd.Env = []string{"LOOPDOCTOR_LAB_STAGE=" + stage, "LOOPDOCTOR_BENCH=" + string(told), "LOOPDOCTOR_LAB_NAME=bench", "LOOPDOCTOR_LAB_TIER=R",
 		"PATH=/tmp/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp/lab", "LANG=C.UTF-8"}
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &log, &log, []*os.File{w, exe}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -184,10 +203,8 @@ func (y yardstick) measure(b *testing.B, program string) []sample {
 	if err != nil {
 		b.Skip("NOT RUN: no namespaces: ", err)
 	}
-	var samples []sample
-	decodeErr := json.NewDecoder(answer).Decode(&samples)
-	if err := cmd.Wait(); err != nil || decodeErr != nil || len(samples) == 0 {
+	decodeErr := json.NewDecoder(r).Decode(answer)
+	if err := cmd.Wait(); err != nil || decodeErr != nil {
 		b.Fatalf("%v, %v\n%s", err, decodeErr, log.String())
 	}
-	return samples
 }
