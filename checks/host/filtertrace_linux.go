@@ -77,7 +77,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			l.out.Traced = append(l.out.Traced, found...)
 			return nil
 		}
-		if l.tracer.Marked(facts.Syn) && !l.tracer.Marked(facts.Ack) && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() }) {
+		if p.fact.Outcome == s.Outcome && l.tracer.Marked(facts.Syn) && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() }) {
 			lost++
 		}
 	}
@@ -92,7 +92,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 func (l *filterLook) told(s suspect, events []nft.TraceEvent) (found []facts.FilterTrace) {
 	for _, packet := range handshakePackets {
 		for i, e := range events {
-			if e.Packet != packet || !e.Final() {
+			if e.Packet != packet || !e.Final() || e.Verdict.Code == netfilter.Queue && l.hasReader(e.Verdict.With) {
 				continue
 			}
 			if t, ok := l.traced(s, events[:i], e); ok && !l.diverts(s, t.Rule) {

@@ -90,6 +90,30 @@ func TestNoTraceWhereTheRulesSettleIt(t *testing.T) {
 	})
 }
 
+// A rule that might have done it, and of which the kernel says that it did not, is not
+// suspected any longer: here traffic control did.
+func TestTraceClears(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	serve(t, v4, keep)
+	filter(t, hook("output", "tcp dport 8081 limit rate over 100/second burst 100 packets drop"))
+	for _, args := range [][]string{{"qdisc", "add", "dev", "lo", "clsact"},
+		{"filter", "add", "dev", "lo", "egress", "protocol", "ip", "prio", "5", "bpf", "da", "bytecode", "1,6 0 0 2"}} { // TC_ACT_SHOT
+		if out, err := exec.CommandContext(t.Context(), "tc", args...).CombinedOutput(); err != nil {
+			t.Skipf("skipped: tc %s: %v %s", args, err, out)
+		}
+	}
+	f := lookAt(t, v4, served, Options{NoSystemChanges: true})
+	if f.Filters == nil || len(f.Filters.Walk(f.Dials[0], facts.Syn).Unsure) != 1 {
+		t.Fatalf("before it was asked: %+v", f.Filters)
+	}
+	f = lookAt(t, v4, served, Options{})
+	if !slices.Contains(f.Filters.Cleared, f.Dials[0].Addr) || len(f.Filters.Traced) != 0 || f.Filters.Changed == "" {
+		t.Errorf("got %+v", f.Filters)
+	}
+}
+
 func listed(t *testing.T) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "nft", "-s", "list", "ruleset").CombinedOutput()
