@@ -89,7 +89,7 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 		}
 	}
 	for _, packet := range packets {
-		w := f.Filters.Walk(d, packet)
+		w := passed(f, f.Filters.Walk(d, packet))
 		if w == nil {
 			continue
 		}
@@ -162,9 +162,13 @@ func whyOf(x facts.FilterDoubt) string {
 // witnessed is what needs no agreement: the kernel named the rule for a packet of
 // ours, or its counter moved with our SYNs.
 func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
-	w := f.Filters.Walk(d, packet)
+	w := passed(f, f.Filters.Walk(d, packet))
 	for _, t := range f.Filters.Traced {
 		if t.Addr != d.Addr || t.Packet != packet || !stops(t.Verdict) {
+			continue
+		}
+		// A TPROXY without its program ends like a drop, and is told as what it is.
+		if slices.ContainsFunc(deref(w).Diverts, func(v facts.FilterDivert) bool { return v.Kind == "tproxy" && sameRule(v.Rule, t.Rule) }) {
 			continue
 		}
 		b := &blame{packet: packet, rule: t.Rule, where: t.Where, verdict: cond(t.With != "", "reject", t.Verdict), with: t.With, sure: Proven,

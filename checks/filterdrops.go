@@ -85,7 +85,7 @@ var filterOneFamilyOnly = &Check{
 
 var legacyAndNFTSplit = &Check{
 	Name:     "legacy-and-nft-split",
-	Doc:      "rules stand in both iptables-legacy and nf_tables, and the usual command does not show the one that stops the connection",
+	Doc:      "the rule that stops the connection is one of iptables-legacy or of nf_tables, and the usual command shows the other",
 	Stage:    StageInput, // or where the rule stands
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters, facts.GroupDials},
@@ -143,13 +143,12 @@ func refinement(f *facts.Facts, d facts.Dial, b *blame) special {
 	return ordinary
 }
 
-// split tells whether both engines have rules and the deciding one is not where
-// people look: nft(8) shows no legacy rule, and iptables those of one engine. One
-// that iptables-nft made is a surprise wherever iptables is the other.
+// split tells whether the deciding rule is not where people look: nft(8) shows no
+// legacy rule, and iptables those of one engine.
 func split(f *facts.Facts, r facts.FilterRule) bool {
 	count := func(name string) int { return deref(f.Filters.Engine(name)).Rules }
 	if r.Engine != facts.NFTables {
-		return count(facts.NFTables) > 0
+		return count(facts.NFTables) > 0 || alternative(f) == iptablesNFT
 	}
 	return alternative(f) == iptablesLegacy && (r.IPTables || count(facts.IPTables)+count(facts.IP6Tables) > 0)
 }

@@ -217,8 +217,15 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 		case r.Table == "firewalld_policy_drop" && strings.HasPrefix(r.Chain, "raw_"): // FIREWALLD/core/nftables.py, build_set_policy_rules
 			return opening{step: []string{"firewall-cmd", "--panic-off"}, undo: []string{"firewall-cmd", "--panic-on"}, lasts: UntilReboot,
 				risk: "the panic mode keeps out everything, from other machines too, and somebody switched it on"}, true
-		case r.Table == "firewalld" && r.Hook == "input" && len(r.Path) > 1: // it is the zone that says no
-			return opening{step: []string{"firewall-cmd", "--zone=trusted", "--add-interface=lo"}, undo: []string{"firewall-cmd", "--zone=trusted", "--remove-interface=lo"}, accepts: true, lasts: UntilReboot}, true
+		case r.Table == "firewalld" && r.Hook == "input" && zoneOf(r) != "" && h.from.IsValid():
+			// Not lo as an interface of the zone "trusted": when that is taken back, chains
+			// of the zone stay behind.
+			rich := fmt.Sprintf("rule family=%s source address=%s accept", cond(h.from.Is4(), "ipv4", "ipv6"), netip.PrefixFrom(h.from, cond(h.from.IsLoopback() && h.from.Is4(), 8, h.from.BitLen())).Masked())
+			if !wide {
+				rich = fmt.Sprintf("rule family=%s source address=%s port port=%d protocol=tcp accept", cond(h.from.Is4(), "ipv4", "ipv6"), h.from, h.port)
+			}
+			zone := "--zone=" + zoneOf(r)
+			return opening{step: []string{"firewall-cmd", zone, "--add-rich-rule=" + rich}, undo: []string{"firewall-cmd", zone, "--remove-rich-rule=" + rich}, accepts: true, lasts: UntilReboot}, true
 		}
 	case byUnban:
 		if jail := jailOf(r); jail != "" && h.from.IsValid() && manages(f, "fail2ban") {
@@ -227,6 +234,24 @@ func (h hurdle) command(f *facts.Facts, k *keeper, wide bool) (opening, bool) {
 		}
 	}
 	return opening{}, false
+}
+
+// zoneOf is the zone of firewalld that a rule belongs to, by its chain or one on the
+// way there: filter_IN_public, filter_IN_public_deny.
+func zoneOf(r facts.FilterRule) string {
+	for _, c := range append(slices.Clone(r.Path), r.Chain) {
+		zone, ok := strings.CutPrefix(c, "filter_IN_")
+		if !ok || strings.HasPrefix(zone, "policy_") {
+			continue
+		}
+		for _, part := range []string{"_pre", "_log", "_deny", "_allow", "_post"} {
+			zone = strings.TrimSuffix(zone, part)
+		}
+		if isName(zone) {
+			return zone
+		}
+	}
+	return ""
 }
 
 // beforeUFW tells whether the rule is of before.rules: there is a chain on the way to

@@ -76,7 +76,8 @@ func TestFilterFixes(t *testing.T) {
 		{"firewalld's panic mode", drops, stuckWith(nftRule("output", "", policy, inTable("inet", "firewalld_policy_drop"), reachedBy("raw_output"))), []string{
 			"root runs firewall-cmd --panic-off", "undo firewall-cmd --panic-on", lasts}},
 		{"a zone of firewalld", drops, stuckWith(nftRule("input", "drop", inTable("inet", "firewalld"), reachedBy("filter_INPUT", "filter_INPUT_ZONES", "filter_IN_drop"))), []string{
-			"root runs firewall-cmd --zone=trusted --add-interface=lo", "undo firewall-cmd --zone=trusted --remove-interface=lo", lasts, "by hand"}},
+			`root runs firewall-cmd --zone=drop "--add-rich-rule=rule family=ipv4 source address=127.0.0.1 port port=62893 protocol=tcp accept"`, `undo firewall-cmd --zone=drop "--remove-rich-rule=rule family=ipv4 source address=127.0.0.1 port port=62893 protocol=tcp accept"`, lasts,
+			`root runs firewall-cmd --zone=drop "--add-rich-rule=rule family=ipv4 source address=127.0.0.0/8 accept"`, `undo firewall-cmd --zone=drop "--remove-rich-rule=rule family=ipv4 source address=127.0.0.0/8 accept"`, lasts, "by hand"}},
 		{"somebody else's rule in firewalld's table", drops, stuckWith(nftRule("output", "drop", inTable("inet", "firewalld"), reachedBy("filter_OUTPUT"))), []string{"by hand"}},
 		{"docker's chain, by iptables", drops, stuckWith(iptablesNFTRule("OUTPUT", "-j DROP", reachedBy("OUTPUT", "DOCKER")), keptBy(iptablesNFT)), []string{
 			"root runs iptables -I OUTPUT 1 -o lo -p tcp --dport 62893 -j ACCEPT", "undo iptables -D OUTPUT -o lo -p tcp --dport 62893 -j ACCEPT", lasts,

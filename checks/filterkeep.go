@@ -33,7 +33,7 @@ func instead(f *facts.Facts, hs []hurdle) []Fix {
 		case k.kind == byFirewalld && strings.HasSuffix(baseOfKept(r), "_direct"):
 			add("Take the rule away for good: it is one of firewalld's direct interface, firewall-cmd --permanent --direct --get-all-rules shows it, and firewall-cmd --permanent --direct --remove-rule takes those words.")
 		case k.kind == byFirewalld && easy && r.Table == "firewalld":
-			add("Put lo into the zone of what is trusted for good: firewall-cmd --permanent --zone=trusted --add-interface=lo, then firewall-cmd --reload.")
+			add("Have firewalld write its own rules again, firewall-cmd --reload: they accept lo ahead of all zones. If they do not, put lo into the zone of what is trusted: firewall-cmd --permanent --zone=trusted --add-interface=lo, and reload.")
 		case easy:
 			add(k.instead)
 		}

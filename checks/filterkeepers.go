@@ -180,8 +180,9 @@ func placeOf(f *facts.Facts, r facts.FilterRule) string {
 // input: policy drop".
 func ruleText(f *facts.Facts, r facts.FilterRule) string {
 	s := fmt.Sprintf("%s %s %s", short(r.Family), short(r.Table), short(r.Chain))
-	if iptablesRule(r) {
-		s = fmt.Sprintf("%s %s %s", shownBy(f, r), short(r.Table), short(r.Chain))
+	if iptablesRule(r) { // by the names that the two have where both are installed
+		word := cond(r.Family == "ip6" || r.Engine == facts.IP6Tables, "ip6tables", "iptables") + cond(r.Engine == facts.NFTables, "", "-legacy")
+		s = fmt.Sprintf("%s %s %s", word, short(r.Table), short(r.Chain))
 	}
 	switch {
 	case r.Policy:

@@ -83,8 +83,28 @@ func (m *markedWay) finding(f *facts.Facts) Finding {
 	x.Summary = fmt.Sprintf("A packet filter gives the connection to %s the mark %#x, and the routing policy rule %q, ahead of the local table, takes it off lo: it is lost %s: %s.",
 		at(f, m.dial.Addr), m.mark.Mark, m.rule.Text, how, placeOf(f, m.mark.Rule))
 	x.Evidence = slices.Concat([]Evidence{{"rule", ruleText(f, m.mark.Rule)}}, x.Evidence, []Evidence{{"counters", countedAt(ledgerOf(f, m.dial.Addr), m.dial, m.stage)}})
-	x.Fixes = append(leaveOutFixes(f, hurdle{rule: m.mark.Rule, reply: m.reply, port: f.Target.Port, from: m.dial.From.Addr()}), removeRule(m.rule))
+	x.Fixes = append(leaveOutFixes(f, m.hurdles(f)...), removeRule(m.rule))
 	return x
+}
+
+// hurdles are the rules that set the mark on any packet of the connection: the
+// answer may get it too.
+func (m *markedWay) hurdles(f *facts.Facts) []hurdle {
+	var hs []hurdle
+	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+		w := f.Filters.Walk(m.dial, packet)
+		if packet == facts.SynAck && deref(w).Partial != "" { // nobody can say, as long as the first packet goes astray
+			hs = append(hs, hurdle{rule: m.mark.Rule, reply: true, port: f.Target.Port, from: m.dial.From.Addr()})
+			continue
+		}
+		for _, k := range deref(w).Marks {
+			h := hurdleOf(f, w, packet, k.Rule, "")
+			if takesMark(m.rule.Selector, k.Mark) && !slices.ContainsFunc(hs, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
+				hs = append(hs, h)
+			}
+		}
+	}
+	return hs
 }
 
 // takesMark reads the mark that a routing rule asks for: "fwmark 0x7" or "fwmark

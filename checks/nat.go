@@ -181,7 +181,8 @@ func (t *detour) metSilence(f *facts.Facts, d facts.Dial, w *facts.FilterWalk) b
 // xtables drops the packet (xt_TPROXY.c), and that of nf_tables has no effect.
 func (t *detour) metProxy(f *facts.Facts, d facts.Dial) bool {
 	if d.Outcome == facts.Timeout {
-		if st, lost := lostAt(f, d); !lost || st != StageInput || !iptablesRule(t.Rule) || deref(t.Listens) {
+		// That of nf_tables is never certain.
+		if st, lost := lostAt(f, d); !lost || st != StageInput || t.Range || deref(t.Listens) {
 			return false
 		}
 		t.end, t.stage = "where no program takes it", StageInput

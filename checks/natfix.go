@@ -13,31 +13,46 @@ import (
 
 const oldOnes = "connections that are open keep the way they have"
 
-// leaveOutFixes lets loopback past a rule that would lead it elsewhere: its own
-// port, then all of it, then the rule goes.
-func leaveOutFixes(f *facts.Facts, h hurdle) []Fix {
+// leaveOutFixes lets loopback past rules that would lead it elsewhere: its own port,
+// then all of it, then the rules go. Past all of them in one fix.
+func leaveOutFixes(f *facts.Facts, hs ...hurdle) []Fix {
+	if len(hs) == 0 {
+		return []Fix{leaveOut}
+	}
+	rules := len(slices.CompactFunc(slices.Clone(hs), func(a, b hurdle) bool { return sameRule(a.rule, b.rule) }))
+	ahead := cond(rules > 1, fmt.Sprintf("ahead of those %d rules", rules), "ahead of that rule")
 	var out []Fix
 	for _, wide := range []bool{false, true} {
-		o, ok := h.open(f, wide)
-		if !ok {
-			out = append(out, cond(keeperOf(f, h.rule) != nil || h.rule.Owner != "", byHand(f, []hurdle{h}), leaveOut))
+		x := Fix{Do: fmt.Sprintf("Leave loopback port %d out, %s.", hs[0].port, ahead), Elevated: true, Lasts: Persistent}
+		risks := []string{oldOnes}
+		if wide {
+			x.Do, risks = "Leave all of loopback out, "+ahead+".", []string{"nothing on lo is led elsewhere by that chain then", oldOnes}
+		}
+		able := true
+		for _, h := range hs {
+			o, ok := h.open(f, wide)
+			able = able && ok
+			if slices.ContainsFunc(x.Steps, func(s []string) bool { return slices.Equal(s, o.step) }) {
+				continue
+			}
+			x.Steps, x.Undo = append(x.Steps, o.step), append(x.Undo, o.undo)
+			x.Lasts = cond(o.lasts == UntilReboot, UntilReboot, x.Lasts)
+			if o.risk != "" && !slices.Contains(risks, o.risk) {
+				risks = append(risks, o.risk)
+			}
+		}
+		if !able {
+			out = append(out, cond(keeperOf(f, hs[0].rule) != nil || hs[0].rule.Owner != "", byHand(f, hs), leaveOut))
 			break
 		}
-		do := fmt.Sprintf("Leave loopback port %d out, ahead of that rule.", h.port)
-		risk := oldOnes
-		if wide {
-			do, risk = "Leave all of loopback out, ahead of that rule.", "nothing on lo is led elsewhere by that chain then; "+oldOnes
-		}
-		if o.risk != "" {
-			risk += "; " + o.risk
-		}
-		out = append(out, Fix{Do: do, Steps: [][]string{o.step}, Undo: [][]string{o.undo}, Elevated: true, Lasts: o.lasts, Risk: risk})
+		x.Risk = strings.Join(risks, "; ")
+		out = append(out, x)
 	}
-	if x, ok := removal(f, []hurdle{h}); ok {
+	if x, ok := removal(f, hs); ok {
 		x.Risk = "whoever relies on it, here or on other machines, is no longer led there; " + oldOnes
 		out = append(out, x)
 	}
-	return append(append(out, instead(f, []hurdle{h})...), boot(f, []hurdle{h})...)
+	return append(append(out, instead(f, hs)...), boot(f, hs)...)
 }
 
 // byIPTables is the iptables that a cure uses: that of the rule, or "" for nft.

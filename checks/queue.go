@@ -74,6 +74,42 @@ func queued(f *facts.Facts, d facts.Dial, packet string) *lostInQueue {
 	return nil
 }
 
+// passed is the walk without the queues that programs read: each of them may let the
+// packet go on to the next rule, or may not.
+func passed(f *facts.Facts, w *facts.FilterWalk) *facts.FilterWalk {
+	if w == nil || f.Filters.Queues == nil || !slices.ContainsFunc(w.Stops, func(s facts.FilterStop) bool { return s.Verdict == "queue" }) {
+		return w
+	}
+	out := *w
+	out.Stops, out.Unsure = nil, slices.Clone(w.Unsure)
+	for _, s := range w.Stops {
+		readers := queueReaders(f, s)
+		if s.Verdict != "queue" || len(readers) == 0 {
+			out.Stops = append(out.Stops, s)
+			continue
+		}
+		out.Unsure = append(out.Unsure, facts.FilterDoubt{Rule: s.Rule, Where: s.Where, Verdict: "queue", Why: readers[0] + " reads " + s.With})
+	}
+	return &out
+}
+
+// queueReaders are those who read the queues of a rule; nil unless each has one.
+func queueReaders(f *facts.Facts, s facts.FilterStop) []string {
+	first, last, ok := queueNumbers(s.With)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for n := first; n <= last; n++ {
+		r := f.Filters.Queues.Reader(uint16(n))
+		if r == nil {
+			return nil
+		}
+		names = append(names, short(r.Reader))
+	}
+	return names
+}
+
 // queueNumbers reads "queue 3" and "queue 3-5".
 func queueNumbers(with string) (first, last int, ok bool) {
 	w := strings.Fields(with)
@@ -121,13 +157,29 @@ func (q *lostInQueue) finding(f *facts.Facts, d facts.Dial) Finding {
 	}
 	x.Evidence = append(x.Evidence, seen(f, d)...)
 	x.Fixes = []Fix{{Do: fmt.Sprintf("Start the program that reads %s. Suricata, Snort, OpenSnitch, Portmaster and zapret (nfqws) are such programs: systemctl --failed and the rule's neighbours tell which.", short(name))}}
-	h := hurdleOf(f, f.Filters.Walk(d, q.packet), q.packet, s.Rule, "")
-	ahead := filterFixes(f, h)
+	ahead := filterFixes(f, q.hurdles(f, d)...)
 	if bypass, ok := withBypass(f, s.Rule); ok && len(ahead) > 0 {
 		ahead = slices.Insert(ahead, 1, bypass)
 	}
 	x.Fixes = append(x.Fixes, ahead...)
 	return x
+}
+
+// hurdles are the queues that the packets of the connection have to get past, and
+// whatever else stops them.
+func (q *lostInQueue) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
+	hs := []hurdle{hurdleOf(f, f.Filters.Walk(d, q.packet), q.packet, q.stop.Rule, "")}
+	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+		w := f.Filters.Walk(d, packet)
+		for _, s := range deref(w).Stops {
+			h := hurdleOf(f, w, packet, s.Rule, "")
+			read := f.Filters.Queues != nil && len(queueReaders(f, s)) > 0
+			if !read && !slices.ContainsFunc(hs, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
+				hs = append(hs, h)
+			}
+		}
+	}
+	return hs
 }
 
 // withBypass replaces the rule by one that lets packets pass while nobody reads the

@@ -2,6 +2,9 @@ package host
 
 import (
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
@@ -60,6 +63,8 @@ func (l *filterLook) settled(s suspect) bool {
 			return true
 		case len(w.Unsure) > 0:
 			return false
+		case len(w.Stops) > 0 && l.handedOn(w.Stops[0]):
+			return false // its reader decides, or a rule behind it
 		case len(w.Stops) > 0:
 			return w.Stops[0].Where == string(at)
 		case w.Partial != "":
@@ -76,7 +81,7 @@ func (l *filterLook) reset(s suspect) bool {
 
 // count sends a few SYNs of the client's between two readings of the counters.
 func (l *filterLook) count(s suspect) {
-	if !l.counts(s) {
+	if !l.counts(s) || !l.timeFor(2) {
 		return
 	}
 	before, ok := readCounted(s)
@@ -106,19 +111,55 @@ func (l *filterLook) count(s suspect) {
 			stop := &w.Stops[i]
 			if n, seen := moved[placeOfFact(stop.Rule)]; seen && ours(n) {
 				stop.Packets, stop.SYNs = int(n), probes
-				if l.last(stop.Rule) {
+				if l.last(stop.Rule) && !l.handedOn(*stop) {
 					l.counted(s, packet, stop.Rule, stop.Where, stop.Verdict, stop.With)
 					return
 				}
 			}
 		}
 		for _, x := range w.Unsure {
-			if n, seen := moved[placeOfFact(x.Rule)]; seen && ours(n) && ends(x.Verdict) && l.last(x.Rule) {
+			if n, seen := moved[placeOfFact(x.Rule)]; seen && ours(n) && ends(x.Verdict) && l.last(x.Rule) && !l.diverts(s, x.Rule) {
 				l.counted(s, packet, x.Rule, x.Where, x.Verdict, "")
 				return
 			}
 		}
 	}
+}
+
+// timeFor tells whether there is time to read all rules so many times more, judged by
+// the first time: what is seen already is not to be lost for it.
+func (l *filterLook) timeFor(readings int) bool {
+	took := 50.0
+	for _, e := range l.out.Engines {
+		took += float64(readings) * e.ReadInMS
+	}
+	deadline, limited := l.ctx.Deadline()
+	return !limited || millis(time.Until(deadline)) > 1.5*took
+}
+
+// handedOn tells whether the rule hands the packet to a program that is there.
+func (l *filterLook) handedOn(s facts.FilterStop) bool {
+	return s.Verdict == "queue" && l.hasReader(s.With)
+}
+
+// hasReader tells whether every queue that is named, "queue 3" or "queue 3-5", has a
+// reader.
+func (l *filterLook) hasReader(with string) bool {
+	low, high, several := strings.Cut(strings.TrimPrefix(with, "queue "), "-")
+	first, err := strconv.ParseUint(low, 10, 16)
+	last := first
+	if several && err == nil {
+		last, err = strconv.ParseUint(high, 10, 16)
+	}
+	if err != nil || l.out.Queues == nil {
+		return false
+	}
+	for n := first; n <= last; n++ {
+		if l.out.Queues.Reader(uint16(n)) == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // counted notes that a counter has named the rule.

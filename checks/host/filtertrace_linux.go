@@ -24,7 +24,7 @@ const (
 // trace has the kernel name the rule that decides on a connection of the client's:
 // for that nf_tables needs a table that marks its packets.
 func (l *filterLook) trace(s suspect, may bool) {
-	switch deadline, limited := l.ctx.Deadline(); {
+	switch {
 	case !may:
 		l.out.NotTraced = "--no-system-changes"
 	case l.reading == nil || len(l.reading.Tables) == 0:
@@ -33,7 +33,7 @@ func (l *filterLook) trace(s suspect, may bool) {
 		// A traced packet is written to the kernel's log by every rule of ip_tables that
 		// it meets (trace_packet in net/ipv4/netfilter/ip_tables.c).
 		l.out.NotTraced = "rules of iptables-legacy would log it"
-	case limited && time.Until(deadline) < traceTries*traceWait:
+	case !l.timeFor(0):
 		l.out.NotTraced = "time was over"
 	default:
 		if err := l.traceOpenly(s); err != nil {
@@ -53,6 +53,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			return err
 		}
 	}
+	silent := true
 	for range traceTries {
 		var watch error
 		p := newProbe(s.to, s.as)
@@ -76,8 +77,22 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			l.out.Traced = append(l.out.Traced, found...)
 			return nil
 		}
+		silent = silent && p.fact.Outcome == s.Outcome && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() })
+	}
+	if silent && !l.tracer.Lost {
+		l.acquit(s)
 	}
 	return nil
+}
+
+// acquit takes back the doubts about rules of nf_tables: each of our packets met the
+// same fate again, and the kernel says that no such rule decided it.
+func (l *filterLook) acquit(s suspect) {
+	for _, packet := range handshakePackets {
+		if w := l.out.Walk(s.Dial, packet); w != nil {
+			w.Unsure = slices.DeleteFunc(w.Unsure, func(x facts.FilterDoubt) bool { return x.Rule.Engine == facts.NFTables && ends(x.Verdict) })
+		}
+	}
 }
 
 // told reads what the kernel said of one connection: of each packet of the handshake
@@ -85,10 +100,10 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 func (l *filterLook) told(s suspect, events []nft.TraceEvent) (found []facts.FilterTrace) {
 	for _, packet := range handshakePackets {
 		for i, e := range events {
-			if e.Packet != packet || !e.Final() {
+			if e.Packet != packet || !e.Final() || e.Verdict.Code == netfilter.Queue && l.hasReader(e.Verdict.With) {
 				continue
 			}
-			if t, ok := l.traced(s, events[:i], e); ok {
+			if t, ok := l.traced(s, events[:i], e); ok && !l.diverts(s, t.Rule) {
 				found = append(found, t)
 			}
 			break
@@ -106,6 +121,13 @@ func (l *filterLook) told(s suspect, events []nft.TraceEvent) (found []facts.Fil
 		}
 	}
 	return nil
+}
+
+// diverts tells whether the walk knows the rule as one that leads elsewhere: TPROXY
+// drops what it finds no socket for, and is no filter for that.
+func (l *filterLook) diverts(s suspect, r facts.FilterRule) bool {
+	w := l.out.Walk(s.Dial, facts.Syn)
+	return w != nil && slices.ContainsFunc(w.Diverts, func(d facts.FilterDivert) bool { return placeOfFact(d.Rule) == placeOfFact(r) })
 }
 
 // traced makes a fact of an event. Those before it tell by which chains it was

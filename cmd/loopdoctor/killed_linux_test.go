@@ -30,8 +30,9 @@ func TestKilledLeavesNothing(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		missing(t, "nft is not installed")
 	}
+	kills := os.Getenv("LOOPDOCTOR_TEST_KILLS") // read here, so that go test knows of it
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), "LOOPDOCTOR_LAB_STAGE=killed")
+	cmd.Env = append(os.Environ(), "LOOPDOCTOR_LAB_STAGE=killed", "LOOPDOCTOR_TEST_KILLS="+kills)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER

@@ -112,7 +112,7 @@ func (c *Chain) standard() bool {
 	switch c.Table.Name {
 	case "filter":
 	case "security":
-		priority = 50
+		priority = 150 // iptables/nft.c, although NF_IP_PRI_SECURITY is 50
 	case "raw":
 		priority = -300
 	case "mangle":

@@ -64,7 +64,7 @@ func TestKernelIPTables(t *testing.T) {
 	if out, err := command(ipsets, "ipset", "restore"); err != nil {
 		t.Fatal(out)
 	}
-	n, seed := number(t, rulesetsVariable, 100), uint64(number(t, seedVariable, 1))
+	n, seed := number(t, rulesetsVariable, 80), uint64(number(t, seedVariable, 1))
 	var score score
 	for _, v6 := range []bool{false, true} { // registers the legacy tables before any other
 		w.restore(iptables(v6)+"-legacy-restore", xtRuleset(0, v6, true))

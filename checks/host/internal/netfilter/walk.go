@@ -39,7 +39,8 @@ type walker struct {
 // or facts.Ack. Those that come before it are taken to have arrived.
 //
 // Stops says what stops it. As long as Unsure is empty that is certain; what is in
-// Unsure comes before the first stop, or there is none.
+// Unsure comes before the first stop, or there is none. Sets are read when they are
+// first asked for: one walk at a time.
 func (rs *Ruleset) Walk(c Connection, kind string) facts.FilterWalk {
 	w := newWalker(rs, c)
 	for _, k := range []string{facts.Syn, facts.SynAck, facts.Ack} {

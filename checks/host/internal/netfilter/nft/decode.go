@@ -21,7 +21,8 @@ type decoder struct {
 	opaque int
 	last   *netfilter.Chain // of the rule before
 
-	malformed bool // something could not be put in its place
+	uses      uint64 // of chains, by rules that stand in them or jump to them
+	malformed bool   // something could not be put in its place
 }
 
 // place is a name in a table.
@@ -104,6 +105,7 @@ func (d *decoder) addChain(b []byte) {
 			c.Packets = &packets
 		}
 	}
+	d.uses += uint64(a.opt32(6))
 	t.Chains = append(t.Chains, c)
 	d.chains[place{t, c.Name}] = c
 }

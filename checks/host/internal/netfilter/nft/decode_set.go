@@ -23,7 +23,7 @@ func (d *decoder) addSet(b []byte) {
 		return
 	}
 	s := &Set{Table: t, Name: a.text(2), ID: a.opt32(10), Flags: a.opt32(3), KeyType: a.opt32(4), KeyLen: a.opt32(5),
-		DataType: a.opt32(6), DataLen: a.opt32(7), Userdata: a.v[13]}
+		DataType: a.opt32(6), DataLen: a.opt32(7), ObjType: a.opt32(15), Userdata: a.v[13]}
 	if a.has(9) { // NFTA_SET_DESC
 		var desc attrs
 		desc.parse(a.v[9], 2)

@@ -107,19 +107,45 @@ func TestReadIsForbidden(t *testing.T) {
 	}
 }
 
-// BenchmarkRead reads 10,000 rules of five expressions each.
-func BenchmarkRead(b *testing.B) {
-	enterNamespace(b)
+// many is a table of so many chains of 100 rules.
+func many(chains int) string {
 	var rules strings.Builder
-	rules.WriteString("table inet many {\n")
-	for c := range 100 {
+	rules.WriteString("table inet many {\n set s { type ipv4_addr\n }\n")
+	for c := range chains {
 		fmt.Fprintf(&rules, "chain c%d {\n", c)
 		for i := range 100 {
 			fmt.Fprintf(&rules, "ip saddr 10.%d.%d.0/24 tcp dport %d counter drop\n", c, i, 1000+i)
 		}
-		rules.WriteString("}\n")
+		rules.WriteString("ip saddr @s drop\n}\n")
 	}
-	load(b, rules.String()+"}\n")
+	return rules.String() + "}\n"
+}
+
+// TestReadManyRules reads so many that several threads share the work.
+func TestReadManyRules(t *testing.T) {
+	enterNamespace(t)
+	load(t, many(30))
+	r := read(t)
+	if len(r.Tables) != 1 || len(r.Tables[0].Chains) != 30 || r.Opaque != 0 {
+		t.Fatalf("%+v, %d opaque", r.Tables, r.Opaque)
+	}
+	for i, c := range r.Tables[0].Chains {
+		if c.Name != fmt.Sprint("c", i) || len(c.Rules) != 101 {
+			t.Fatalf("chain %d: %s has %d rules", i, c.Name, len(c.Rules))
+		}
+		for n, rule := range c.Rules[:100] {
+			want := fmt.Sprintf("ip saddr 10.%d.%d.0/24 tcp dport %d counter packets 0 bytes 0 drop", i, n, 1000+n)
+			if text, _ := rule.Print(); text != want || rule.Number != n+1 || rule.Chain != c {
+				t.Fatalf("rule %d of %s: %s", rule.Number, rule.Chain.Name, text)
+			}
+		}
+	}
+}
+
+// BenchmarkRead reads 10,000 rules of ten expressions each.
+func BenchmarkRead(b *testing.B) {
+	enterNamespace(b)
+	load(b, many(100))
 	for b.Loop() {
 		r, err := Read()
 		if err != nil {

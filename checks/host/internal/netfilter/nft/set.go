@@ -12,6 +12,7 @@ type Set struct {
 	KeyLen    uint32
 	DataType  uint32 // 0xffffff00 is a verdict
 	DataLen   uint32
+	ObjType   uint32   // of a map to objects: NFT_OBJECT_*
 	Fields    []uint32 // lengths of the parts of a concatenation; empty: none
 	Userdata  []byte
 	load      func() ([]Element, error)

@@ -16,7 +16,7 @@ func print(r *netfilter.Rule, device func(uint32) string) (string, []string) {
 			return text, words
 		}
 	}
-	p := &printer{table: r.Chain.Table, names: device, lossy: r.Opaque != ""}
+	p := &printer{table: r.Chain.Table, names: device, lossy: r.Opaque != "" || nameless(r.Chain.Name)}
 	switch p.table.Family {
 	case netfilter.IPv4:
 		p.network = "ip"
@@ -46,14 +46,37 @@ func print(r *netfilter.Rule, device func(uint32) string) (string, []string) {
 	return strings.Join(text, " "), split(strings.Join(again, " "))
 }
 
-// split splits at spaces outside of quotes, which stay: nft(8) joins its arguments
-// and reads them again.
+// split splits at spaces outside of quotes. These stay, for nft(8) joins its arguments
+// and reads them again; a name that cannot be one of its keywords needs none.
 func split(s string) (words []string) {
 	quoted := false
-	return strings.FieldsFunc(s, func(r rune) bool {
+	words = strings.FieldsFunc(s, func(r rune) bool {
 		quoted = quoted != (r == '"')
 		return r == ' ' && !quoted
 	})
+	for i, w := range words {
+		if len(w) < 3 || w[0] != '"' || w[len(w)-1] != '"' {
+			continue
+		}
+		if name := w[1 : len(w)-1]; name == "lo" || plainDevice(name) {
+			words[i] = name
+		}
+	}
+	return words
+}
+
+// plainDevice tells whether a name is one like "eth0".
+func plainDevice(s string) bool {
+	letters := strings.TrimRight(s, "0123456789")
+	if letters == "" || letters == s || s == "ip6" || s == "icmpv6" {
+		return false
+	}
+	for _, c := range letters {
+		if c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return true
 }
 
 // printer turns the expressions of one rule back into statements, as nft does
@@ -96,7 +119,8 @@ type value struct {
 	host bool // its bytes are in the order of this machine
 
 	payload *Payload
-	masked  bool // by mask and xor
+	fields  []*value // that were read at once
+	masked  bool     // by mask and xor
 	mask    []byte
 	xor     []byte
 	data    []byte  // a constant
@@ -143,12 +167,13 @@ func (p *printer) parts(reg uint32, size int) (list []*value) {
 			return []*value{p.get(reg)}
 		}
 		v := p.regs[w]
-		list = append(list, v)
+		if len(v.fields) > 0 { // whole words, or they were no parts of a key
+			list = append(list, v.fields...)
+		} else {
+			list = append(list, v)
+		}
 		w += words(v.size)
 		n += words(v.size) * 4
-		if len(list) == 1 && v.size == size {
-			break
-		}
 	}
 	return list
 }
@@ -197,7 +222,7 @@ func (p *printer) expression(e netfilter.Expr) {
 		p.put(e.To, &v)
 	case *Immediate:
 		if e.Reg == 0 {
-			p.add(verdictText(e.Verdict))
+			p.verdict(e.Verdict)
 			return
 		}
 		p.put(e.Reg, &value{data: e.Data, size: len(e.Data)})
@@ -234,6 +259,22 @@ func unknownText(e netfilter.Expr) string {
 func sign(op uint32) string {
 	return [...]string{"", "!= ", "< ", "<= ", "> ", ">= "}[min(op, 5)]
 }
+
+// verdict adds a verdict. A chain without a name of its own stands in the rule.
+func (p *printer) verdict(v netfilter.Verdict) {
+	text := verdictText(v)
+	if nameless(v.Chain) {
+		p.lossy = true
+		text = strings.TrimSuffix(text, v.Chain) + "{ … }"
+	} else if v.Chain != "" {
+		p.name(v.Chain)
+	}
+	p.add(text)
+}
+
+// nameless tells whether a chain is the block of one rule: "jump { … }". The kernel
+// numbers those (NFT_CHAIN_BINDING), and nobody can add to them.
+func nameless(chain string) bool { return strings.HasPrefix(chain, "__chain") }
 
 // verdictText is a verdict as nft prints it.
 func verdictText(v netfilter.Verdict) string {

@@ -169,6 +169,9 @@ func (p *printer) written(k kind, b []byte, size int) string {
 	case hexMark:
 		return fmt.Sprintf("0x%0*x", 2*size, n)
 	case interfaceIndex:
+		if n == 0 {
+			return "0"
+		}
 		return p.quoted(p.device(uint32(n)))
 	case classID:
 		switch n {

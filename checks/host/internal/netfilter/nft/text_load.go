@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -273,6 +274,9 @@ func (p *printer) binary(v *value) string {
 		}
 		if v.kind.flags() {
 			return joined(v.kind, n, " | ")
+		}
+		if v.kind == address4 {
+			return p.written(v.kind, binary.BigEndian.AppendUint32(nil, uint32(n)), v.size)
 		}
 		return strconv.FormatUint(n, 10)
 	}

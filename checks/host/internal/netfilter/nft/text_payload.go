@@ -101,27 +101,13 @@ func (p *printer) loadPayload(e *Payload) {
 	list := p.fieldsOf(e)
 	v := list[0]
 	if len(list) > 1 {
-		v = &value{payload: e, size: int(e.Len), kind: raw, text: rawText(e)}
+		v = &value{payload: e, size: int(e.Len), kind: raw, text: rawText(e), fields: list}
 	}
 	if e.Set {
 		p.set(v, e.Reg)
 		return
 	}
 	p.put(e.Reg, v)
-	if len(list) > 1 { // of a concatenation, or read at once: one by one
-		w := word(e.Reg)
-		if w >= 0 && list[0].size%4 == 0 {
-			for _, f := range list {
-				if w < len(p.regs) {
-					p.regs[w] = f
-				}
-				w += words(f.size)
-			}
-			whole := *list[0]
-			whole.payload = e
-			p.put(e.Reg, list[0])
-		}
-	}
 }
 
 func rawText(e *Payload) string {
@@ -150,10 +136,6 @@ func (p *printer) fieldsOf(e *Payload) (list []*value) {
 		return list
 	}
 	v := &value{text: rawText(e), kind: raw, size: int(min(e.Len, maxValue)), payload: e}
-	if proto == "ip" || proto == "ip6" || proto == "tcp" {
-		v.text = proto + " " + v.text // only named with a mask
-		v.text = rawText(e)
-	}
 	return []*value{v}
 }
 

@@ -174,13 +174,11 @@ func (p *printer) dynset(e *Dynset) {
 			sub.lossy = true
 		}
 	}
-	again := text
 	for _, s := range sub.stmts {
-		text += " " + s.text
 		if s.again == "" {
 			s.again = s.text
 		}
-		again += " " + s.again
+		text += " " + s.again
 	}
 	end := " }"
 	if e.Data != 0 {
@@ -188,7 +186,7 @@ func (p *printer) dynset(e *Dynset) {
 		p.lossy = p.lossy || p.get(e.Data).data != nil
 	}
 	p.lossy = p.lossy || sub.lossy
-	p.stmts = append(p.stmts, statement{text: text + end, again: again + end})
+	p.add(text + end)
 }
 
 // duration writes milliseconds as nft does: "1h2m3s".

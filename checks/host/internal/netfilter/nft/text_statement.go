@@ -188,15 +188,19 @@ func (p *printer) queue(e *Queue) {
 
 // objref names a stateful object, or the map that does.
 func (p *printer) objref(e *Objref) {
-	before := map[uint32]string{1: "counter name", 2: "quota name", 3: "ct helper set", 4: "limit name", 7: "ct timeout set",
-		8: "meta secmark set", 9: "ct expectation set", 10: "synproxy name"}[e.Type]
+	typ := e.Type
 	if e.Set != nil {
-		p.lossy = true
-		p.add("[object] " + p.left(p.parts(e.Key, int(e.Set.KeyLen))) + " map " + "@" + e.Set.Name)
-		return
+		typ = e.Set.ObjType
 	}
+	before := map[uint32]string{1: "counter name", 2: "quota name", 3: "ct helper set", 4: "limit name", 7: "ct timeout set",
+		8: "meta secmark set", 9: "ct expectation set", 10: "synproxy name"}[typ]
 	if before == "" {
 		p.lossy, before = true, "[object]"
+	}
+	if e.Set != nil {
+		list := p.parts(e.Key, int(e.Set.KeyLen))
+		p.add(before + " " + p.left(list) + " map " + p.setText(e.Set, list, nil))
+		return
 	}
 	p.name(e.Name)
 	p.add(before + " " + p.quoted(e.Name))

@@ -18,7 +18,7 @@ import (
 const (
 	batchBegin = 16 // NFNL_MSG_BATCH_BEGIN
 	batchEnd   = 17
-	newTable   = 10<<8 | 0
+	newTable   = 10 << 8
 	newChain   = 10<<8 | 3
 	newRule    = 10<<8 | 6
 	traceSaid  = 10<<8 | 17 // NFT_MSG_TRACE
