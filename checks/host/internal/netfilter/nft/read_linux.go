@@ -36,7 +36,12 @@ type Reading struct {
 }
 
 // Close closes the socket. Sets that were not asked for can no longer be read.
-func (r *Reading) Close() error { return r.conn.Close() }
+func (r *Reading) Close() error {
+	if r.conn == nil { // a kernel without netfilter
+		return nil
+	}
+	return r.conn.Close()
+}
 
 // Read reads all rules of the network namespace of this thread: of the families ip,
 // ip6, inet and netdev. A kernel without nf_tables has none. The error wraps
@@ -45,7 +50,7 @@ func (r *Reading) Close() error { return r.conn.Close() }
 func Read() (*Reading, error) {
 	conn, err := netlink.Open(unix.NETLINK_NETFILTER)
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return &Reading{conn: &netlink.Conn{}}, nil
+		return &Reading{}, nil
 	}
 	if err != nil {
 		return nil, err

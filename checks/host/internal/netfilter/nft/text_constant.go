@@ -44,6 +44,7 @@ const (
 	device // ARPHRD_*
 	classID
 	text16 // a string
+	weekday
 	moment // of the clock: in the words of the machine's time zone
 )
 
@@ -98,6 +99,8 @@ func (k kind) symbols() []symbol {
 			{0x38, "cs7"}, {0x01, "lephb"}, {0x0a, "af11"}, {0x0c, "af12"}, {0x0e, "af13"}, {0x12, "af21"}, {0x14, "af22"},
 			{0x16, "af23"}, {0x1a, "af31"}, {0x1c, "af32"}, {0x1e, "af33"}, {0x22, "af41"}, {0x24, "af42"}, {0x26, "af43"},
 			{0x2c, "va"}, {0x2e, "ef"}}
+	case weekday:
+		return []symbol{{0, `"Sunday"`}, {1, `"Monday"`}, {2, `"Tuesday"`}, {3, `"Wednesday"`}, {4, `"Thursday"`}, {5, `"Friday"`}, {6, `"Saturday"`}}
 	case congestion:
 		return []symbol{{0, "not-ect"}, {1, "ect1"}, {2, "ect0"}, {3, "ce"}}
 	case device:

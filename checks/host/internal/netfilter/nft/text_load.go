@@ -12,7 +12,7 @@ import (
 // metaKinds is how the constants of each key are written, in the order of the keys.
 var metaKinds = [...]kind{integer, ethernet, classID, hexMark, interfaceIndex, interfaceIndex, interfaceName, interfaceName,
 	device, device, integer, integer, integer, integer, raw, families, protocol, interfaceName, interfaceName, packetType,
-	integer, integer, integer, integer, integer, presence, text16, text16, integer, ethernet, moment, moment, moment, interfaceIndex, interfaceName}
+	integer, integer, integer, integer, integer, presence, text16, text16, integer, ethernet, moment, weekday, moment, interfaceIndex, interfaceName}
 
 // meta is a property of the packet, read or written.
 func (p *printer) meta(e *Meta) {
