@@ -29,6 +29,8 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 	tc := trafficCounters()
 	defer tc.close()
 	dropped := tc.read()
+	// Those of a run a moment ago live for a minute, and a port comes up again.
+	stale := halfOpen(to.Port())
 	before, err := readCounters(to.Addr().Is6())
 	if err != nil {
 		return l, err
@@ -62,16 +64,29 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 		ours[f.From] = true
 	}
 	// Half-open sockets of our own on the server's side: the SYN arrived.
-	if c, err := sockdiag.Open(); err == nil {
-		defer c.Close()
-		ss, _ := c.Port(to.Port())
-		for _, s := range ss {
-			if s.State == facts.SynRecv && ours[s.Remote] {
-				l.HalfOpen++
-			}
+	for remote := range halfOpen(to.Port()) {
+		if ours[remote] && !stale[remote] {
+			l.HalfOpen++
 		}
 	}
 	return l, nil
+}
+
+// halfOpen returns who has half-open sockets at a port.
+func halfOpen(port uint16) map[netip.AddrPort]bool {
+	found := map[netip.AddrPort]bool{}
+	c, err := sockdiag.Open()
+	if err != nil {
+		return found
+	}
+	defer c.Close()
+	ss, _ := c.Port(port)
+	for _, s := range ss {
+		if s.State == facts.SynRecv {
+			found[s.Remote] = true
+		}
+	}
+	return found
 }
 
 // readCounters reads the counters of this network namespace.
