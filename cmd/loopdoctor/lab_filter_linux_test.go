@@ -113,6 +113,7 @@ func (c labCause) rules(sources ...string) []string {
 			continue
 		}
 		place, text, _ := strings.Cut(e.Text, ": ")
+		place = strings.Replace(place, "tables-nft ", "tables ", 1) // said so where iptables is the legacy one
 		if strings.HasPrefix(text, "policy ") && !strings.Contains(place, ", ") {
 			place += ": policy"
 		}
