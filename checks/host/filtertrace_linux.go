@@ -77,7 +77,8 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			l.out.Traced = append(l.out.Traced, found...)
 			return nil
 		}
-		if p.fact.Outcome == s.Outcome && l.tracer.Marked(facts.Syn) && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() }) {
+		if p.fact.Outcome == s.Outcome && l.tracer.Marked(facts.Syn) && !l.tracer.Marked(facts.Ack) &&
+			!slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() }) {
 			lost++
 		}
 	}
