@@ -89,7 +89,7 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 		}
 	}
 	for _, packet := range packets {
-		w := passed(f, f.Filters.Walk(d, packet))
+		w := cleared(f, passed(f, f.Filters.Walk(d, packet)))
 		if w == nil {
 			continue
 		}
@@ -111,6 +111,18 @@ func blamed(f *facts.Facts, d facts.Dial) *blame {
 		return b
 	}
 	return nil
+}
+
+// cleared is the walk without rules of nf_tables, where the kernel told the way of
+// such packets and no rule of its own ended it: something else does.
+func cleared(f *facts.Facts, w *facts.FilterWalk) *facts.FilterWalk {
+	if w == nil || !slices.Contains(f.Filters.Cleared, w.Addr) {
+		return w
+	}
+	c := *w
+	c.Stops = slices.DeleteFunc(slices.Clone(w.Stops), func(s facts.FilterStop) bool { return s.Rule.Engine == facts.NFTables })
+	c.Unsure = slices.DeleteFunc(slices.Clone(w.Unsure), func(x facts.FilterDoubt) bool { return x.Rule.Engine == facts.NFTables })
+	return &c
 }
 
 // unsettled leaves out doubts about places that the packet did get past, as the

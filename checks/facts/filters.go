@@ -13,6 +13,9 @@ type Filters struct {
 	// Why nothing was traced although the rules alone did not settle it:
 	// "--no-system-changes", "needs root"; empty: it was, or there was no need.
 	NotTraced string `json:"not_traced,omitempty"`
+	// Addresses of which the kernel was asked: it told the way of our packets, and no
+	// rule of nf_tables ended it.
+	Cleared []netip.Addr `json:"cleared,omitempty"`
 
 	// For the cures.
 	Managers []FilterManager `json:"managers,omitempty"`

@@ -233,8 +233,10 @@ func readCounted(s suspect) ([]*netfilter.Table, bool) {
 	if s.to.Addr().Is6() {
 		family = netfilter.IPv6
 	}
-	legacy, err := xt.Read(family)
-	return append(tables, legacy...), err == nil
+	if legacy, err := xt.Read(family); err == nil { // of one that may not be read no rule is in question
+		tables = append(tables, legacy...)
+	}
+	return tables, len(tables) > 0
 }
 
 // place is a rule, or a policy, between two readings.

@@ -53,7 +53,7 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			return err
 		}
 	}
-	silent := true
+	lost := 0 // connections that came to nothing, though no rule ended a packet
 	for range traceTries {
 		var watch error
 		p := newProbe(s.to, s.as)
@@ -77,22 +77,15 @@ func (l *filterLook) traceOpenly(s suspect) (err error) {
 			l.out.Traced = append(l.out.Traced, found...)
 			return nil
 		}
-		silent = silent && p.fact.Outcome == s.Outcome && !slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() })
-	}
-	if silent && !l.tracer.Lost {
-		l.acquit(s)
-	}
-	return nil
-}
-
-// acquit takes back the doubts about rules of nf_tables: each of our packets met the
-// same fate again, and the kernel says that no such rule decided it.
-func (l *filterLook) acquit(s suspect) {
-	for _, packet := range handshakePackets {
-		if w := l.out.Walk(s.Dial, packet); w != nil {
-			w.Unsure = slices.DeleteFunc(w.Unsure, func(x facts.FilterDoubt) bool { return x.Rule.Engine == facts.NFTables && ends(x.Verdict) })
+		if p.fact.Outcome == s.Outcome && l.tracer.Marked(facts.Syn) && !l.tracer.Marked(facts.Ack) &&
+			!slices.ContainsFunc(events, func(e nft.TraceEvent) bool { return e.Final() }) {
+			lost++
 		}
 	}
+	if lost == traceTries && !l.tracer.Lost {
+		l.out.Cleared = append(l.out.Cleared, s.Addr)
+	}
+	return nil
 }
 
 // told reads what the kernel said of one connection: of each packet of the handshake

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -90,9 +91,8 @@ func TestNoTraceWhereTheRulesSettleIt(t *testing.T) {
 	})
 }
 
-// A rule that might have done it, and of which the kernel says that it did not, is not
-// suspected any longer: here traffic control did.
-func TestTraceAcquits(t *testing.T) {
+// The kernel's word also clears: a rule might have done it, and traffic control did.
+func TestTraceClears(t *testing.T) {
 	if !alone(t) {
 		return
 	}
@@ -105,11 +105,11 @@ func TestTraceAcquits(t *testing.T) {
 		}
 	}
 	f := lookAt(t, v4, served, Options{NoSystemChanges: true})
-	if f.Filters == nil || len(f.Filters.Walk(f.Dials[0], facts.Syn).Unsure) != 1 {
+	if f.Filters == nil || len(f.Filters.Walk(f.Dials[0], facts.Syn).Unsure) != 1 || len(f.Filters.Cleared) > 0 {
 		t.Fatalf("before it was asked: %+v", f.Filters)
 	}
 	f = lookAt(t, v4, served, Options{})
-	if w := f.Filters.Walk(f.Dials[0], facts.Syn); len(w.Unsure) != 0 || len(f.Filters.Traced) != 0 || f.Filters.Changed == "" {
+	if !slices.Equal(f.Filters.Cleared, []netip.Addr{v4}) || len(f.Filters.Traced) != 0 || f.Filters.Changed == "" {
 		t.Errorf("got %+v", f.Filters)
 	}
 }

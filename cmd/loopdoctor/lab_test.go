@@ -45,10 +45,11 @@ package main
 //	                                   of the same place among those with nft -ae printed
 //	culprit [policy FAMILY TABLE CHAIN]
 //	                                   the first cause of the last report to root names one rule, as evidence of
-//	                                   source "rule", and with those "behind it" every rule that has the comment
-//	                                   "culprit", the policy of that base chain if one is given, and no other.
-//	                                   For iptables' own policies FAMILY is the command ("policy iptables filter
-//	                                   INPUT"). "! culprit": no cause and no remark names a rule
+//	                                   source "rule": one that has the comment "culprit", or the policy of that
+//	                                   base chain. As "behind it" it names the other ones, those that have the
+//	                                   comment "behind", and nothing else. For iptables' own policies FAMILY is
+//	                                   the command ("policy iptables filter INPUT"). "! culprit": no cause and no
+//	                                   remark names a rule
 //	snapshot FILE                      write down packet filters, addresses, routes, sysctls and name files
 //
 // "exec asuser PROG…" runs a program as the ordinary user. $TIER is U or R. The

@@ -42,6 +42,7 @@ type traces struct {
 	ours    string // the table that makes them be told; it is not told itself
 	clients map[netip.AddrPort]bool
 	known   map[uint32]journey // by the kernel's number of a packet at a hook
+	marked  map[string]bool    // the kinds of packets that our table itself was told of
 }
 
 // How many packets are remembered: others may be traced as well, by their own rules.
@@ -66,6 +67,9 @@ func (t *traces) event(b []byte) (e TraceEvent, ok bool) {
 	e = TraceEvent{Family: netfilter.Family(b[0]), Table: a.text(1), Chain: a.text(2), Handle: a.opt64(3),
 		From: j.from, To: j.to, Packet: j.packet, Mark: a.opt32(14)}
 	e.Reply = t.clients[e.To] && !t.clients[e.From]
+	if seen && e.Table == t.ours && t.marked != nil {
+		t.marked[e.Packet] = true
+	}
 	if !seen || e.Table == t.ours || !t.clients[e.From] && !t.clients[e.To] {
 		return e, false
 	}

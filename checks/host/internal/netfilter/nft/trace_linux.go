@@ -103,6 +103,7 @@ func (t *Trace) Watch(from, to netip.AddrPort) error {
 	}
 	t.made = true
 	t.traces.clients[from] = true
+	t.traces.marked = map[string]bool{}
 	return nil
 }
 
@@ -118,6 +119,10 @@ var traceChains = [...]struct {
 	hook     uint32 // NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING
 	priority int32
 }{{"output", 3, math.MinInt32 + 1}, {"prerouting", 0, math.MinInt32 + 1}}
+
+// Marked tells whether a packet of that kind was seen on its way and marked since the
+// last Watch: if nothing is told of it then, it met no rule that decided.
+func (t *Trace) Marked(packet string) bool { return t.traces.marked[packet] }
 
 // Drain returns what the kernel said so far of the watched connections. If it said
 // nothing yet it waits, for at most so long. The packets of a connection over lo are
