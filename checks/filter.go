@@ -179,8 +179,10 @@ func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
 		if t.Addr != d.Addr || t.Packet != packet || !stops(t.Verdict) {
 			continue
 		}
-		// A TPROXY without its program ends like a drop, and is told as what it is.
-		if slices.ContainsFunc(deref(w).Diverts, func(v facts.FilterDivert) bool { return v.Kind == "tproxy" && sameRule(v.Rule, t.Rule) }) {
+		// A TPROXY without its program ends like a drop, and is told as what it is
+		// (nat.go). What it does to an answer is no detour: the socket of the client is
+		// not transparent, and the answer is dropped (xt_TPROXY.c, tproxy_tg4).
+		if packet == facts.Syn && slices.ContainsFunc(deref(w).Diverts, func(v facts.FilterDivert) bool { return v.Kind == "tproxy" && sameRule(v.Rule, t.Rule) }) {
 			continue
 		}
 		b := &blame{packet: packet, rule: t.Rule, where: t.Where, verdict: cond(t.With != "", "reject", t.Verdict), with: t.With, sure: Proven,
@@ -278,8 +280,8 @@ func forOnly(f *facts.Facts, d facts.Dial) string {
 func (b *blame) finding(f *facts.Facts, d facts.Dial) Finding {
 	hs := b.hurdles(f, d)
 	x := Finding{Affects: []netip.Addr{d.Addr}, Stage: b.stage(), Certainty: b.sure, Fixes: filterFixes(f, hs...)}
-	if l, ok := lostAt(f, d); ok && b.packet != facts.Syn {
-		x.Stage = l // the last packet of the handshake is lost like a first one
+	if l, ok := lostAt(f, d); ok && (b.packet != facts.Syn || b.verdict == "reject" && d.Outcome == facts.Timeout) {
+		x.Stage = l // the last packet of the handshake is lost like a first one, and so may the answer of a reject be
 	}
 	what := map[string]string{facts.Syn: "the connection to ", facts.SynAck: "the answer of ", facts.Ack: "the last packet of the handshake with "}[b.packet]
 	verb := cond(stops(b.verdict), b.verdict, "stop") + "s"
@@ -351,17 +353,22 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 
 // countedAt is what the ledger says of the loss.
 func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
-	g := gapsOf(l)
+	// What is lost more was other traffic, or the answer of a reject.
+	g, most := gapsOf(l), int64(l.SYNs)
 	of := plural(l.SYNs, cond(d.HalfOpen(), "handshake", "SYN"))
 	switch st {
 	case StageOutput:
-		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it", of, g.output)
+		also := ""
+		if enough(g.input, l.SYNs) {
+			also = fmt.Sprintf("; and %d packets arrived and were never handed to TCP: one of the two is the answer of a reject", g.input)
+		}
+		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it%s", of, min(g.output, most), also)
 	case StageWire:
-		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, g.wire)
+		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, min(g.wire, most))
 	case StageReply:
-		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), max(g.output, g.input))
+		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), min(max(g.output, g.input), most))
 	}
-	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, g.input)
+	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, min(g.input, most))
 }
 
 // lookAt is the command that shows the chain with its counters.

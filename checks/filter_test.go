@@ -57,6 +57,7 @@ func filterSituations() []situation {
 			row{"the doubt comes after the rule", machine("127.0.0.1", silent, in, walks("127.0.0.1", facts.Syn, perhaps("drop", "random", nftRule("input", "numgen random mod 2 0 drop", number(3))), dropped(inRule))), says("proven 127.0.0.1", "handle 4")},
 			row{"its counter moved", machine("127.0.0.1", silent, in, walks("127.0.0.1", facts.Syn, perhaps("accept", "random", nftRule("input", "numgen random mod 2 0 accept", number(1))), dropped(inRule), moved(32, 32))), says("proven 127.0.0.1")},
 			row{"it rejects, and the reset is lost, too", machine("127.0.0.1", silent, in, walks("127.0.0.1", facts.Syn, stoppedBy("reject tcp reset", reset))), says("proven 127.0.0.1", "rejects")},
+			row{"it rejects on the way in, and its answer is lost on the way out", machine("127.0.0.1", silent, counts("127.0.0.1", 32, "OutRequests=64 OutTransmits=32 OutSegs=32 lo.tx=32 InReceives=32"), walks("127.0.0.1", facts.Syn, stoppedBy("reject tcp reset", reset)), traced("127.0.0.1", facts.Syn, "drop", reset)), says("proven 127.0.0.1 at output", "on its way in", "rejects")},
 			row{"nothing was dialled", machine("127.0.0.1", here, notDialled, walks("127.0.0.1", facts.Syn, dropped(inRule))), says("remark 127.0.0.1", "would drop", "handle 4")},
 			row{"nobody could count", machine("127.0.0.1", silent, walks("127.0.0.1", facts.Syn, dropped(inRule))), says("inferred 127.0.0.1")},
 
@@ -76,6 +77,7 @@ func filterSituations() []situation {
 		of(filterDropsReplies,
 			row{"the SYN-ACK is dropped as it leaves", machine("127.0.0.1", here, silent, counts("127.0.0.1", 32, replyDied), halfOpen(32), clean, walks("127.0.0.1", facts.SynAck, dropped(reply))), says("proven 127.0.0.1", "the answer of 127.0.0.1:62893", "on its way out", "handle 4")},
 			row{"the SYN-ACK is dropped as it arrives", machine("127.0.0.1", here, silent, counts("127.0.0.1", 32, replyDiedInside), halfOpen(32), clean, walks("127.0.0.1", facts.SynAck, dropped(back))), says("proven 127.0.0.1", "on its way in")},
+			row{"a TPROXY drops it, and the kernel says so", machine("127.0.0.1", here, silent, counts("127.0.0.1", 32, replyDiedInside), halfOpen(32), clean, walks("127.0.0.1", facts.SynAck, diverted("tproxy", to("0.0.0.0:7893"), back)), traced("127.0.0.1", facts.SynAck, "drop", back)), says("proven 127.0.0.1", "the answer of 127.0.0.1:62893", "handle 4")},
 			row{"on lo itself", machine("127.0.0.1", here, silent, counts("127.0.0.1", 32, replyDiedOnWire), halfOpen(32), clean, walks("127.0.0.1", facts.SynAck, dropped(egress))), says("proven 127.0.0.1 at wire", "lo itself")},
 			row{"the last packet of the handshake", machine("127.0.0.1", here, deferred, counts("127.0.0.1", 32, ackDiedOnInput), clean, walks("127.0.0.1", facts.Ack, dropped(nftRule("input", "tcp flags & (syn | ack) == ack drop")))), says("proven 127.0.0.1 at input", "last packet of the handshake")},
 			row{"the answer is rejected", machine("127.0.0.1", here, silent, counts("127.0.0.1", 32, replyDied+" EmbryonicRsts=32"), clean, walks("127.0.0.1", facts.SynAck, stoppedBy("reject tcp reset", reply))), says("proven 127.0.0.1", "rejects the answer")},

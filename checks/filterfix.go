@@ -21,11 +21,12 @@ const PrintedHandle = "HANDLE"
 
 // hurdle is a rule that a packet of the connection has to get past.
 type hurdle struct {
-	rule  facts.FilterRule
-	reply bool       // the packet goes from the server to the client
-	port  uint16     // of the server, as the packet carries it there
-	from  netip.Addr // who sent it
-	doubt string     // it may stop the packet or not, and why
+	rule   facts.FilterRule
+	packet string     // of the handshake: facts.Syn …; empty where any of a direction is meant
+	reply  bool       // the packet goes from the server to the client
+	port   uint16     // of the server, as the packet carries it there
+	from   netip.Addr // who sent it
+	doubt  string     // it may stop the packet or not, and why
 }
 
 // opening is the way past one hurdle.
@@ -68,21 +69,22 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 	what := cond(wide, "everything on lo", fmt.Sprintf("loopback %s port %d", cond(hs[0].reply, "from", "to"), hs[0].port))
 	x := Fix{Do: fmt.Sprintf("Accept %s ahead of %s.", what, cond(rules > 1, fmt.Sprintf("those %d rules: each of them would stop it", rules), cond(hs[0].rule.Policy, "that policy", "that rule"))), Elevated: true, Lasts: Persistent}
 	accepting := x.Do
-	past := map[string]bool{}
+	var opened []hurdle // that all packets get past which come there
 	var risks []string
 	// What is in doubt stands ahead of what is not: who gets past it in the same base
 	// chain gets past both.
 	order := func(h hurdle) int { return cond(h.doubt != "", 0, 1) }
 	for _, h := range slices.SortedStableFunc(slices.Values(hs), func(a, b hurdle) int { return order(a) - order(b) }) {
-		key := fmt.Sprint(h.rule.Engine, h.rule.Family, h.rule.Table, "\x00", baseChain(h.rule), "\x00", h.reply && !wide)
-		if past[key] {
+		if slices.ContainsFunc(opened, func(o hurdle) bool { return h.behind(f, o, wide) }) {
 			continue
 		}
 		o, ok := h.open(f, wide)
 		if !ok {
 			return Fix{}, false
 		}
-		past[key] = o.accepts
+		if o.accepts {
+			opened = append(opened, h)
+		}
 		if o.do != "" && len(x.Steps) == 0 {
 			x.Do = o.do
 		}
@@ -107,6 +109,17 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 	}
 	x.Risk = strings.Join(risks, "; ")
 	return x, true
+}
+
+// behind tells whether who is accepted ahead of o gets past h as well. A packet of
+// another kind may come by h first, or never by o.
+func (h hurdle) behind(f *facts.Facts, o hurdle, wide bool) bool {
+	a, b := o.rule, h.rule
+	if a.Engine != b.Engine || a.Family != b.Family || a.Table != b.Table || baseChain(a) != baseChain(b) ||
+		o.reply != h.reply && !wide || o.from.Is4() != h.from.Is4() {
+		return false
+	}
+	return o.packet == h.packet || a.Policy || keeperOf(f, a) != nil || inOneChain(a, b) && (b.Policy || a.Number <= b.Number)
 }
 
 // forSome tells whether the rule is about the owner of the socket.

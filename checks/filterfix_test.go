@@ -129,6 +129,55 @@ func TestOneFixGetsTheConnectionPastAll(t *testing.T) {
 	}
 }
 
+// Packets of another kind may meet their rule ahead of the exception, in the same
+// chain or by another jump.
+func TestOneFixGetsPastRulesAheadOfTheFirst(t *testing.T) {
+	nth := func(n int) facts.FilterRule { return iptablesNFTRule("INPUT", fmt.Sprint("rule ", n), number(n)) }
+	stopped := func(syn, synAck, ack facts.FilterRule) *facts.Facts {
+		return machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput), keptBy(iptablesNFT),
+			walks("127.0.0.1", facts.Syn, dropped(syn)), walks("127.0.0.1", facts.SynAck, dropped(synAck)), walks("127.0.0.1", facts.Ack, dropped(ack)))
+	}
+	for _, test := range []struct {
+		facts *facts.Facts
+		want  []string
+	}{
+		{stopped(nth(3), nth(1), nth(4)), []string{"-I INPUT 3 -i lo -j ACCEPT; root runs iptables -I INPUT 1 -i lo -j ACCEPT; undo"}},
+		{stopped(nth(3), nth(4), nth(1)), []string{"INPUT 3 -i lo -p tcp --dport 62893", "INPUT 4 -i lo -p tcp --sport 62893", "INPUT 1 -i lo -p tcp --dport 62893", "-I INPUT 3 -i lo -j ACCEPT; root runs iptables -I INPUT 1 -i lo -j ACCEPT; undo"}},
+		{stopped(iptablesNFTRule("INPUT", "-j DROP", reachedBy("INPUT", "new")), iptablesNFTRule("INPUT", "", policy), iptablesNFTRule("INPUT", "", policy)),
+			[]string{"-I new 3 -i lo -p tcp --dport", "-I INPUT 1 -i lo -p tcp --sport", "-I INPUT 1 -i lo -p tcp --dport"}},
+	} {
+		got := allSteps(found(t, filterDropsLoopback, test.facts))
+		for _, want := range test.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in %s", want, got)
+			}
+		}
+	}
+}
+
+// A rich rule of firewalld is about one family.
+func TestFirewalldLetsBothFamiliesThrough(t *testing.T) {
+	r := nftRule("input", "reject", inTable("inet", "firewalld"), reachedBy("filter_INPUT", "filter_IN_drop"))
+	f := machine("62893", listens("::", 50), dials("127.0.0.1", facts.Timeout), dials("::1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput), counts("::1", 32, diedOnInput),
+		walks("127.0.0.1", facts.Syn, dropped(r)), walks("::1", facts.Syn, dropped(r)))
+	got := allSteps(found(t, filterDropsLoopback, f))
+	for _, want := range []string{"family=ipv4 source address=127.0.0.1 port", "family=ipv6 source address=::1 port", "address=127.0.0.0/8", "address=::1/128"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+}
+
+// A TPROXY rule catches the answer as well, and drops it.
+func TestFixLetsTheAnswerPastTPROXY(t *testing.T) {
+	tproxy := iptablesNFTRule("PREROUTING", "-p tcp -j TPROXY --on-port 7893", inTable("ip", "mangle"))
+	f := machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput),
+		walks("127.0.0.1", facts.Syn, diverted("tproxy", to("0.0.0.0:7893"), tproxy)), walks("127.0.0.1", facts.SynAck, diverted("tproxy", to("0.0.0.0:7893"), tproxy)))
+	if got := allSteps(found(t, natHijacksLoopback, f)); !strings.Contains(got, "-i lo -p tcp --dport 62893") || !strings.Contains(got, "-i lo -p tcp --sport 62893") {
+		t.Errorf("got %s", got)
+	}
+}
+
 // A limit that may drop it stands ahead of the policy that does: past both.
 func TestFixGetsPastWhatIsInDoubt(t *testing.T) {
 	limit := nftRule("input", "limit rate over 5/second drop", inTable("inet", "early"), handle(7, 0))

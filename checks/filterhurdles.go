@@ -11,7 +11,8 @@ import (
 
 // hurdles are all the rules that packets have to get past, the one to blame first:
 // those of the dial, and of every other that the same rule stops. Behind it another
-// may wait for each of them, and one fix is to heal all.
+// may wait for each of them, and one fix is to heal all. A rule for both families is
+// met by each: firewalld lets a sender past it, and that is one address.
 func (b *blame) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
 	var all []hurdle
 	for _, o := range f.Dials {
@@ -24,7 +25,9 @@ func (b *blame) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
 	}
 	var out []hurdle
 	for _, h := range all {
-		if !slices.ContainsFunc(out, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
+		if !slices.ContainsFunc(out, func(o hurdle) bool {
+			return sameRule(o.rule, h.rule) && o.packet == h.packet && o.from.Is4() == h.from.Is4()
+		}) {
 			out = append(out, h)
 		}
 	}
@@ -66,7 +69,7 @@ func rulesIn(hs []hurdle) []facts.FilterRule {
 }
 
 func hurdleOf(f *facts.Facts, w *facts.FilterWalk, packet string, r facts.FilterRule, doubt string) hurdle {
-	h := hurdle{rule: r, reply: packet == facts.SynAck, port: f.Target.Port, doubt: doubt}
+	h := hurdle{rule: r, packet: packet, reply: packet == facts.SynAck, port: f.Target.Port, doubt: doubt}
 	if w == nil {
 		return h
 	}

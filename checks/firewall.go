@@ -39,8 +39,14 @@ func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 					continue
 				}
 				l := ledgerOf(f, d.Addr)
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l), Settle: settleRule(f, d, stage),
-					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s.", at(f, d.Addr), where, what),
+				certainty, perhaps := sure(l), ""
+				// A reject sends an answer: that one of the two is lost at output, and the
+				// other at input, is all that the counters tell.
+				if g := gapsOf(l); st == StageOutput && !d.HalfOpen() && enough(g.input, l.SYNs) {
+					certainty, perhaps = Inferred, "; or a packet filter at INPUT rejects it, and that answer is lost on its way out"
+				}
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: certainty, Settle: settleRule(f, d, stage),
+					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s%s.", at(f, d.Addr), where, what, perhaps),
 					Evidence: slices.Concat([]Evidence{{"counters", countedAt(l, d, stage)}}, rulesSay(f, d, stage), seen(f, d)),
 					Fixes:    []Fix{acceptAhead(stage)}})
 			}

@@ -28,6 +28,7 @@ func firewallSituations() []situation {
 	return slices.Concat(
 		of(lostOnOutput,
 			row{"a burst never left", machine("127.0.0.1", silent, counts("127.0.0.1", 32, diedOnOutput)), says("proven 127.0.0.1", "127.0.0.1:62893", "on its way out")},
+			row{"as many died at input: one of the two is a reject's answer", machine("127.0.0.1", silent, counts("127.0.0.1", 32, "OutRequests=64 OutTransmits=32 OutSegs=32 lo.tx=32 InReceives=32")), says("inferred 127.0.0.1", "INPUT rejects it")},
 			row{"one SYN never left", machine("127.0.0.1", silent, counts("127.0.0.1", 1, "OutRequests=1 OutSegs=1")), says("inferred 127.0.0.1")},
 			row{"on an old kernel", machine("127.0.0.1", silent, counts("127.0.0.1", 32, oldDiedOnOutput), without("OutTransmits")), says("proven 127.0.0.1")},
 			row{"in IPv6", machine("::1", dials("::1", facts.Timeout), counts("::1", 32, diedOnOutput)), says("proven ::1", "[::1]:62893")},

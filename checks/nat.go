@@ -292,7 +292,7 @@ func (t *detour) finding(f *facts.Facts, d facts.Dial) Finding {
 		return x
 	}
 	if len(serving(f, d.Addr)) > 0 { // else it is a port forward that works
-		x.Fixes = leaveOutFixes(f, t.hurdle(f))
+		x.Fixes = leaveOutFixes(f, t.hurdles(f, d)...)
 	}
 	return x
 }
@@ -329,4 +329,20 @@ func (t *detour) evidence(f *facts.Facts, d facts.Dial) []Evidence {
 
 func (t *detour) hurdle(f *facts.Facts) hurdle {
 	return hurdle{rule: t.Rule, port: f.Target.Port, from: t.from}
+}
+
+// hurdles are the rule, and the TPROXY rules that catch the answer as well: it is let
+// past them by the same fix.
+func (t *detour) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
+	hs := []hurdle{t.hurdle(f)}
+	w := f.Filters.Walk(d, facts.SynAck)
+	if t.Kind != "tproxy" || w == nil {
+		return hs
+	}
+	for _, v := range w.Diverts {
+		if v.Kind == "tproxy" {
+			hs = append(hs, hurdle{rule: v.Rule, reply: true, port: f.Target.Port, from: w.From.Addr()})
+		}
+	}
+	return hs
 }

@@ -174,7 +174,7 @@ func (q *lostInQueue) hurdles(f *facts.Facts, d facts.Dial) []hurdle {
 		for _, s := range deref(w).Stops {
 			h := hurdleOf(f, w, packet, s.Rule, "")
 			read := f.Filters.Queues != nil && len(queueReaders(f, s)) > 0
-			if !read && !slices.ContainsFunc(hs, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.reply == h.reply }) {
+			if !read && !slices.ContainsFunc(hs, func(o hurdle) bool { return sameRule(o.rule, h.rule) && o.packet == h.packet }) {
 				hs = append(hs, h)
 			}
 		}
