@@ -207,7 +207,8 @@ func writable(r facts.FilterRule) bool {
 }
 
 // isName tells whether a command takes it for the name of a table or chain and for
-// nothing else: nft(8) reads its arguments as one text in its own language.
+// nothing else: nft(8) reads its arguments as one text in its own language, and who
+// undoes it, PrintedHandle as a number.
 func isName(s string) bool {
 	for i, c := range s {
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
@@ -215,7 +216,7 @@ func isName(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) < 256 // NFT_NAME_MAXLEN
+	return s != "" && s != PrintedHandle && len(s) < 256 // NFT_NAME_MAXLEN
 }
 
 // command is what the keeper's own program does about it.

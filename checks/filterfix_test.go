@@ -254,6 +254,15 @@ func TestNobodysChainsAreEdited(t *testing.T) {
 	}
 }
 
+// A chain that is called as what stands for a printed number would be taken for one.
+func TestNoChainIsCalledHandle(t *testing.T) {
+	for _, r := range []facts.FilterRule{nftRule("input", "tcp drop", reachedBy("input", PrintedHandle)), iptablesNFTRule("INPUT", "-j DROP", reachedBy("INPUT", PrintedHandle))} {
+		if got := allSteps(found(t, filterDropsLoopback, stuckWith(r))); strings.Contains(got, " "+PrintedHandle+" ") {
+			t.Error(got)
+		}
+	}
+}
+
 // Whatever a machine has for names and texts, nothing of it becomes a command of
 // nft(8), and no report gets longer than a person reads.
 func TestHostileRules(t *testing.T) {

@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -23,6 +24,11 @@ func notPermitted(f *facts.Facts) bool {
 		}
 	}
 	return false
+}
+
+// allRead tells whether the rules of every engine here are known.
+func allRead(f *facts.Facts) bool {
+	return !slices.ContainsFunc(f.Filters.Engines, func(e facts.FilterEngine) bool { return e.NotRead != "" })
 }
 
 // sawAsAdmin tells whether loopdoctor looked with what reading rules takes.
@@ -79,10 +85,10 @@ func settleDivert(f *facts.Facts, d facts.Dial) string {
 	return findRule
 }
 
-// noneStops tells whether rules were read and followed, and all of them let the
-// packets of the dial pass.
+// noneStops tells whether all rules were read and followed, and let the packets of the
+// dial pass.
 func noneStops(f *facts.Facts, d facts.Dial) bool {
-	if f.Filters == nil || f.Filters.Walk(d, facts.Syn) == nil {
+	if f.Filters == nil || f.Filters.Walk(d, facts.Syn) == nil || !allRead(f) {
 		return false
 	}
 	for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
@@ -151,7 +157,7 @@ func notRead(f *facts.Facts) []Evidence {
 
 // noneDiverts says that rules were read, and none leads the connection elsewhere.
 func noneDiverts(f *facts.Facts, d facts.Dial) []Evidence {
-	if f.Filters == nil {
+	if f.Filters == nil || !allRead(f) {
 		return nil
 	}
 	w := f.Filters.Walk(d, facts.Syn)

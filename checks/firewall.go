@@ -160,7 +160,7 @@ var answeredElsewhere = &Check{
 				continue
 			}
 			l := ledgerOf(f, d.Addr)
-			if l == nil || d.ICMP != "" || forged(l, d) {
+			if l == nil || d.ICMP != "" || forged(l, d) || silent(l) {
 				continue
 			}
 			// A reset that crossed lo and that TCP itself sent, although a socket

@@ -72,6 +72,7 @@ func firewallSituations() []situation {
 			row{"a reset that TCP did not send", machine("127.0.0.1", here, refusal, counts("127.0.0.1", 1, forgedReset)), says("proven 127.0.0.1", "127.0.0.1:62893", "in", "a forged reset", "ECONNREFUSED")},
 			row{"the same where nothing listens", machine("127.0.0.1", refusal, counts("127.0.0.1", 1, forgedReset)), says("proven 127.0.0.1")},
 			row{"the SYN that was sent again was answered", machine("127.0.0.1", refusal, counts("127.0.0.1", 1, forgedReset), answered), nothing},
+			row{"the SYN that was sent again got no answer: a rule of chance dropped it", machine("127.0.0.1", refusal, counts("127.0.0.1", 1, oneDiedOnInput), lostAgain), nothing},
 			row{"an ICMP error from INPUT", machine("127.0.0.1", dials("127.0.0.1", facts.Refused, icmp("3/3")), counts("127.0.0.1", 1, forgedReset)), says("proven 127.0.0.1", "ICMP")},
 			row{"an ICMP error from OUTPUT", machine("127.0.0.1", dials("127.0.0.1", facts.Refused, icmp("3/13"), errno("EHOSTUNREACH")), counts("127.0.0.1", 1, "OutRequests=2 OutTransmits=1 OutSegs=1 lo.tx=1 InReceives=1 InDelivers=1")), says("proven 127.0.0.1 at output", "out", "EHOSTUNREACH")},
 			row{"in IPv6", machine("::1", dials("::1", facts.Refused, icmp("1/1"), errno("EACCES")), counts("::1", 1, forgedReset)), says("proven ::1", "[::1]:62893", "EACCES")},
@@ -88,6 +89,7 @@ func firewallSituations() []situation {
 			row{"refused by something that is not on lo", machine("127.0.0.1", here, refusal, counts("127.0.0.1", 1, "OutRequests=1 OutSegs=1 OutTransmits=1 InSegs=1")), says("inferred 127.0.0.1", "not on lo")},
 			row{"the far end has the right port", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected)), nothing},
 			row{"nothing listens, so the reset is right", machine("127.0.0.1", refusal, counts("127.0.0.1", 1, realReset)), nothing},
+			row{"the SYN that was sent again got no answer", machine("127.0.0.1", here, refusal, counts("127.0.0.1", 1, oneDiedOnInput), lostAgain), nothing},
 			row{"the reset is forged", machine("127.0.0.1", here, refusal, counts("127.0.0.1", 1, forgedReset)), nothing},
 			row{"an ICMP error refused it", machine("127.0.0.1", here, dials("127.0.0.1", facts.Refused, icmp("3/3")), counts("127.0.0.1", 1, realReset)), nothing},
 			row{"nothing was counted", machine("127.0.0.1", here, refusal), nothing},
@@ -156,4 +158,9 @@ func TestConversationInOneLine(t *testing.T) {
 // answered: the SYN between the two looks at the counters was taken by a server.
 func answered(f *facts.Facts) {
 	f.Ledger[len(f.Ledger)-1].Outcomes = map[string]int{string(facts.Connected): 1}
+}
+
+// lostAgain: the SYN between the two looks at the counters met another fate.
+func lostAgain(f *facts.Facts) {
+	f.Ledger[len(f.Ledger)-1].Outcomes = map[string]int{string(facts.Timeout): 1}
 }

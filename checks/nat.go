@@ -125,6 +125,9 @@ func (t *detour) metRefusal(f *facts.Facts, d facts.Dial) bool {
 	if l != nil && forged(l, d) || deref(t.Listens) {
 		return false
 	}
+	if l != nil && silent(l) {
+		l = nil
+	}
 	t.end = "where nothing listens"
 	for _, c := range conversations(f, d) {
 		if t.To.Port() != f.Target.Port && c.Server.Port() == t.To.Port() {

@@ -253,14 +253,18 @@ func forged(l *facts.Ledger, d facts.Dial) bool {
 	if d.ICMP != "" {
 		return true
 	}
-	if l.Outcomes[string(facts.Connected)] > 0 {
-		return false // this one was answered: no reset was to be sent
+	if l.Outcomes[string(facts.Connected)] > 0 || silent(l) {
+		return false // no reset was to be sent
 	}
 	if g := gapsOf(l); l.SYNs > 1 {
 		return enough(g.input, l.SYNs) || enough(g.output, l.SYNs)
 	}
 	return l.Delta["OutRsts"] == 0 && l.Delta["lo.tx"] > 0 && l.Delta["OutRequests"] > 0
 }
+
+// silent tells whether most SYNs got no answer at all. Where the dial did, their fate
+// was another one, and says nothing of it: a rule of chance drops some.
+func silent(l *facts.Ledger) bool { return 2*l.Outcomes[string(facts.Timeout)] > l.SYNs }
 
 // at prints an address of the target with its port; of loopback itself, which
 // has none, the address alone.

@@ -142,7 +142,8 @@ func (b belated) Fact() facts.Dial {
 // repeat sends SYNs between two looks at the kernel's counters: one, and a burst
 // if that one died before TCP saw it. Refused ones are repeated a few times:
 // other traffic can only add to the resets that the kernel sent, so the
-// smallest count is the right one.
+// smallest count is the right one. One that got no answer was not refused: a rule
+// of chance dropped it, and it says nothing of the dial.
 func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
 	to := l.to(d.Addr)
 	send := func(n int) *facts.Ledger {
@@ -169,8 +170,9 @@ func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
 	if first == nil {
 		return
 	}
-	for try := 0; d.Outcome == facts.Refused && first.Delta["OutRsts"] > 0 && try < 2; try++ {
-		if again := send(1); again != nil && again.Delta["OutRsts"] < first.Delta["OutRsts"] {
+	silent := func(r *facts.Ledger) bool { return r.Outcomes[string(facts.Timeout)] > 0 }
+	for try := 0; d.Outcome == facts.Refused && (first.Delta["OutRsts"] > 0 || silent(first)) && try < 2; try++ {
+		if again := send(1); again != nil && !silent(again) && (silent(first) || again.Delta["OutRsts"] < first.Delta["OutRsts"]) {
 			first = again
 		}
 	}

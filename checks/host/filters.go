@@ -9,8 +9,11 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// filterTime is how long the look at packet filters may take. To read 10,000 rules
-// takes less than a tenth of it on an idle machine, and they may be read three times.
+// filterTime is how long the look at packet filters may take, or half of what is left
+// of the whole run if that is longer. To read 10,000 rules takes less than a tenth of
+// it on an idle machine, and they may be read three times. The time grows with the
+// square of their number (the kernel looks for its place in a long chain anew for each
+// 32 KiB): 50,000 take seconds, which who wants them gives with --timeout.
 const filterTime = 2 * time.Second
 
 // maxSuspects is how many connections are followed through the rules: clients and
@@ -72,7 +75,11 @@ func (l *look) filters(ctx context.Context, open []connection) {
 		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, filterTime)
+	most := filterTime
+	if end, limited := ctx.Deadline(); limited {
+		most = max(most, time.Until(end)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	if l.sources.conntrack == nil {
 		l.missing(facts.GroupConntrack, errNotHere)

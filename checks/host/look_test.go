@@ -169,6 +169,20 @@ func TestTheSmallestCountOfResetsIsKept(t *testing.T) {
 	}
 }
 
+// A SYN that got no answer is not the one that was refused: it is sent again, and never
+// preferred to one that was.
+func TestASilenceIsNoRefusal(t *testing.T) {
+	refusal := facts.Ledger{Delta: map[string]int64{"OutRsts": 1}, Outcomes: map[string]int{"ECONNREFUSED": 1}}
+	silence := facts.Ledger{Delta: map[string]int64{"OutRsts": 0}, Outcomes: map[string]int{string(facts.Timeout): 1}}
+	for _, ledgers := range [][]facts.Ledger{{refusal, silence, silence}, {silence, silence, refusal}} {
+		m := newMachine(outcome("127.0.0.1", facts.Refused))
+		m.ledger = ledgers
+		if f := mustLook(t, m, target("127.0.0.1"), Options{NoCapture: true}); len(f.Ledger) == 0 || f.Ledger[0].Outcomes["ECONNREFUSED"] != 1 {
+			t.Errorf("got %+v", f.Ledger)
+		}
+	}
+}
+
 // A forwarder is watched for an end that nobody asked for; a program of its own
 // right may end a connection as it likes.
 func TestOnlyForwardersAreWatched(t *testing.T) {

@@ -12,8 +12,9 @@ import (
 const loIndex = 1
 
 // maxSteps is how many rules are judged for one walk. Chains that jump to each other
-// can multiply: 16 levels of two jumps are 65,536, of three 43 million.
-const maxSteps = 1_000_000
+// can multiply: 16 levels of two jumps are 65,536, of three 43 million. Beyond it a
+// trace tells, for which there has to be time.
+const maxSteps = 100_000
 
 // walker follows one connection. What a packet leaves behind for the next ones, the
 // entry of connection tracking, is kept in it.

@@ -37,9 +37,11 @@ func Read(family netfilter.Family) ([]*netfilter.Table, error) {
 	if family == netfilter.IPv6 {
 		domain, level = unix.AF_INET6, unix.IPPROTO_IPV6
 	}
-	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	// Any socket of the family will do (ip_getsockopt); a raw one, which iptables takes,
+	// needs CAP_NET_RAW as well.
+	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open a raw socket: %w", err)
+		return nil, fmt.Errorf("open a socket: %w", err)
 	}
 	defer unix.Close(fd)
 	var tables []*netfilter.Table
