@@ -52,7 +52,8 @@ func TestChainsOfIPTables(t *testing.T) {
 		{chain("nat", "POSTROUTING", Postrouting, 100, "nat"), true},
 		{chain("mangle", "OUTPUT", Output, -150, "route"), true},
 		{chain("raw", "PREROUTING", Prerouting, -300, "filter"), true},
-		{chain("security", "INPUT", Input, 50, "filter"), true},
+		{chain("security", "INPUT", Input, 150, "filter"), true},
+		{chain("security", "INPUT", Input, 50, "filter"), false}, // iptables-nft has 150 there
 		{chain("filter", "input", Input, 0, "filter"), false},
 		{chain("filter", "INPUT", Input, 1, "filter"), false},
 		{chain("filter", "INPUT", Output, 0, "filter"), false},
