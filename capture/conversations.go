@@ -153,6 +153,7 @@ func (k *talk) client(t *teller) netip.AddrPort {
 
 func (k *talk) tell(t *teller) facts.Conversation {
 	c := facts.Conversation{Network: k.flow.network, Client: k.client(t), Server: k.flow.a}
+	c.Ours = slices.Contains(t.ours, c.Client.Port())
 	if c.Server == c.Client {
 		c.Server = k.flow.b
 	}

@@ -152,6 +152,9 @@ func TestConversationsLengthAndTime(t *testing.T) {
 		t.Fatalf("the frame has %d bytes, want a cut one", n)
 	}
 	packets := Conversations(frames, 62893, nil).Conversations[0].Packets
+	if Conversations(frames, 62893, nil).Conversations[0].Ours || !Conversations(frames, 62893, []uint16{41230}).Conversations[0].Ours {
+		t.Error("whose conversation it is")
+	}
 	if got := packets[1]; got.Length != payload || got.At != 3*time.Millisecond || !got.In {
 		t.Errorf("got %+v, want %d bytes after 3ms with both copies", got, payload)
 	}

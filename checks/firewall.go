@@ -232,8 +232,11 @@ func conversations(f *facts.Facts, d facts.Dial) []facts.Conversation {
 	if f.Packets == nil {
 		return nil
 	}
+	// Others may talk to the server at the same time. Of what was recorded before it
+	// was written down whose it is, everything may be ours.
+	known := slices.ContainsFunc(f.Packets.Conversations, func(c facts.Conversation) bool { return c.Ours })
 	return slices.DeleteFunc(slices.Clone(f.Packets.Conversations), func(c facts.Conversation) bool {
-		return c.Client.Addr() != d.Addr && c.Server.Addr() != d.Addr || len(c.Packets) == 0
+		return c.Client.Addr() != d.Addr && c.Server.Addr() != d.Addr || len(c.Packets) == 0 || known && !c.Ours
 	})
 }
 

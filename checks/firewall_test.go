@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -163,4 +164,20 @@ func answered(f *facts.Facts) {
 // lostAgain: the SYN between the two looks at the counters met another fate.
 func lostAgain(f *facts.Facts) {
 	f.Ledger[len(f.Ledger)-1].Outcomes = map[string]int{string(facts.Timeout): 1}
+}
+
+// Of several conversations with the server the one that is quoted is ours.
+func TestOurConversationIsQuoted(t *testing.T) {
+	talk := func(client string, ours bool) facts.Conversation {
+		return facts.Conversation{Network: "tcp", Client: netip.MustParseAddrPort(client), Server: addr("127.0.0.1"), Ours: ours, Packets: []facts.Packet{{FromClient: true, Flags: "S", Out: true, In: true}}}
+	}
+	theirs, ours := talk("127.0.0.1:50000", false), talk("127.0.0.1:50001", true)
+	f := &facts.Facts{Packets: &facts.Packets{Conversations: []facts.Conversation{theirs, ours}}}
+	if got := conversations(f, facts.Dial{Addr: v4Loopback}); len(got) != 1 || got[0].Client != ours.Client {
+		t.Errorf("got %v", got)
+	}
+	f.Packets.Conversations = []facts.Conversation{theirs} // recorded by a loopdoctor that did not say
+	if got := conversations(f, facts.Dial{Addr: v4Loopback}); len(got) != 1 {
+		t.Errorf("got %v", got)
+	}
 }

@@ -278,6 +278,7 @@ type Conversation struct {
 	Network string         `json:"network"` // "tcp", "udp"
 	Client  netip.AddrPort `json:"client"`
 	Server  netip.AddrPort `json:"server"`
+	Ours    bool           `json:"ours,omitempty"` // the client is loopdoctor
 	Packets []Packet       `json:"packets"`
 }
 
