@@ -2,7 +2,7 @@ package main
 
 // The lab: every cause is produced for real, and the program has to name it.
 //
-//	go test ./cmd/loopdoctor -run TestLab                    all scenarios
+//	go test ./cmd/loopdoctor -run TestLab                    all scenarios (without -run, as root, those of tier R)
 //	go test ./cmd/loopdoctor -run TestLab/filter-drops       those that begin so
 //	go test ./cmd/loopdoctor -run 'TestLab/^lo-down$/^U$' -v one, with the log of its script
 //	LOOPDOCTOR_LAB=required go test …                        a scenario that could not run is an error
