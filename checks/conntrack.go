@@ -33,7 +33,7 @@ var conntrackFull = &Check{
 				continue
 			}
 			l := ledgerOf(f, d.Addr)
-			moved := enough(int64(c.Dropped["drop"]), l.SYNs)
+			moved := facts.Enough(int64(c.Dropped["drop"]), l.SYNs)
 			// Where that column was seen and stood still, something else drops them.
 			if c.Dropped != nil && !moved || f.Filters != nil && blamed(f, d) != nil {
 				continue

@@ -206,7 +206,7 @@ func witnessed(f *facts.Facts, d facts.Dial, packet string) *blame {
 	if w == nil {
 		return nil
 	}
-	if s := first(w.Stops); stops(s.Verdict) && s.SYNs > 0 && enough(int64(s.Packets), s.SYNs) {
+	if s := first(w.Stops); stops(s.Verdict) && s.SYNs > 0 && facts.Enough(int64(s.Packets), s.SYNs) {
 		return &blame{packet: packet, rule: s.Rule, where: s.Where, verdict: s.Verdict, with: s.With, sure: Proven}
 	}
 	return nil
@@ -247,7 +247,7 @@ func fits(f *facts.Facts, d facts.Dial, packet, where string) bool {
 	if !ok {
 		return false
 	}
-	g := gapsOf(l)
+	g := l.Gaps()
 	switch {
 	case packet != facts.SynAck:
 		return st == stageOf(where) && (st != StageReply)
@@ -256,7 +256,7 @@ func fits(f *facts.Facts, d facts.Dial, packet, where string) bool {
 	case st != StageReply:
 		return false
 	}
-	return where == "output" && enough(g.output, l.SYNs) || where == "input" && enough(g.input, l.SYNs) && !enough(g.output, l.SYNs)
+	return where == "output" && facts.Enough(g.Output, l.SYNs) || where == "input" && facts.Enough(g.Input, l.SYNs) && !facts.Enough(g.Output, l.SYNs)
 }
 
 // conflict is a rule that the walk is sure of, where the ledger lost the packet
@@ -354,21 +354,21 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 // countedAt is what the ledger says of the loss.
 func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
 	// What is lost more was other traffic, or the answer of a reject.
-	g, most := gapsOf(l), int64(l.SYNs)
+	g, most := l.Gaps(), int64(l.SYNs)
 	of := plural(l.SYNs, cond(d.HalfOpen(), "handshake", "SYN"))
 	switch st {
 	case StageOutput:
 		also := ""
-		if enough(g.input, l.SYNs) {
-			also = fmt.Sprintf("; and %d packets arrived and were never handed to TCP: one of the two is the answer of a reject", g.input)
+		if facts.Enough(g.Input, l.SYNs) {
+			also = fmt.Sprintf("; and %d packets arrived and were never handed to TCP: one of the two is the answer of a reject", g.Input)
 		}
-		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it%s", of, min(g.output, most), also)
+		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it%s", of, min(g.Output, most), also)
 	case StageWire:
-		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, min(g.wire, most))
+		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, min(g.Wire, most))
 	case StageReply:
-		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), min(max(g.output, g.input), most))
+		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), min(max(g.Output, g.Input), most))
 	}
-	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, min(g.input, most))
+	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, min(g.Input, most))
 }
 
 // lookAt is the command that shows the chain with its counters.

@@ -42,7 +42,7 @@ func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 				certainty, perhaps := sure(l), ""
 				// A reject sends an answer: that one of the two is lost at output, and the
 				// other at input, is all that the counters tell.
-				if g := gapsOf(l); st == StageOutput && !d.HalfOpen() && enough(g.input, l.SYNs) {
+				if g := l.Gaps(); st == StageOutput && !d.HalfOpen() && facts.Enough(g.Input, l.SYNs) {
 					certainty, perhaps = Inferred, "; or a packet filter at INPUT rejects it, and that answer is lost on its way out"
 				}
 				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: certainty, Settle: settleRule(f, d, stage),
@@ -71,7 +71,7 @@ var replyLost = &Check{
 				continue
 			}
 			l := ledgerOf(f, d.Addr)
-			out := enough(gapsOf(l).output, l.SYNs)
+			out := facts.Enough(l.Gaps().Output, l.SYNs)
 			where := cond(out, "on its way out (OUTPUT, with the source port of the server)", "on its way back in (INPUT, with the source port of the server)")
 			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: cond(sawSYN(l), sure(l), Inferred), Settle: settleRule(f, d, StageReply),
 				Summary:  fmt.Sprintf("The server's side answers on %s, but the answer is lost %s.", at(f, d.Addr), where),
@@ -106,7 +106,7 @@ var filterRejectsLoopback = &Check{
 			}
 			with, proof := "a forged reset", "the kernel sent no reset of its own (TcpOutRsts +0)"
 			if l := ledgerOf(f, d.Addr); l.SYNs > 1 {
-				proof = fmt.Sprintf("of %d SYNs, %d never reached TCP", l.SYNs, max(gapsOf(l).input, gapsOf(l).output))
+				proof = fmt.Sprintf("of %d SYNs, %d never reached TCP", l.SYNs, max(l.Gaps().Input, l.Gaps().Output))
 			}
 			if d.ICMP != "" {
 				with, proof = "an ICMP error", "ICMP type/code "+d.ICMP+" came back: the kernel never sends that for a closed TCP port"

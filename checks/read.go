@@ -138,38 +138,8 @@ func connects(f *facts.Facts, d facts.Dial) []string {
 	return names
 }
 
-// ledgerOf returns the ledger of the address with the most SYNs: gaps of a
-// burst survive noise that a single SYN does not.
-func ledgerOf(f *facts.Facts, a netip.Addr) *facts.Ledger {
-	var best *facts.Ledger
-	for i := range f.Ledger {
-		if l := &f.Ledger[i]; l.Addr == a && (best == nil || l.SYNs > best.SYNs) {
-			best = l
-		}
-	}
-	return best
-}
-
-// gaps are the differences between neighbouring counters of the path: what
-// went in at one end and did not come out at the other. They survive foreign
-// traffic, which counts at both ends.
-type gaps struct{ output, wire, input int64 }
-
-func gapsOf(l *facts.Ledger) gaps {
-	sent, ok := l.Delta["OutTransmits"], !slices.Contains(l.Missing, "OutTransmits")
-	if !ok {
-		sent = l.Delta["lo.tx"] // kernels before 6.7
-	}
-	return gaps{
-		output: l.Delta["OutRequests"] - sent,
-		wire:   sent - l.Delta["InReceives"],
-		input:  l.Delta["InReceives"] - l.Delta["InDelivers"] - l.Delta["ForwDatagrams"],
-	}
-}
-
-// enough tells whether a gap is that of our SYNs: three quarters of a burst,
-// since a rate limit lets some pass and foreign traffic moves a gap by one.
-func enough(gap int64, syns int) bool { return gap > 0 && gap*4 >= int64(syns)*3 }
+// ledgerOf returns the ledger of the address that says most.
+func ledgerOf(f *facts.Facts, a netip.Addr) *facts.Ledger { return facts.LedgerOf(f.Ledger, a) }
 
 // lostAt says at which stage the ledger lost the SYNs of a dial that got no
 // answer, or a forged one.
@@ -178,32 +148,32 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 	if l == nil {
 		return StageNone, false
 	}
-	g := gapsOf(l)
+	g := l.Gaps()
 	if d.HalfOpen() && l.SYNs > 1 { // the last packet of the handshake, each time
 		switch {
-		case enough(g.output, l.SYNs):
+		case facts.Enough(g.Output, l.SYNs):
 			return StageOutput, true
-		case enough(g.wire, l.SYNs):
+		case facts.Enough(g.Wire, l.SYNs):
 			return StageWire, true
-		case enough(g.input, l.SYNs):
+		case facts.Enough(g.Input, l.SYNs):
 			return StageInput, true
 		}
 	}
 	switch d.Outcome {
 	case facts.Timeout:
 		switch {
-		case (enough(g.output, l.SYNs) || enough(g.input, l.SYNs)) && answers(f, l):
+		case (facts.Enough(g.Output, l.SYNs) || facts.Enough(g.Input, l.SYNs)) && answers(f, l):
 			return StageReply, true
-		case enough(g.output, l.SYNs):
+		case facts.Enough(g.Output, l.SYNs):
 			return StageOutput, true
-		case enough(g.wire, l.SYNs):
+		case facts.Enough(g.Wire, l.SYNs):
 			return StageWire, true
-		case enough(g.input, l.SYNs):
+		case facts.Enough(g.Input, l.SYNs):
 			return StageInput, true
 		}
 	case facts.Refused:
 		if forged(l, d) {
-			if enough(g.input, l.SYNs) {
+			if facts.Enough(g.Input, l.SYNs) {
 				return StageInput, true
 			}
 			return StageOutput, true
@@ -227,7 +197,7 @@ func answers(f *facts.Facts, l *facts.Ledger) bool {
 	if sawSYN(l) {
 		return true
 	}
-	about := func(n int64) bool { return enough(n, l.SYNs) && n*4 <= int64(l.SYNs)*5 }
+	about := func(n int64) bool { return facts.Enough(n, l.SYNs) && n*4 <= int64(l.SYNs)*5 }
 	if ls := serving(f, l.Addr); len(ls) > 0 && ls[0].Queue != nil && ls[0].Queue.Limit > 1 {
 		return false
 	} else if len(ls) == 0 && f.Sockets != nil {
@@ -256,8 +226,8 @@ func forged(l *facts.Ledger, d facts.Dial) bool {
 	if l.Outcomes[string(facts.Connected)] > 0 || silent(l) {
 		return false // no reset was to be sent
 	}
-	if g := gapsOf(l); l.SYNs > 1 {
-		return enough(g.input, l.SYNs) || enough(g.output, l.SYNs)
+	if g := l.Gaps(); l.SYNs > 1 {
+		return facts.Enough(g.Input, l.SYNs) || facts.Enough(g.Output, l.SYNs)
 	}
 	return l.Delta["OutRsts"] == 0 && l.Delta["lo.tx"] > 0 && l.Delta["OutRequests"] > 0
 }

@@ -30,12 +30,12 @@ var tcOrXDPDropsOnLo = &Check{
 			}
 			filters := culprits(lo.Traffic, l)
 			dropped := l.Delta["tc.clsact"] + l.Delta["tc.ingress"]
-			x := Finding{Affects: []netip.Addr{d.Addr}, Evidence: []Evidence{{"counters", fmt.Sprintf("of %s, %d left the IP layer and never arrived", plural(l.SYNs, "SYN"), gapsOf(l).wire)}}}
+			x := Finding{Affects: []netip.Addr{d.Addr}, Evidence: []Evidence{{"counters", fmt.Sprintf("of %s, %d left the IP layer and never arrived", plural(l.SYNs, "SYN"), l.Gaps().Wire)}}}
 			switch {
-			case len(filters) > 0 && (enough(dropped, l.SYNs) || filters[0].Drops != nil):
+			case len(filters) > 0 && (facts.Enough(dropped, l.SYNs) || filters[0].Drops != nil):
 				x.Certainty = sure(l)
 				x.Summary = fmt.Sprintf("The connection to %s is dropped on %s by traffic control: %s%s.", at(f, d.Addr), lo.Name, cond(len(filters) > 1 && filters[0].Drops == nil, "one of ", ""), list(filterNames(filters)))
-				if enough(dropped, l.SYNs) {
+				if facts.Enough(dropped, l.SYNs) {
 					x.Evidence = append(x.Evidence, Evidence{"tc -s qdisc show dev " + lo.Name, fmt.Sprintf("dropped %d more with these SYNs", dropped)})
 				}
 			case lo.XDP:
@@ -81,7 +81,7 @@ func culprits(t *facts.Traffic, l *facts.Ledger) []facts.Filter {
 	var counted, silent []facts.Filter
 	for _, x := range t.Filters {
 		switch {
-		case enough(l.Delta[fmt.Sprintf("tc.%s.%d", x.At, x.Priority)], l.SYNs):
+		case facts.Enough(l.Delta[fmt.Sprintf("tc.%s.%d", x.At, x.Priority)], l.SYNs):
 			counted = append(counted, x)
 		case x.Drops == nil && x.At != "root" && (x.Protocol == "all" || (x.Protocol == "ipv6") == l.Addr.Is6()):
 			silent = append(silent, x)
@@ -142,13 +142,13 @@ var tcShapesLo = &Check{
 				continue
 			}
 			dropped, waits := l.Delta["tc.root"], l.Delta["tc.backlog"]
-			if !enough(dropped, l.SYNs) && waits <= 0 {
+			if !facts.Enough(dropped, l.SYNs) && waits <= 0 {
 				continue
 			}
 			fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: sure(l),
-				Summary: fmt.Sprintf("The queueing discipline %q on %s %s the connection to %s.", what, lo.Name, cond(enough(dropped, l.SYNs), "drops", "holds back"), at(f, d.Addr)),
+				Summary: fmt.Sprintf("The queueing discipline %q on %s %s the connection to %s.", what, lo.Name, cond(facts.Enough(dropped, l.SYNs), "drops", "holds back"), at(f, d.Addr)),
 				Evidence: []Evidence{{"tc -s qdisc show dev " + lo.Name, fmt.Sprintf("of %s, %d dropped and %d bytes left waiting", plural(l.SYNs, "SYN"), dropped, waits)},
-					{"counters", fmt.Sprintf("%d left the IP layer and did not arrive", gapsOf(l).wire)}},
+					{"counters", fmt.Sprintf("%d left the IP layer and did not arrive", l.Gaps().Wire)}},
 				Fixes: []Fix{removeQdisc(lo.Name, *q)}})
 		}
 		if len(fs) > 0 || !slices.Contains(shaping, q.Kind) || f.Target.Port != 0 && !slices.ContainsFunc(f.Target.Expected(), func(a netip.Addr) bool { return works(f, a) }) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/conntrack"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 )
 
 const (
@@ -148,7 +149,7 @@ func kernelLog(words string) []string {
 	var found []string
 	for line := range strings.Lines(string(buf[:min(n, len(buf))])) {
 		if strings.Contains(line, words) {
-			found = append(found, clip(strings.TrimSpace(line), 200))
+			found = append(found, netfilter.Cut(strings.TrimSpace(line), 200))
 		}
 	}
 	return found[max(0, len(found)-most):]

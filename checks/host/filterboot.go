@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 )
 
 // What restores rules at boot is a text, in one of two languages. A line of it is of
@@ -42,7 +43,7 @@ func bootLinesIn(data []byte, format bootFormat, rules []facts.FilterRule) (line
 			}
 			text = withoutCounts(text)
 			if slices.ContainsFunc(rules, func(r facts.FilterRule) bool { return saysSaved(text, at.table, format, r) }) {
-				lines = append(lines, facts.BootLine{Line: n, Text: clip(text, maxBootText)})
+				lines = append(lines, facts.BootLine{Line: n, Text: netfilter.Cut(text, maxBootText)})
 			}
 			continue
 		}
@@ -52,7 +53,7 @@ func bootLinesIn(data []byte, format bootFormat, rules []facts.FilterRule) (line
 		}
 		here := at.follow(text)
 		if slices.ContainsFunc(rules, func(r facts.FilterRule) bool { return here.says(r) }) {
-			lines = append(lines, facts.BootLine{Line: n, Text: clip(here.text, maxBootText)})
+			lines = append(lines, facts.BootLine{Line: n, Text: netfilter.Cut(here.text, maxBootText)})
 		}
 	}
 	return lines, include

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -105,41 +104,20 @@ const (
 	nothing lost = ""
 )
 
-// lostOf reads the ledger of an address that has the most SYNs.
+// lostOf reads the ledger of an address.
 func lostOf(ls []facts.Ledger, a netip.Addr) lost {
-	var l *facts.Ledger
-	for i := range ls {
-		if ls[i].Addr == a && (l == nil || ls[i].SYNs > l.SYNs) {
-			l = &ls[i]
-		}
-	}
+	l := facts.LedgerOf(ls, a)
 	if l == nil {
 		return unseen
 	}
-	sent, counted := l.Delta["OutTransmits"]
-	if !counted && slices.Contains(l.Missing, "OutTransmits") {
-		sent = l.Delta["lo.tx"] // kernels before 6.7
-	}
-	// Three quarters, as other traffic moves a gap by a little.
-	most := func(gap int64) bool { return gap > 0 && gap*4 >= int64(l.SYNs)*3 }
+	g := l.Gaps()
 	switch {
-	case most(l.Delta["OutRequests"] - sent):
+	case facts.Enough(g.Output, l.SYNs):
 		return "output"
-	case most(sent - l.Delta["InReceives"]):
+	case facts.Enough(g.Wire, l.SYNs):
 		return "wire"
-	case most(l.Delta["InReceives"] - l.Delta["InDelivers"] - l.Delta["ForwDatagrams"]):
+	case facts.Enough(g.Input, l.SYNs):
 		return "input"
 	}
 	return nothing
-}
-
-// clip bounds a text that comes from the machine, between two characters.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && s[most]&0xc0 == 0x80 { // inside of one, in UTF-8
-		most--
-	}
-	return s[:most] + "…"
 }

@@ -158,7 +158,7 @@ func notRead(err error) string {
 	case errors.Is(err, fs.ErrPermission):
 		return "not permitted"
 	}
-	return clip(err.Error(), 200)
+	return netfilter.Cut(err.Error(), 200)
 }
 
 // walk follows the packets of one connection.
@@ -268,13 +268,13 @@ func (l *filterLook) finish(w *facts.FilterWalk) {
 	w.Diverts = w.Diverts[:min(len(w.Diverts), maxOfWalk)]
 	w.Marks = w.Marks[:min(len(w.Marks), maxOfWalk)]
 	w.Untracks = w.Untracks[:min(len(w.Untracks), maxOfWalk)]
-	w.Partial = clip(w.Partial, maxWhy)
+	w.Partial = netfilter.Cut(w.Partial, maxWhy)
 	for i := range w.Stops {
 		l.complete(&w.Stops[i].Rule)
 	}
 	for i := range w.Unsure {
 		l.complete(&w.Unsure[i].Rule)
-		w.Unsure[i].Why = clip(w.Unsure[i].Why, maxWhy)
+		w.Unsure[i].Why = netfilter.Cut(w.Unsure[i].Why, maxWhy)
 	}
 	for i := range w.Diverts {
 		l.complete(&w.Diverts[i].Rule)
@@ -312,7 +312,7 @@ func tableOwner(port uint32) string {
 		return ""
 	}
 	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", port)); err == nil {
-		return fmt.Sprintf("%s (pid %d)", clip(strings.TrimSpace(string(name)), 64), port)
+		return fmt.Sprintf("%s (pid %d)", netfilter.Cut(strings.TrimSpace(string(name)), 64), port)
 	}
 	return fmt.Sprintf("netlink socket %d", port)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
 )
 
 // Rules are read for connections that have to work and do not, or lead elsewhere,
@@ -104,7 +105,7 @@ func TestLostOf(t *testing.T) {
 
 func TestClip(t *testing.T) {
 	for in, want := range map[string]string{"": "", "abc": "abc", "abcd": "abc…", "abäx": "ab…", "äää": "ä…"} {
-		if got := clip(in, 3); got != want {
+		if got := netfilter.Cut(in, 3); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}

@@ -37,7 +37,7 @@ func (l *filterLook) trace(s suspect, may bool) {
 		l.out.NotTraced = "time was over"
 	default:
 		if err := l.traceOpenly(s); err != nil {
-			l.out.NotTraced = clip(whyNot(err), maxWhy)
+			l.out.NotTraced = netfilter.Cut(whyNot(err), maxWhy)
 		}
 	}
 }

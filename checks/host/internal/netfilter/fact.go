@@ -21,9 +21,9 @@ const (
 // is the base chain itself).
 func (r *Rule) Fact(base *Chain, path []string) facts.FilterRule {
 	f := base.fact()
-	f.Path, f.Handle, f.Number, f.Comment, f.Packets = path, r.Handle, r.Number, cut(r.Comment, maxName), r.Packets
+	f.Path, f.Handle, f.Number, f.Comment, f.Packets = path, r.Handle, r.Number, Cut(r.Comment, maxName), r.Packets
 	if c := r.Chain; c != nil {
-		f.Chain = cut(c.Name, maxName)
+		f.Chain = Cut(c.Name, maxName)
 		if r.Number > 0 && r.Number < len(c.Rules) {
 			f.Next = c.Rules[r.Number].Handle
 		}
@@ -34,7 +34,7 @@ func (r *Rule) Fact(base *Chain, path []string) facts.FilterRule {
 	text, words := r.Print()
 	// What iptables cannot say is told in the words of nft(8), also in its chains.
 	f.IPTables = f.Engine == facts.NFTables && strings.HasPrefix(text, "-A ")
-	f.Text = cut(text, maxText)
+	f.Text = Cut(text, maxText)
 	size := 0
 	for _, w := range words {
 		size += len(w) + 1
@@ -61,7 +61,7 @@ func (c *Chain) PolicyFact() facts.FilterRule {
 
 // fact tells what a base chain, its policy and its rules have in common.
 func (c *Chain) fact() facts.FilterRule {
-	f := facts.FilterRule{Chain: cut(c.Name, maxName), Hook: c.Hook.String(), Priority: c.Priority}
+	f := facts.FilterRule{Chain: Cut(c.Name, maxName), Hook: c.Hook.String(), Priority: c.Priority}
 	switch {
 	case slices.Contains(c.Devices, "lo"):
 		f.Device = "lo"
@@ -72,7 +72,7 @@ func (c *Chain) fact() facts.FilterRule {
 		f.First = c.Rules[0].Handle
 	}
 	if t := c.Table; t != nil {
-		f.Engine, f.Family, f.Table = t.Engine, t.Family.String(), cut(t.Name, maxName)
+		f.Engine, f.Family, f.Table = t.Engine, t.Family.String(), Cut(t.Name, maxName)
 		if t.Owner != 0 {
 			// The port of a program's first netlink socket is its process number.
 			f.Owner = "pid " + strconv.FormatUint(uint64(t.Owner), 10)
@@ -131,8 +131,8 @@ func (c *Chain) standard() bool {
 	return c.Priority == priority && c.Type == typ
 }
 
-// cut shortens a string from the machine, on a whole character.
-func cut(s string, n int) string {
+// Cut shortens a string from the machine, on a whole character.
+func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

@@ -131,15 +131,7 @@ type OpaqueExpr struct{ Name string }
 
 // Eval may do anything.
 func (e *OpaqueExpr) Eval(*State) Effect {
-	return Effect{Match: Unknown, Why: bounded(e.Name) + " is unknown", Verdict: Verdict{Code: Any}}
-}
-
-// bounded shortens a name that comes from the machine.
-func bounded(name string) string {
-	if len(name) > 64 {
-		return name[:64] + "…"
-	}
-	return name
+	return Effect{Match: Unknown, Why: Cut(e.Name, 64) + " is unknown", Verdict: Verdict{Code: Any}}
 }
 
 // Truth has three values.

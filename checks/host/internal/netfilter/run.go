@@ -233,7 +233,7 @@ func evaluate(r *Rule, s *State) (effect Effect, off *Packet) {
 		return effect, off
 	}
 	if effect.Match == Yes || effect.Why == "" {
-		effect.Match, effect.Why = Unknown, bounded(r.Opaque)+" is unknown"
+		effect.Match, effect.Why = Unknown, Cut(r.Opaque, 64)+" is unknown"
 		off = join(off, s.Packet)
 	}
 	if misread || effect.Verdict.Code == None {

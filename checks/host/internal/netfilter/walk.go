@@ -298,9 +298,9 @@ func (w *walker) route(s *State) string {
 	case local || device == "lo":
 		w.away, s.Out, s.OutIndex = "", "lo", loIndex
 	case device == "":
-		w.away, s.Out, s.OutIndex = "no route to "+to.String()+": "+bounded(route), "", 0
+		w.away, s.Out, s.OutIndex = "no route to "+to.String()+": "+Cut(route, 64), "", 0
 	default:
-		w.away, s.Out, s.OutIndex = "it leaves lo for "+bounded(device), device, 0
+		w.away, s.Out, s.OutIndex = "it leaves lo for "+Cut(device, 64), device, 0
 	}
 	return route
 }

@@ -62,6 +62,19 @@ func (d *decoder) table(f netfilter.Family, name []byte) *netfilter.Table {
 	return nil
 }
 
+// inTable reads the attributes of what belongs to a table, the first of which names
+// it; nil for a family that matters to nobody here, or a table that is not known.
+func (d *decoder) inTable(b []byte, a *attrs) *netfilter.Table {
+	f, b, ok := open(b)
+	if !ok {
+		return nil
+	}
+	a.parse(b, maxAttr-1)
+	t := d.table(f, a.v[1])
+	d.malformed = d.malformed || t == nil
+	return t
+}
+
 // addTable decodes NFT_MSG_NEWTABLE.
 func (d *decoder) addTable(b []byte) {
 	f, b, ok := open(b)
@@ -82,15 +95,9 @@ var (
 
 // addChain decodes NFT_MSG_NEWCHAIN.
 func (d *decoder) addChain(b []byte) {
-	f, b, ok := open(b)
-	if !ok {
-		return
-	}
 	var a attrs
-	a.parse(b, maxAttr-1)
-	t := d.table(f, a.v[1])
+	t := d.inTable(b, &a)
 	if t == nil {
-		d.malformed = true
 		return
 	}
 	c := &netfilter.Chain{Table: t, Name: a.text(3)}

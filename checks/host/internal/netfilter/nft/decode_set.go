@@ -11,15 +11,9 @@ var errElement = errors.New("malformed element of a set")
 
 // addSet decodes NFT_MSG_NEWSET.
 func (d *decoder) addSet(b []byte) {
-	f, b, ok := open(b)
-	if !ok {
-		return
-	}
 	var a attrs
-	a.parse(b, maxAttr-1)
-	t := d.table(f, a.v[1])
+	t := d.inTable(b, &a)
 	if t == nil {
-		d.malformed = true
 		return
 	}
 	s := &Set{Table: t, Name: a.text(2), ID: a.opt32(10), Flags: a.opt32(3), KeyType: a.opt32(4), KeyLen: a.opt32(5),

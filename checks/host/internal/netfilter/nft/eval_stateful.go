@@ -67,30 +67,22 @@ func (e *Connlimit) Eval(*netfilter.State) netfilter.Effect {
 	return netfilter.Perhaps("ct count " + over + strconv.FormatUint(uint64(e.Count), 10))
 }
 
-// Eval draws a number. One that can only be one is known.
+// Eval draws a number.
 func (e *Numgen) Eval(s *netfilter.State) netfilter.Effect {
-	if e.Modulus == 1 {
-		s.Registers.SetMasked(e.Reg, native32(e.Offset), nil)
-		return netfilter.Continue
-	}
-	kind := "numgen inc"
-	if e.Type == 1 {
-		kind = "numgen random"
-	}
-	unknown(s, e.Reg, 4, kind)
-	return netfilter.Continue
+	return drawn(s, e.Reg, e.Modulus, e.Offset, [2]string{"numgen inc", "numgen random"}[e.Type&1])
 }
 
 // Eval computes a hash with a seed that the kernel may have drawn.
 func (e *Hash) Eval(s *netfilter.State) netfilter.Effect {
-	if e.Modulus == 1 {
-		s.Registers.SetMasked(e.To, native32(e.Offset), nil)
-		return netfilter.Continue
+	return drawn(s, e.To, e.Modulus, e.Offset, [2]string{"jhash", "symhash"}[e.Type&1])
+}
+
+// drawn is a number that nobody can foresee, unless it can only be one.
+func drawn(s *netfilter.State, reg, modulus, offset uint32, kind string) netfilter.Effect {
+	if modulus == 1 {
+		s.Registers.SetMasked(reg, native32(offset), nil)
+	} else {
+		unknown(s, reg, 4, kind)
 	}
-	kind := "jhash"
-	if e.Type == 1 {
-		kind = "symhash"
-	}
-	unknown(s, e.To, 4, kind)
 	return netfilter.Continue
 }
