@@ -45,6 +45,7 @@ func firewallSituations() []situation {
 			row{"a burst never arrived", machine("127.0.0.1", silent, counts("127.0.0.1", 32, diedOnWire)), says("proven 127.0.0.1", "127.0.0.1:62893", "lo itself")},
 			row{"in IPv6", machine("::1", dials("::1", facts.Timeout), counts("::1", 32, diedOnWire)), says("proven ::1")},
 			row{"it never left", machine("127.0.0.1", silent, counts("127.0.0.1", 32, diedOnOutput)), nothing},
+			row{"it went elsewhere, and the others were answered", machine("127.0.0.1", silent, counts("127.0.0.1", 32, diedOnWire), allConnected), nothing},
 			row{"it arrived", machine("127.0.0.1", silent, counts("127.0.0.1", 32, diedOnInput)), nothing},
 		),
 		of(lostOnInput,
@@ -159,6 +160,12 @@ func TestConversationInOneLine(t *testing.T) {
 // answered: the SYN between the two looks at the counters was taken by a server.
 func answered(f *facts.Facts) {
 	f.Ledger[len(f.Ledger)-1].Outcomes = map[string]int{string(facts.Connected): 1}
+}
+
+// allConnected: the SYNs between the two looks at the counters were all taken.
+func allConnected(f *facts.Facts) {
+	l := &f.Ledger[len(f.Ledger)-1]
+	l.Outcomes = map[string]int{string(facts.Connected): l.SYNs}
 }
 
 // lostAgain: the SYN between the two looks at the counters met another fate.

@@ -162,6 +162,8 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 	switch d.Outcome {
 	case facts.Timeout:
 		switch {
+		case 2*l.Outcomes[string(facts.Connected)] > l.SYNs:
+			// What left lo was not lost: it went elsewhere, and most were answered.
 		case (facts.Enough(g.Output, l.SYNs) || facts.Enough(g.Input, l.SYNs)) && answers(f, l):
 			return StageReply, true
 		case facts.Enough(g.Output, l.SYNs):

@@ -250,8 +250,12 @@ func dialSymptom(f *facts.Facts, fits func(facts.Dial) bool, text, settle string
 			try = fmt.Sprintf(try, d.Addr)
 		}
 		st, _ := lostAt(f, d) // none: the check's own
-		fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: try,
-			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as %s: %s after %.1f ms", at(f, d.Addr), as.Name(), cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}})
+		x := Finding{Affects: []netip.Addr{d.Addr}, Stage: st, Certainty: Proven, Summary: summary, Settle: try,
+			Evidence: []Evidence{{"connect", fmt.Sprintf("%s as %s: %s after %.1f ms", at(f, d.Addr), as.Name(), cond(d.Errno != "", d.Errno, string(d.Outcome)), d.ElapsedMS)}}}
+		if l := ledgerOf(f, d.Addr); l != nil && d.Outcome == facts.Timeout && l.Outcomes[string(facts.Connected)] > 0 {
+			x.Evidence = append(x.Evidence, Evidence{"connect", fmt.Sprintf("of %s sent a moment later, %d got through", plural(l.SYNs, "more connection"), l.Outcomes[string(facts.Connected)])})
+		}
+		fs = append(fs, x)
 	}
 	return mergeAddresses(f, fs)
 }

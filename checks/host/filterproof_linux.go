@@ -50,9 +50,9 @@ func (l *filterLook) settled(s suspect) bool {
 	switch {
 	case natural && len(listenersOf(l.f, s.to)) == 0:
 		return true // TCP refused it
-	case natural, s.Outcome.Works() && !s.HalfOpen():
+	case natural, s.Outcome.Works() && (!s.HalfOpen() || s.NoServer && len(listenersOf(l.f, s.to)) == 0):
 		// Somebody else has it: a translation that is certain says so.
-		return len(syn.Diverts) > 0 && len(syn.Unsure) == 0
+		return len(syn.Diverts) > 0 && len(doubts(syn)) == 0
 	case s.Outcome == facts.Refused:
 		return len(syn.Unsure) == 0 && len(syn.Stops) > 0 && syn.Stops[0].Verdict == "reject"
 	}
@@ -61,7 +61,7 @@ func (l *filterLook) settled(s suspect) bool {
 		switch {
 		case w == nil:
 			return true
-		case len(w.Unsure) > 0:
+		case len(doubts(w)) > 0:
 			return false
 		case len(w.Stops) > 0 && l.handedOn(w.Stops[0]):
 			return false // its reader decides, or a rule behind it
@@ -72,6 +72,12 @@ func (l *filterLook) settled(s suspect) bool {
 		}
 	}
 	return at == nothing
+}
+
+// doubts are those that what becomes of the packet depends on: a masquerade takes an
+// address that only the kernel knows, and what depends on that is a doubt of its own.
+func doubts(w *facts.FilterWalk) []facts.FilterDoubt {
+	return slices.DeleteFunc(slices.Clone(w.Unsure), func(x facts.FilterDoubt) bool { return x.Verdict == "masquerade" })
 }
 
 // reset tells whether TCP itself sent a reset for the one SYN of the ledger.
