@@ -234,6 +234,7 @@ func TestChecksBearEmptyFacts(t *testing.T) {
 			Spare: []facts.SparePort{{}}, ReusePort: []facts.Bind{{}}, Candidates: &facts.Candidates{Found: []facts.Candidate{{}}}, Units: &facts.Units{Units: []facts.Unit{{}}},
 			Containers: &facts.Containers{Found: []facts.Container{{}}}, Configs: &facts.Configs{Lines: []facts.ConfigLine{{}}}, UnixSockets: &facts.UnixSockets{Found: []facts.UnixSocket{{}}},
 			Environment: &facts.Environment{Variables: []facts.Variable{{}}}, Conntrack: &facts.Conntrack{Replies: []facts.ReplyTuple{{}}},
+			Answers: []facts.Answer{{}}, Work: &facts.Work{Processes: []facts.Worker{{}}}, Forwards: &facts.Forwards{Found: []facts.Forward{{Far: []facts.FarEnd{{}}}}},
 			Filters: &facts.Filters{Engines: []facts.FilterEngine{{}}, Walks: []facts.FilterWalk{{Stops: []facts.FilterStop{{}}, Unsure: []facts.FilterDoubt{{}}, Diverts: []facts.FilterDivert{{}}}}, Traced: []facts.FilterTrace{{}}}}
 		for _, g := range facts.Groups() {
 			if !empty.Has(g) {

@@ -11,7 +11,8 @@ import (
 )
 
 func init() {
-	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, portUnreachable, answeredByAnother, notAccepted, closedAtOnce, cannotBind}
+	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, portUnreachable, answeredByAnother, notAccepted, closedAtOnce,
+		noAnswer, notUnderstood, certificateRefused, turnedAway, serverError, cannotBind}
 }
 
 var nameNotResolved = &Check{

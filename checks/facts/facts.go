@@ -45,6 +45,10 @@ const (
 	GroupFilters   Group = "filters"   // what the packet filters' rules do to our packets
 	GroupConntrack Group = "conntrack" // connection tracking: how full it is, who answers
 
+	GroupAnswers  Group = "answers"  // what the server said to a question of ours
+	GroupWork     Group = "work"     // what the processes behind the port do
+	GroupForwards Group = "forwards" // where those that hold the port for somebody else lead
+
 	GroupSpare       Group = "spare"        // a free port near by
 	GroupReusePort   Group = "reuseport"    // what bind() with SO_REUSEPORT met
 	GroupCandidates  Group = "candidates"   // processes that have to do with the port and do not listen on it
@@ -59,6 +63,7 @@ const (
 func Groups() []Group {
 	return []Group{GroupNames, GroupInterfaces, GroupRoutes, GroupDials, GroupLedger, GroupPackets, GroupSockets,
 		GroupOwners, GroupBinds, GroupLimits, GroupNamespaces, GroupProxies, GroupListeners, GroupFilters, GroupConntrack,
+		GroupAnswers, GroupWork, GroupForwards,
 		GroupSpare, GroupReusePort, GroupCandidates, GroupUnits, GroupContainers, GroupConfigs, GroupUnixSockets, GroupEnvironment}
 }
 
@@ -106,6 +111,10 @@ type Facts struct {
 	Filters   *Filters   `json:"filters,omitempty"`
 	Conntrack *Conntrack `json:"conntrack,omitempty"`
 
+	Answers  []Answer  `json:"answers,omitempty"`
+	Work     *Work     `json:"work,omitempty"`
+	Forwards *Forwards `json:"forwards,omitempty"`
+
 	Spare       []SparePort  `json:"spare,omitempty"`
 	ReusePort   []Bind       `json:"reuseport,omitempty"` // with SO_REUSEPORT set; as the listener's user, and as each client
 	Candidates  *Candidates  `json:"candidates,omitempty"`
@@ -149,6 +158,12 @@ func (f *Facts) Has(g Group) bool {
 		return f.Filters != nil
 	case GroupConntrack:
 		return f.Conntrack != nil
+	case GroupAnswers:
+		return f.Answers != nil
+	case GroupWork:
+		return f.Work != nil
+	case GroupForwards:
+		return f.Forwards != nil
 	case GroupSpare:
 		return f.Spare != nil
 	case GroupReusePort:
@@ -205,6 +220,12 @@ func (f *Facts) Only(groups ...Group) *Facts {
 			c.Filters = f.Filters
 		case GroupConntrack:
 			c.Conntrack = f.Conntrack
+		case GroupAnswers:
+			c.Answers = f.Answers
+		case GroupWork:
+			c.Work = f.Work
+		case GroupForwards:
+			c.Forwards = f.Forwards
 		case GroupSpare:
 			c.Spare = f.Spare
 		case GroupReusePort:
@@ -314,9 +335,10 @@ type Target struct {
 	Host      string    `json:"host"`    // "localhost" for a bare port; as typed otherwise
 	Port      uint16    `json:"port"`    // 0 only for the run without a target
 	Intent    Intent    `json:"intent"`
-	URL       string    `json:"url,omitempty"` // when one was given, without its password
-	Named     bool      `json:"named"`         // the person wrote a host: of a bare port no single address is asked for
-	Literal   bool      `json:"literal"`       // the host is an IP address
+	URL       string    `json:"url,omitempty"`   // when one was given, without its password
+	Speak     Question  `json:"speak,omitempty"` // what the server is asked: by the URL's scheme, or --speak; empty: nothing
+	Named     bool      `json:"named"`           // the person wrote a host: of a bare port no single address is asked for
+	Literal   bool      `json:"literal"`         // the host is an IP address
 	Wildcard  bool      `json:"wildcard,omitempty"`
 	Addresses []Address `json:"addresses"`
 

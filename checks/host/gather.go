@@ -168,7 +168,10 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	}
 	l.deeper(ctx, open)
 	l.open = open
+	l.speak(ctx)
+	l.work(ctx)
 	l.whereabouts(ctx)
+	l.forwards(ctx)
 	for _, c := range open {
 		l.f.Dials = append(l.f.Dials, c.Fact())
 	}

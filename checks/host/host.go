@@ -26,6 +26,7 @@ type Options struct {
 	NoCapture       bool             // capture nothing
 	NoSystemChanges bool             // nothing that the kernel would have to undo
 	AskDNS          bool             // ask configured name servers off this machine too
+	Patience        time.Duration    // how long an answer is waited for; 0: 1 s
 }
 
 // ForeignTargetError is the refusal of an address that is not this machine's.
@@ -61,6 +62,12 @@ type sources struct {
 	// They read the facts that are there already and write to none.
 	filters   func(ctx context.Context, f *facts.Facts, about []suspect, mayTrace bool) (*facts.Filters, error)
 	conntrack func(f *facts.Facts, about []suspect) (*facts.Conntrack, error)
+
+	// What is behind an open port. They read the facts that are there already and
+	// write to none.
+	ask      func(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer
+	work     func(ctx context.Context, f *facts.Facts) (*facts.Work, error)
+	forwards func(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 
 	// Where a server may be that does not listen. They read the facts that are
 	// there already and write to none.

@@ -319,7 +319,7 @@ func onlyOneIsAbsent(t *testing.T, name string, f *facts.Facts, g facts.Group, r
 	for _, other := range facts.Groups() {
 		// Without sockets nobody knows whose, nor whether something listens here.
 		follows := g == facts.GroupSockets && (other == facts.GroupOwners || other == facts.GroupNamespaces)
-		unneeded := other == facts.GroupListeners || other == facts.GroupSpare || other == facts.GroupReusePort
+		unneeded := slices.Contains([]facts.Group{facts.GroupListeners, facts.GroupSpare, facts.GroupReusePort, facts.GroupAnswers, facts.GroupWork, facts.GroupForwards}, other)
 		if other != g && !unneeded && !follows && !f.Has(other) {
 			t.Errorf("%s: %s is absent too: %+v", name, other, f.Absent[other])
 		}
