@@ -24,7 +24,7 @@ const (
 	readyTime = 15 * time.Second // for a server to listen, on a busy machine
 	// The seconds that a client waits. One that is to fail waits for nothing: loopback answers in less than a
 	// millisecond. One that is to succeed is given time for a SYN that was lost before the cure to be sent again.
-	failTime, successTime = "0.7", "8"
+	failTime, successTime = "0.3", "8"
 )
 
 // TestScenario is the script of one scenario, inside its world. TestLab starts

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,10 +12,6 @@ import (
 // TestReplay judges the recorded facts of every scenario again: what was seen
 // on one machine has to give the same diagnosis on every other.
 func TestReplay(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	schema, err := jsonschema.NewCompiler().Compile("../../docs/report.schema.json")
 	if err != nil {
 		t.Fatal(err)
@@ -37,22 +30,12 @@ func TestReplay(t *testing.T) {
 				if _, err := os.Stat(file); err != nil {
 					t.Fatalf("%v: run UPDATE=1 go test ./cmd/loopdoctor -run 'TestLab/^%s$'", err, s.name)
 				}
-				cmd := exec.Command(exe, "--replay", file, "--format", "json")
-				cmd.Args[0] = "loopdoctor"
-				var stderr strings.Builder
-				cmd.Stderr = &stderr
-				out, err := cmd.Output()
-				exit := 0
-				if e := (*exec.ExitError)(nil); errors.As(err, &e) {
-					exit = e.ExitCode()
-				} else if err != nil {
-					t.Fatal(err)
-				}
-				v, err := parseReport(string(out))
+				exit, out, stderr := do("", "--replay", file, "--format", "json")
+				v, err := parseReport(out)
 				if err != nil {
-					t.Fatalf("%v (exit status %d)\n%s%s", err, exit, out, stderr.String())
+					t.Fatalf("%v (exit status %d)\n%s%s", err, exit, out, stderr)
 				}
-				doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(out))
+				doc, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
 				if err != nil {
 					t.Fatal(err)
 				}
