@@ -33,11 +33,10 @@ func waysOn(f *facts.Facts, a netip.Addr) []facts.Forward {
 	return out
 }
 
-// toldToServe tells whether a forwarder was told to listen there. What it calls
-// localhost is both loopback addresses.
+// toldToServe tells whether a forwarder was told to listen there.
 func toldToServe(w facts.Forward, port uint16, a netip.Addr) bool {
 	l := w.Listen.Addr()
-	return w.Listen.Port() == port && (l == a || l.IsUnspecified() || l.IsLoopback() && a.IsLoopback())
+	return w.Listen.Port() == port && (l == a || l.Is6() && l.IsUnspecified() || l.IsUnspecified() && a.Is4() || w.Both && (a == v4Loopback || a == v6Loopback))
 }
 
 // onwards is what holds the port, as a person would look for it.
@@ -218,11 +217,11 @@ var sshTargetRefused = &Check{
 			}
 			x := Finding{Certainty: Inferred, Settle: sshSettle(w),
 				Summary: fmt.Sprintf("%s takes %s to %s by way of %s, and closes at once (%s): nothing answers it there.", onwards(f, w), at(f, d.Addr), w.To, w.Through, d.Closed),
-				Fixes: []Fix{{Do: fmt.Sprintf("Start the service on %s at %s. See `ss -tln` there: which address and port has it?", w.To, w.Through)},
+				Fixes: []Fix{{Do: fmt.Sprintf("Start the service on %s at %s: `ss -tln` over there shows which address and port it has.", w.To, w.Through)},
 					{Do: "Name the family: `-L PORT:127.0.0.1:PORT` or `-L PORT:[::1]:PORT`, whichever it listens on."}}}
 			switch {
 			case lastLog(w, "connect failed"):
-				x.Certainty = Proven
+				x.Certainty, x.Settle = Proven, ""
 				x.Summary = fmt.Sprintf("%s takes %s to %s by way of %s, where no connection to it comes to pass: %s.", onwards(f, w), at(f, d.Addr), w.To, w.Through, afterColon(w.Log[len(w.Log)-1]))
 			case w.Here && w.Dead():
 				x.Certainty = cond(w.Held, Proven, Inferred)
@@ -254,7 +253,7 @@ var sshProhibited = &Check{
 				Fixes: []Fix{{Do: fmt.Sprintf("Let the administrator of %s allow it in sshd_config: `AllowTcpForwarding local` (or yes), and `PermitOpen %s` if there is a PermitOpen; then reload sshd.", afterAt(w.Through), cmp.Or(w.To, "HOST:PORT"))},
 					{Do: "See whether the key is restricted: `no-port-forwarding`, `restrict` or `permitopen=` before it in authorized_keys over there."}}}
 			if lastLog(w, "prohibited") {
-				x.Certainty = Proven
+				x.Certainty, x.Settle = Proven, ""
 			}
 			return x, true
 		})
@@ -266,6 +265,9 @@ func sshSettle(w facts.Forward) string {
 	host := afterAt(w.Through)
 	if host == "" || w.To == "" || strings.HasPrefix(host, "-") || !sayableWord(w.Through) || !sayableWord(w.To) {
 		return ""
+	}
+	if w.Port != 0 {
+		return fmt.Sprintf("ssh -W %s ssh://%s:%d </dev/null", w.To, w.Through, w.Port)
 	}
 	return fmt.Sprintf("ssh -W %s %s </dev/null", w.To, w.Through)
 }

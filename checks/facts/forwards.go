@@ -24,8 +24,10 @@ type Forward struct {
 	From    string         `json:"from,omitempty"`    // what says so: "argument 3", "/etc/nginx/nginx.conf:12"
 	Text    string         `json:"text,omitempty"`    // the words there, masked
 	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it was told to listen, of several addresses the first
+	Both    bool           `json:"both,omitempty"`    // and at the loopback address of the other family: no address was named
 	To      string         `json:"to,omitempty"`      // host:port, or a path, as written; empty: not known
 	Through string         `json:"through,omitempty"` // the other machine, of ssh: "ann@shop"; the pod, of kubectl
+	Port    uint16         `json:"port,omitempty"`    // of the other machine's sshd, where it is not 22
 	Here    bool           `json:"here,omitempty"`    // the other machine is this one: an sshd of it has that port
 	Strict  bool           `json:"strict,omitempty"`  // of ssh: it would have ended if it could not listen
 	Far     []FarEnd       `json:"far,omitempty"`     // of To on this machine: each address it means

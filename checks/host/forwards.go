@@ -32,10 +32,10 @@ func (l *look) noForwards() string {
 	case t.Error != nil: // it may be the forwarder's own
 		return ""
 	case t.Intent == facts.ToBind:
-		if slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno == "" }) {
-			return "nothing is in the way"
+		if slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno != "" }) {
+			return ""
 		}
-		return ""
+		return "nothing is in the way"
 	}
 	for _, a := range t.Expected() {
 		if len(l.listening(a)) == 0 {

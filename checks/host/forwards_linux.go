@@ -118,10 +118,13 @@ func (w *ways) ofProcess(p facts.Process, held, worker bool) {
 		x := base
 		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, quoteWords(t.Text), clean(t.Target())
 		x.Through, x.Proxies = clean(t.Through), t.Kind == "caddy"
-		x.Listen = listenAt(t.Bind, t.Port)
+		x.Listen, x.Both = listenAt(t.Bind, t.Port)
 		if p.Name == "ssh" {
 			x.Through = clean(cmp.Or(session.User, p.User) + "@" + session.Host)
 			x.Here = w.isHere(session)
+			if n, err := strconv.ParseUint(session.Port, 10, 16); err == nil && n != 22 {
+				x.Port = uint16(n)
+			}
 		}
 		w.log(&x, p, session.Log)
 		w.add(x)
@@ -182,8 +185,11 @@ func (w *ways) ofLoop(p facts.Process) {
 		}
 		for _, t := range forward.Arguments("kubectl", words[k:]) {
 			if t.Port == w.target.Port {
-				w.add(facts.Forward{PID: p.PID, Program: p.Name, Started: p.Started, Kind: "loop of kubectl port-forward", From: fmt.Sprintf("argument %d", i),
-					Text: quoteWords(a), Listen: listenAt(t.Bind, t.Port), To: clean(t.Target()), Through: clean(t.Through)})
+				x := facts.Forward{PID: p.PID, Program: p.Name, Started: p.Started, Kind: "loop of kubectl port-forward", From: fmt.Sprintf("argument %d", i),
+					Text: quoteWords(a), To: clean(t.Target()), Through: clean(t.Through)}
+				x.Listen, x.Both = listenAt(t.Bind, t.Port)
+				w.log(&x, p, "")
+				w.add(x)
 				return
 			}
 		}
@@ -267,19 +273,19 @@ func (w *ways) bySignature() {
 	}
 }
 
-// listenAt is where a forwarder listens: on loopback, unless it was told otherwise.
-func listenAt(bind string, port uint16) netip.AddrPort {
-	a := v4
-	switch x, err := netip.ParseAddr(bind); {
-	case err == nil:
-		a = x.WithZone("")
-	case bind == "*":
-		a = netip.IPv4Unspecified()
-	}
+// listenAt is where a forwarder listens: on loopback of both families, unless it was
+// told otherwise.
+func listenAt(bind string, port uint16) (at netip.AddrPort, both bool) {
 	if port == 0 {
-		return netip.AddrPort{}
+		return netip.AddrPort{}, false
 	}
-	return netip.AddrPortFrom(a, port)
+	if a, err := netip.ParseAddr(bind); err == nil {
+		return netip.AddrPortFrom(a.WithZone(""), port), false
+	}
+	if bind == "*" {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), port), false
+	}
+	return netip.AddrPortFrom(v4, port), true
 }
 
 // farEnds looks who is at the addresses of this machine to which a way leads.

@@ -184,15 +184,15 @@ func (w *ways) log(x *facts.Forward, p facts.Process, file string) {
 	})
 }
 
-// tellingLines picks the last lines that matter.
+// tellingLines picks the last lines that matter, each once.
 func tellingLines(text string) []string {
 	var found []string
 	for line := range strings.Lines(text) {
 		low := strings.ToLower(line)
 		if slices.ContainsFunc(forwardWords, func(t string) bool { return strings.Contains(low, t) }) {
-			if found = append(found, quoteWords(line)); len(found) > forwardLines {
-				found = found[1:]
-			}
+			line = quoteWords(line)
+			found = append(slices.DeleteFunc(found, func(l string) bool { return l == line }), line)
+			found = found[max(0, len(found)-forwardLines):]
 		}
 	}
 	return found
