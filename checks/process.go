@@ -149,33 +149,3 @@ func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Proc
 	}
 	return x
 }
-
-var forwarderAcceptsBackendDead = &Check{
-	Name:     "forwarder-accepts-backend-dead",
-	Doc:      "a forwarder accepts the connection, but the far end does not answer it",
-	Stage:    StageAnswer,
-	Intent:   facts.Connect,
-	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
-	Explains: []*Check{closedAtOnce},
-	Run: func(f *facts.Facts) []Finding {
-		var fs []Finding
-		for _, d := range f.Dials {
-			if d.Closed == "" {
-				continue
-			}
-			for _, s := range serving(f, d.Addr) {
-				ps := f.Owners.Of(s)
-				i := slices.IndexFunc(ps, facts.Process.Forwards)
-				if i < 0 {
-					continue
-				}
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Since: ps[i].Started,
-					Summary: fmt.Sprintf("%s accepts on %s for somebody else and closes at once (%s): the far end that it forwards to is not there.", who(ps[i]), s.Local, d.Closed),
-					Evidence: []Evidence{{"connection", fmt.Sprintf("%s: %s after the handshake, without a byte", at(f, d.Addr), d.Closed)},
-						{"process", fmt.Sprintf("%d: %s", ps[i].PID, words(ps[i]))}},
-					Fixes: []Fix{{Do: "Start the service at the far end, on the address and port that the forwarder's command line names."}}})
-			}
-		}
-		return mergeAddresses(f, fs)
-	},
-}

@@ -1,10 +1,13 @@
 package facts
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Forwards is where the programs that hold the port for somebody else lead, as far as
-// their arguments and configuration say it. Looked at where the holder is a known
-// forwarder or reverse proxy, and a connection to it does not work or is asked about.
+// their arguments and configuration say it. Looked at where a connection is closed at
+// once, a reverse proxy says that it got no answer, or nothing listens.
 type Forwards struct {
 	Found   []Forward `json:"found"`
 	Partial string    `json:"partial,omitempty"` // what could not be read
@@ -12,17 +15,26 @@ type Forwards struct {
 
 // Forward is one way on.
 type Forward struct {
-	PID     int            `json:"pid"`
-	Kind    string         `json:"kind"` // "ssh -L", "ssh -D", "ssh -R", "kubectl port-forward", "socat", "nginx", "caddy", "haproxy", "ide" …
+	PID     int            `json:"pid,omitempty"` // 0: its process is not seen; a configuration speaks of it
+	Kind    string         `json:"kind"`          // "ssh -L", "ssh -D", "kubectl port-forward", "socat", "nginx", "caddy", "haproxy", "ide" …
 	Program string         `json:"program"`
-	From    string         `json:"from"`              // what says so: "argument 3", "/etc/nginx/nginx.conf:12"
-	Text    string         `json:"text"`              // the words there, masked
-	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it listens, or was told to
-	To      string         `json:"to,omitempty"`      // host:port, or a path, as written
-	Through string         `json:"through,omitempty"` // the other machine, of ssh: "user@host"; the pod, of kubectl
+	Started time.Time      `json:"started,omitzero"`
+	Held    bool           `json:"held,omitempty"`    // its process is seen to hold a listener on the port
+	Proxies bool           `json:"proxies,omitempty"` // it is a reverse proxy: it speaks HTTP with both sides
+	From    string         `json:"from,omitempty"`    // what says so: "argument 3", "/etc/nginx/nginx.conf:12"
+	Text    string         `json:"text,omitempty"`    // the words there, masked
+	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it was told to listen, of several addresses the first
+	Both    bool           `json:"both,omitempty"`    // and at the loopback address of the other family: no address was named
+	To      string         `json:"to,omitempty"`      // host:port, or a path, as written; empty: not known
+	Through string         `json:"through,omitempty"` // the other machine, of ssh: "ann@shop"; the pod, of kubectl
+	Port    uint16         `json:"port,omitempty"`    // of the other machine's sshd, where it is not 22
+	Here    bool           `json:"here,omitempty"`    // the other machine is this one: an sshd of it has that port
+	Strict  bool           `json:"strict,omitempty"`  // of ssh: it would have ended if it could not listen
 	Far     []FarEnd       `json:"far,omitempty"`     // of To on this machine: each address it means
+	Near    []FarEnd       `json:"near,omitempty"`    // who listens on that port at addresses that To does not mean
 	Log     []string       `json:"log,omitempty"`     // lines that its log has about it, the newest last, masked
 	LogFrom string         `json:"log_from,omitempty"`
+	Fresh   bool           `json:"fresh,omitempty"` // the log grew while loopdoctor looked
 }
 
 // FarEnd is what is at one address to which a forwarder leads, on this machine.
@@ -31,5 +43,22 @@ type FarEnd struct {
 	Unix    string         `json:"unix,omitempty"`
 	Listens bool           `json:"listens"`
 	Owner   string         `json:"owner,omitempty"` // who listens: "python3 (pid 4121)"
-	Errno   string         `json:"errno,omitempty"` // what a connect() met there, if one was tried
+}
+
+// Dead tells whether the way is known to end where nobody listens.
+func (w *Forward) Dead() bool {
+	for _, e := range w.Far {
+		if e.Listens {
+			return false
+		}
+	}
+	return len(w.Far) > 0
+}
+
+// Place is where the far end is.
+func (e FarEnd) Place() string {
+	if e.Unix != "" {
+		return e.Unix
+	}
+	return e.Addr.String()
 }

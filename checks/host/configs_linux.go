@@ -165,7 +165,19 @@ func (c *configs) follow(s server, name, base string, by *facts.Process, depth i
 		found.Lines[i].File = name
 	}
 	all := found.Lines
-	for _, pattern := range found.Include {
+	if depth < configDepth {
+		for _, n := range c.included(s, found.Include, base) {
+			all = append(all, c.follow(s, n, base, nil, depth+1)...)
+		}
+	}
+	return all
+}
+
+// included lists the files that are there of those that a file includes, inside of
+// the server's places.
+func (c *configs) included(s server, patterns []string, base string) []string {
+	var all []string
+	for _, pattern := range patterns {
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(s.base(base), pattern)
 		}
@@ -177,11 +189,7 @@ func (c *configs) follow(s server, name, base string, by *facts.Process, depth i
 			continue
 		}
 		names, _ := filepath.Glob(pattern) // sorted, and those that are there
-		for _, n := range names {
-			if depth < configDepth {
-				all = append(all, c.follow(s, n, base, nil, depth+1)...)
-			}
-		}
+		all = append(all, names...)
 	}
 	return all
 }

@@ -2,15 +2,61 @@ package host
 
 import (
 	"context"
+	"slices"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// forwards looks one hop further, where a program holds the port for somebody else.
+// forwards looks one hop further, where a program holds the port for somebody else
+// or should do so, and it does not work.
 func (l *look) forwards(ctx context.Context) {
-	if l.sources.forwards == nil {
+	switch why := l.noForwards(); {
+	case why != "":
+		l.skipped(facts.GroupForwards, facts.DidNotNeedTo, why)
+	case l.sources.forwards == nil:
 		l.missing(facts.GroupForwards, errNotHere)
-		return
+	default:
+		get(ctx, l, facts.GroupForwards, &l.f.Forwards, func() (*facts.Forwards, error) { return l.sources.forwards(ctx, l.f) })
 	}
-	get(ctx, l, facts.GroupForwards, &l.f.Forwards, func() (*facts.Forwards, error) { return l.sources.forwards(ctx, l.f) })
+}
+
+// noForwards says why it is of no interest where a forwarder leads; empty where it
+// is.
+func (l *look) noForwards() string {
+	t := l.f.Target
+	switch {
+	case t.Port == 0:
+		return "no target was given"
+	case t.Network != "tcp":
+		return "known forwarders take TCP"
+	case t.Error != nil: // it may be the forwarder's own
+		return ""
+	case t.Intent == facts.ToBind:
+		if slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno != "" }) {
+			return ""
+		}
+		return "nothing is in the way"
+	}
+	for _, a := range t.Expected() {
+		if len(l.listening(a)) == 0 {
+			return ""
+		}
+	}
+	if slices.ContainsFunc(l.open, func(c connection) bool { return c.Fact().Closed != "" && expected(t, c.Fact().Addr) }) ||
+		slices.ContainsFunc(l.f.Answers, unansweredFurther) {
+		return ""
+	}
+	return "nothing is closed or unanswered"
+}
+
+// unansweredFurther tells whether an answer may be that of a reverse proxy which got
+// none itself.
+func unansweredFurther(a facts.Answer) bool {
+	switch a.End {
+	case facts.Silence, facts.Stalled:
+		return true
+	case facts.EndOfFile, facts.Reset:
+		return a.Bytes == 0
+	}
+	return a.HTTP != nil && slices.Contains([]int{502, 503, 504}, a.HTTP.Status)
 }

@@ -42,6 +42,7 @@ var here = sources{
 	traffic:    linuxTraffic,
 	rules:      linuxRules,
 	portUse:    linuxPortUse,
+	forwards:   linuxForwards,
 	capture:    capturePackets,
 
 	candidates:  candidates,

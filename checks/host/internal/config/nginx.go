@@ -14,12 +14,13 @@ import (
 // https://nginx.org/en/docs/http/ngx_http_core_module.html#listen
 func ParseNginx(data []byte) Found {
 	var f Found
-	for n, words := range nginxStatements(data) {
+	for n, s := range nginxStatements(data) {
 		switch {
-		case len(words) >= 2 && words[0] == "include":
-			f.include(words[1])
-		case len(words) >= 2 && words[0] == "listen":
-			nginxListen(&f, n, words)
+		case s.end != ';' || len(s.words) < 2:
+		case s.words[0] == "include":
+			f.include(s.words[1])
+		case s.words[0] == "listen":
+			nginxListen(&f, n, s.words)
 		}
 	}
 	return f
@@ -48,10 +49,17 @@ func nginxListen(f *Found, n int, words []string) {
 	f.add(Nginx, n, text, l, port)
 }
 
-// nginxStatements yields each statement that ends with a semicolon, and the line
-// on which it begins. A brace ends what stands before it.
-func nginxStatements(data []byte) func(yield func(int, []string) bool) {
-	return func(yield func(int, []string) bool) {
+// nginxStatement is the words before a semicolon, before the brace that opens a
+// block, or before the one that closes it (none, in a correct file).
+type nginxStatement struct {
+	words []string
+	end   rune
+}
+
+// nginxStatements yields each statement, and the line on which it begins; of a
+// closing brace its own.
+func nginxStatements(data []byte) func(yield func(int, nginxStatement) bool) {
+	return func(yield func(int, nginxStatement) bool) {
 		var words []string
 		var word strings.Builder
 		var in rune
@@ -94,7 +102,10 @@ func nginxStatements(data []byte) func(yield func(int, []string) bool) {
 					end()
 				case ';', '{', '}':
 					end()
-					if c == ';' && len(words) > 0 && !yield(began, words) {
+					if began == 0 {
+						began = n
+					}
+					if (c != ';' || len(words) > 0) && !yield(began, nginxStatement{words, c}) {
 						return
 					}
 					if c == '{' {

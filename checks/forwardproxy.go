@@ -1,0 +1,113 @@
+package checks
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+var reverseProxyUpstream = &Check{
+	Name:     "reverse-proxy-upstream-localhost",
+	Doc:      "a reverse proxy answers, but what it sends requests on to does not",
+	Stage:    StageAnswer,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupForwards},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupAnswers},
+	Explains: []*Check{serverError, noAnswer, closedAtOnce},
+	Refines:  []*Check{forwarderAcceptsBackendDead},
+	Run: func(f *facts.Facts) []Finding {
+		var fs []Finding
+		for _, a := range f.Target.Expected() {
+			felt, ok := proxyGaveUp(f, a)
+			if !ok {
+				continue
+			}
+			ways := slices.DeleteFunc(waysOn(f, a), func(w facts.Forward) bool { return !w.Proxies || w.To == "" })
+			x, ok := upstreamDead(f, a, felt, ways)
+			if ok {
+				fs = append(fs, x)
+			}
+		}
+		return mergeAddresses(f, fs)
+	},
+}
+
+// gaveUp is how a reverse proxy shows that it got no answer.
+type gaveUp struct {
+	text   string // "502 Bad Gateway"
+	status int
+	sure   bool // it is the proxy's own word, or its closing
+}
+
+// proxyGaveUp finds what was felt at the address that a reverse proxy without an
+// upstream brings about.
+func proxyGaveUp(f *facts.Facts, a netip.Addr) (gaveUp, bool) {
+	for i := range f.Answers {
+		x := &f.Answers[i]
+		if x.Addr != a || x.With != "" {
+			continue
+		}
+		switch {
+		case x.HTTP != nil && x.HTTP.Status >= 502 && x.HTTP.Status <= 504:
+			return gaveUp{heard(x), x.HTTP.Status, true}, true
+		case x.End == facts.Silence && x.Bytes == 0:
+			return gaveUp{heard(x), 0, false}, true
+		}
+	}
+	for _, d := range f.Dials {
+		if d.Addr == a && d.Closed != "" {
+			return gaveUp{d.Closed + " without a byte", 0, true}, true
+		}
+	}
+	return gaveUp{}, false
+}
+
+// upstreamDead judges the ways on of one reverse proxy.
+func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forward) (Finding, bool) {
+	var dead, alive []facts.Forward
+	for _, w := range ways {
+		switch {
+		case w.Dead():
+			dead = append(dead, w)
+		case len(w.Far) > 0:
+			alive = append(alive, w)
+		}
+	}
+	x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Evidence: []Evidence{{"answer", felt.text}}}
+	switch {
+	case len(dead) > 0:
+		w := dead[0]
+		x.Certainty = cond(felt.sure && len(dead) == len(ways) && w.Held, Proven, Inferred)
+		x.Since = w.Started
+		x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), w.To, listensInstead(w))
+		if len(dead) > 1 {
+			x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), list(targets(dead)), listensInstead(w))
+		}
+		x.Fixes = startThere(w)
+		ways = append(dead, alive...)
+	case len(alive) > 0 && (felt.status == 502 || felt.status == 504 || felt.status == 0):
+		w := alive[0]
+		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, or speaks another protocol.", onwards(f, w), w.To, listensAt(w))
+		x.Settle = cond(sayableWord(w.To), "loopdoctor "+w.To+" --speak http", "")
+		x.Fixes = []Fix{{Do: fmt.Sprintf("See why %s does not answer.", w.To)}}
+	default:
+		return x, false
+	}
+	for _, w := range ways[:min(len(ways), 4)] {
+		x.Evidence = append(x.Evidence, wayEvidence(f, w)...)
+	}
+	return x, true
+}
+
+// targets are where the ways lead, each once.
+func targets(ways []facts.Forward) []string {
+	var to []string
+	for _, w := range ways {
+		if !slices.Contains(to, w.To) && len(to) < 4 {
+			to = append(to, w.To)
+		}
+	}
+	return to
+}
