@@ -74,9 +74,16 @@ func init() {
 
 		nobodyAccepts,
 		acceptQueueFull,
+		synQueueFull,
 		processStoppedOrDebugged,
+		containerPausedOrFrozen,
+		eventLoopOrWorkersBlocked,
+		fdExhausted,
+		cgroupAtItsLimit,
 		reuseportStaleTwin,
 		happyEyeballsTooShort,
+		acceptsNeverReads,
+		readsNeverAnswers,
 		forwarderAcceptsBackendDead,
 
 		addressNotOnThisMachine,
