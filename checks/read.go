@@ -87,7 +87,8 @@ func arrival(f *facts.Facts, d facts.Dial) string {
 }
 
 // stuckTwin returns one of several listeners on the address that no running
-// process can accept from, while another one is fine.
+// process can accept from, or at which somebody waits all the time, while another one
+// is fine.
 func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 	ls := serving(f, a)
 	var stuck *facts.Socket
@@ -98,9 +99,10 @@ func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 		runs := func(p facts.Process) bool {
 			return p.Halted() == "" || p.State == "t" && ls[i].Queue != nil && ls[i].Queue.Length == 0
 		}
-		if ps := f.Owners.Of(ls[i]); len(ps) > 0 && !slices.ContainsFunc(ps, runs) && stuck == nil {
+		stays := f.Work.Stays(ls[i])
+		if ps := f.Owners.Of(ls[i]); stuck == nil && (stays || len(ps) > 0 && !slices.ContainsFunc(ps, runs)) {
 			stuck = &ls[i]
-		} else if len(ps) == 0 || slices.ContainsFunc(ps, runs) {
+		} else if !stays && (len(ps) == 0 || slices.ContainsFunc(ps, runs)) {
 			fine = true
 		}
 	}

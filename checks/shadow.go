@@ -89,8 +89,8 @@ var reuseportStaleTwin = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupDials},
-	Explains: []*Check{notAccepted, nobodyAccepts, processStoppedOrDebugged, acceptQueueFull, noReply},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupWork},
+	Explains: []*Check{notAccepted, nobodyAccepts, processStoppedOrDebugged, containerPausedOrFrozen, eventLoopOrWorkersBlocked, fdExhausted, cgroupAtItsLimit, acceptQueueFull, noReply},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range f.Target.Expected() {

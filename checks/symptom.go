@@ -161,7 +161,7 @@ var notAccepted = &Check{
 	Doc:   "the kernel completes the connection, but no program takes it",
 	Stage: StageAccept,
 	Needs: []facts.Group{facts.GroupDials},
-	Uses:  []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupLedger},
+	Uses:  []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupLedger, facts.GroupWork},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {

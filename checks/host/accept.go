@@ -37,6 +37,8 @@ func (l *look) accept(ctx context.Context, c connection) {
 	case ok && l.own == nil && c.Fact().Server != nil:
 		if l.waitForOwners(); l.forwarded(a) {
 			c.Early(earlyEnd)
+		} else if st := facts.State(c.Fact().Server.State); st != facts.Established && st != facts.SynRecv && st != "" {
+			c.Early(0) // it has closed already
 		}
 	}
 }

@@ -36,6 +36,7 @@ var here = sources{
 	namespaces: netns.Find,
 	filters:    linuxFilters,
 	conntrack:  linuxConntrack,
+	work:       lookWork,
 	bind:       bind,
 	dial:       dial,
 	ledger:     ledger,

@@ -11,21 +11,53 @@ import (
 // accepted or a question not answered.
 func (l *look) work(ctx context.Context) {
 	switch {
-	case !l.idle():
+	case l.own != nil || !l.idle():
 		l.skipped(facts.GroupWork, facts.DidNotNeedTo, "nothing was kept waiting")
 	case l.sources.work == nil:
 		l.missing(facts.GroupWork, errNotHere)
 	default:
-		get(ctx, l, facts.GroupWork, &l.f.Work, func() (*facts.Work, error) { return l.sources.work(ctx, l.f) })
+		get(ctx, l, facts.GroupWork, &l.f.Work, func() (*facts.Work, error) {
+			f := *l.f
+			for _, c := range l.open { // they are not among the facts yet
+				f.Dials = append(slices.Clip(f.Dials), c.Fact())
+			}
+			return l.sources.work(ctx, &f)
+		})
 	}
 }
 
-// idle tells whether somebody waits for the application.
+// idle tells whether somebody waits for the application, or is turned away by it.
 func (l *look) idle() bool {
 	kept := func(c connection) bool {
 		d := c.Fact()
-		return expected(l.f.Target, d.Addr) && (d.Outcome == facts.Timeout && len(l.listening(d.Addr)) > 0 || d.Server != nil && !d.Server.Accepted)
+		return expected(l.f.Target, d.Addr) && len(l.listening(d.Addr)) > 0 &&
+			(d.Outcome == facts.Timeout || d.Server != nil && !d.Server.Accepted || d.Closed != "")
 	}
-	return slices.ContainsFunc(l.open, kept) ||
-		slices.ContainsFunc(l.f.Answers, func(a facts.Answer) bool { return a.End == facts.Silence || a.End == facts.Stalled })
+	return slices.ContainsFunc(l.open, kept) || crowded(l.f) ||
+		slices.ContainsFunc(l.f.Answers, func(a facts.Answer) bool {
+			return a.End == facts.Silence || a.End == facts.Stalled || (a.End == facts.EndOfFile || a.End == facts.Reset) && a.Bytes == 0
+		})
+}
+
+// crowded tells whether a queue is full, or of several listeners on one address
+// somebody waits at one: our connection may have been given to another.
+func crowded(f *facts.Facts) bool {
+	if f.Sockets == nil || f.Target.Network != "tcp" || f.Target.Intent == facts.ToBind {
+		return false
+	}
+	for _, a := range f.Target.Expected() {
+		n, wait := 0, false
+		for _, s := range f.Sockets.Sockets {
+			if s.Network == "tcp" && s.State == facts.Listen && s.Local.Port() == f.Target.Port && s.Serves(a) {
+				n, wait = n+1, wait || s.Queue != nil && s.Queue.Length > 0
+				if s.Queue.Full() {
+					return true
+				}
+			}
+		}
+		if n > 1 && wait {
+			return true
+		}
+	}
+	return false
 }

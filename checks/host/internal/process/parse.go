@@ -28,6 +28,7 @@ type stat struct {
 	reaped    bool // it has had children that ended
 	flags     uint64
 	start     time.Duration // since boot
+	cpu       time.Duration // that it has used
 }
 
 // parseStat reads /proc/PID/stat:
@@ -69,7 +70,13 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil || ticks > uint64(1<<63-1)/uint64(time.Second/userHZ) {
 		return stat{}, fmt.Errorf("parse stat: start time %q", f[19])
 	}
+	user, err1 := strconv.ParseUint(f[11], 10, 38)
+	system, err2 := strconv.ParseUint(f[12], 10, 38)
+	if err1 != nil || err2 != nil {
+		return stat{}, fmt.Errorf("parse stat: times %q and %q", f[11], f[12])
+	}
 	return stat{
+		cpu: time.Duration(user+system) * (time.Second / userHZ),
 		pid: pid, ppid: ppid, tty: int32(tty), threads: threads, flags: flags, state: f[0][0],
 		comm:   text(b[open+1 : end]),
 		reaped: f[8] != "0", // cminflt: page faults of children that were waited for

@@ -19,7 +19,7 @@ func TestParseStat(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 			continue
 		}
-		want := stat{pid: 4121, ppid: 4000, tty: 34816, comm: strings.ToValidUTF8(name, "\uFFFD"), state: 'S', threads: 1, flags: 4194304, start: 87123450 * time.Millisecond}
+		want := stat{pid: 4121, ppid: 4000, tty: 34816, comm: strings.ToValidUTF8(name, "\uFFFD"), state: 'S', threads: 1, flags: 4194304, cpu: 40 * time.Millisecond, start: 87123450 * time.Millisecond}
 		if got != want {
 			t.Errorf("%q: got %+v, want %+v", name, got, want)
 		}
