@@ -146,8 +146,8 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 	asked := o.verbose || o.output != "" || o.record != ""
 	views := metTargets(w)
 	if len(views) == 0 {
-		if line := unmet(w.Met); line != "" && (asked || w.Met.Exit != 0) {
-			fmt.Fprintln(p.stderr, "loopdoctor: "+report.Clean(line))
+		if asked || w.Met.Exit != 0 && !interrupted(w.Met) {
+			fmt.Fprintln(p.stderr, "loopdoctor: "+report.Clean(unmet(w.Met)))
 		}
 		if !asked {
 			return nil
@@ -167,15 +167,11 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 			fmt.Fprintln(p.stderr, "loopdoctor: "+report.Clean(elsewhere(v)))
 			continue
 		}
-		stop := p.progress([]facts.Target{v.target})
-		fs, err := host.Gather(ctx, []facts.Target{v.target}, host.Options{
-			As: []facts.Identity{v.as}, Environ: w.Environ, Timeout: o.timeout, NoCapture: o.noCapture, NoSystemChanges: o.noSystemChanges,
-		})
-		stop()
+		f, err := p.lookAt(ctx, o, w, v)
 		if err != nil {
-			return fmt.Errorf("look: %w", err)
+			return err
 		}
-		seen.Facts = append(seen.Facts, fs...)
+		seen.Facts = append(seen.Facts, f)
 	}
 	if len(seen.Facts) == 0 {
 		return nil
@@ -189,13 +185,29 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 	for _, f := range seen.Facts {
 		r.Diagnoses = append(r.Diagnoses, checks.Diagnose(f))
 	}
-	if o.output == "" {
-		fmt.Fprintln(p.stderr)
+	if o.output == "" && !o.quiet { // the client has written there, too
+		fmt.Fprintf(p.stderr, "\nloopdoctor: %s %s\n\n", report.Clean(w.Met.Name()), w.Met.Ended())
 	}
 	if err := p.write(out, report.New(r), o, p.stderr); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return out.commit()
+}
+
+// lookAt looks at one target, as the client that met it.
+func (p *program) lookAt(ctx context.Context, o *options, w *host.Watched, v view) (*facts.Facts, error) {
+	stop := p.progress([]facts.Target{v.target})
+	defer func() { stop() }()
+	how := host.Options{As: []facts.Identity{v.as}, Environ: w.Environ, Timeout: o.timeout, NoCapture: o.noCapture, NoSystemChanges: o.noSystemChanges}
+	fs, err := host.Gather(ctx, []facts.Target{v.target}, how)
+	var foreign *host.ForeignTargetError
+	if errors.As(err, &foreign) && v.met.IsValid() { // the name in its arguments was not the one that it looked up
+		fs, err = host.Gather(ctx, []facts.Target{literal(v)}, how)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look: %w", err)
+	}
+	return fs[0], nil
 }
 
 // elsewhere says that the client has another localhost than loopdoctor.

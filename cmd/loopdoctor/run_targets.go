@@ -19,7 +19,8 @@ import (
 type view struct {
 	target  facts.Target
 	as      facts.Identity
-	trouble bool // the client did not get there, or got nothing there; else it failed after, or not at all
+	met     netip.AddrPort // the address that is in question
+	trouble bool           // the client did not get there, or got nothing there; else it failed after, or not at all
 }
 
 // maxViews is how many targets one report is about: more than these are hardly read.
@@ -38,7 +39,7 @@ func metTargets(w *host.Watched) []view {
 		for _, arg := range m.Args[1:] {
 			if t, err := ParseTarget(arg, facts.Connect); err == nil && strings.Contains(arg, "://") && onLoopback(t.Host) {
 				t.Met = m
-				views = append(views, view{t, w.Client(m.Connects[i].PID), m.Exit != 0})
+				views = append(views, view{target: t, as: w.Client(m.Connects[i].PID), trouble: m.Exit != 0})
 				break
 			}
 		}
@@ -48,7 +49,7 @@ func metTargets(w *host.Watched) []view {
 		for _, arg := range m.Args[1:] {
 			if t, err := ParseTarget(arg, facts.Connect); err == nil && t.Named && onLoopback(t.Host) {
 				t.Met = m
-				views = append(views, view{t, w.Client(0), true})
+				views = append(views, view{target: t, as: w.Client(0), trouble: true})
 				break
 			}
 		}
@@ -112,7 +113,7 @@ func viewOf(w *host.Watched, at where) view {
 	if bad != nil {
 		c = *bad
 	}
-	v := view{target: targetOf(m, tried, c), as: w.Client(c.PID)}
+	v := view{target: targetOf(m, tried, c), as: w.Client(c.PID), met: c.To}
 	v.target.Met = m
 	switch {
 	case worked: // it came through in the end: Happy Eyeballs (RFC 8305), or another try
@@ -167,6 +168,23 @@ func targetOf(m *facts.Met, tried []facts.Attempt, c facts.Attempt) facts.Target
 		t, _ = ParseTarget(c.To.String(), facts.Connect)
 	}
 	return t
+}
+
+// literal is the same about the address alone.
+func literal(v view) facts.Target {
+	t, err := ParseTarget(cond(v.target.Network == "udp", "udp://", "")+v.met.String(), facts.Connect)
+	if err != nil {
+		return v.target
+	}
+	t.Met, t.Error = v.target.Met, v.target.Error
+	return t
+}
+
+func cond[T any](ok bool, a, b T) T {
+	if ok {
+		return a
+	}
+	return b
 }
 
 // named finds a target of that port in an argument: http://localhost:3000/x,
