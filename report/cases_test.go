@@ -35,6 +35,7 @@ var cases = map[string]Run{
 	"blind":      blind(),
 	"said":       clientSaid(),
 	"healed":     healed(),
+	"ran":        clientRan(),
 	"failed":     {Version: "1.2.3", Facts: works().Facts, Diagnoses: []*checks.Diagnosis{nil}},
 }
 

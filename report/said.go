@@ -35,7 +35,7 @@ func metSame(e *facts.ClientError, d *checks.Diagnosis) *bool {
 // client or the server said.
 func saidNote(f *facts.Facts, d *checks.Diagnosis) string {
 	t, e := f.Target, f.Target.Error
-	if e == nil {
+	if e == nil || t.Met != nil { // then it is known what the client met, not only what it said
 		return ""
 	}
 	who := "Your client"
@@ -73,6 +73,8 @@ func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 		return "loopdoctor meets something else: " + d.Symptoms[0].Check.Doc + "."
 	case t.Intent == facts.ToBind:
 		return "loopdoctor can take it: it has healed since, or your server runs elsewhere or as somebody else."
+	case t.Met != nil:
+		return "loopdoctor connects: it has healed since, or comes and goes."
 	case t.Port == 0:
 		return "loopdoctor does not meet it: it has healed since, or your client runs elsewhere, as a container does."
 	case len(d.Remarks) > 0 && concerns(e, d.Remarks[0]):

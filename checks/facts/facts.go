@@ -343,6 +343,7 @@ type Target struct {
 	Addresses []Address `json:"addresses"`
 
 	Error *ClientError `json:"error,omitempty"` // what the client said: --error
+	Met   *Met         `json:"met,omitempty"`   // what the client met that loopdoctor ran
 }
 
 // ClientError is the first line of what a client or a server said, and what

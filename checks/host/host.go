@@ -27,6 +27,7 @@ type Options struct {
 	NoSystemChanges bool             // nothing that the kernel would have to undo
 	AskDNS          bool             // ask configured name servers off this machine too
 	Patience        time.Duration    // how long an answer is waited for; 0: 1 s
+	Environ         map[int][]string // of clients that have ended: what they were started with
 }
 
 // ForeignTargetError is the refusal of an address that is not this machine's.
@@ -86,6 +87,9 @@ type sources struct {
 	second  func()
 	environ func(pid int) ([]string, error)
 
+	// A client that is run to be watched.
+	watch func(argv []string) (*Watched, error)
+
 	// Who holds the port: asked only on failure.
 	origins  func(ps []facts.Process) []facts.Process
 	userName func(uid uint32) string
@@ -119,6 +123,7 @@ func Gather(ctx context.Context, targets []facts.Target, o Options) ([]*facts.Fa
 	var all []*facts.Facts
 	for _, t := range targets {
 		l := &look{sources: here, Options: o, sockets: sockets, f: &facts.Facts{Time: time.Now(), Target: t, Host: h, Absent: map[facts.Group]facts.Absence{}}}
+		l.sources.environ = withKept(l.sources.environ, o.Environ)
 		if err := l.target(ctx); err != nil {
 			return nil, err
 		}

@@ -62,6 +62,7 @@ var here = sources{
 	cgroup:  inCgroup,
 	second:  second,
 	environ: linuxEnviron,
+	watch:   watchClient,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode

@@ -64,7 +64,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	if o.record == "-" && o.output == "" {
 		return nil
 	}
-	if err := p.write(out, r, o); err != nil {
+	if err := p.write(out, r, o, p.stdout); err != nil {
 		return fail(fmt.Errorf("write the report: %w", err))
 	}
 	return fail(out.commit())
@@ -112,7 +112,8 @@ func (p *program) progress(targets []facts.Target) (stop func()) {
 	return func() { close(done); <-gone }
 }
 
-func (p *program) write(w io.Writer, r *report.Report, o *options) error {
+// write lays the report out; the screen is where it goes if no file is named.
+func (p *program) write(w io.Writer, r *report.Report, o *options, screen io.Writer) error {
 	switch o.format {
 	case "json":
 		return report.JSON(w, r)
@@ -122,7 +123,7 @@ func (p *program) write(w io.Writer, r *report.Report, o *options) error {
 		return report.HTML(w, r)
 	}
 	opts := report.TextOptions{Verbose: o.verbose, Quiet: o.quiet, Color: o.color == "always"}
-	if f, ok := p.stdout.(*os.File); ok && (o.output == "" || o.output == "-") && isTerminal(f) {
+	if f, ok := screen.(*os.File); ok && (o.output == "" || o.output == "-") && isTerminal(f) {
 		opts.Width, _, _ = term.GetSize(int(f.Fd()))
 		// https://no-color.org: set to anything but nothing.
 		opts.Color = opts.Color || o.color == "auto" && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb"

@@ -53,7 +53,7 @@ func TestScenario(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": l.serve, "end": l.end, "client": l.client, "doctor": l.doctor, "fix": l.fix, "undo": l.undo, "snapshot": l.snapshot,
-			"culprit": l.culprit,
+			"culprit": l.culprit, "run": l.runClient,
 		},
 		RequireUniqueNames: true,
 	})
@@ -308,21 +308,27 @@ func (l *lab) doctor(ts *testscript.TestScript, neg bool, args []string) {
 		} else {
 			ts.Check(err)
 		}
-		v, err := parseReport(ts.ReadFile("stdout"))
-		ts.Check(err)
-		ts.Check(v.consistent(exit))
-		l.last[who] = v
-		l.compare(ts, want, who, v.lines())
-		if l.doctored {
-			continue
-		}
-		l.Rows = append(l.Rows, row{Scenario: l.name, Tier: l.tier, As: who, Cause: l.cause, Verdict: v.Targets[0].Verdict,
-			Named: v.firstCause(), Remarked: strings.Contains(v.lines(), "remark "+l.cause+"\n")})
-		if updating() {
-			l.Records[who] = json.RawMessage(ts.ReadFile(record))
-		}
+		l.heard(ts, want, who, ts.ReadFile("stdout"), exit, record)
 	}
 	l.doctored = true
+}
+
+// heard takes a report: of the first one the scenario is counted, and its facts
+// are kept.
+func (l *lab) heard(ts *testscript.TestScript, want, who, text string, exit int, record string) {
+	v, err := parseReport(text)
+	ts.Check(err)
+	ts.Check(v.consistent(exit))
+	l.last[who] = v
+	l.compare(ts, want, who, v.lines())
+	if l.doctored {
+		return
+	}
+	l.Rows = append(l.Rows, row{Scenario: l.name, Tier: l.tier, As: who, Cause: l.cause, Verdict: v.Targets[0].Verdict,
+		Named: v.firstCause(), Remarked: strings.Contains(v.lines(), "remark "+l.cause+"\n")})
+	if updating() {
+		l.Records[who] = json.RawMessage(ts.ReadFile(record))
+	}
 }
 
 // compare checks a report against its section, or notes it as the new one.

@@ -38,6 +38,10 @@ package main
 //	                                   user, WANT.U and WANT.U.user in tier U, where these differ. The first
 //	                                   doctor of a scenario is the one that is recorded and counted. A last
 //	                                   argument <FILE is its standard input
+//	run WANT|- CMD ARGS…               run a client by itself, and by loopdoctor run, as root and as the ordinary
+//	                                   user: standard output and exit status have to be the same. The report is
+//	                                   that of a doctor; "-" is a client that fares well, of which loopdoctor has to say
+//	                                   nothing: standard error has to be the same as well. "! run": the client fails
 //	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
 //	                                   report to root, or of the cause or remark NAME: check its guard, run
 //	                                   its steps, write its files
@@ -176,7 +180,8 @@ func (s scenario) records() string {
 // compared with.
 func (s scenario) first() string {
 	for line := range strings.Lines(string(s.archive.Comment)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "doctor" {
+		f := strings.Fields(strings.TrimPrefix(line, "! "))
+		if len(f) > 1 && (f[0] == "doctor" || f[0] == "run" && f[1] != "-") {
 			return f[1]
 		}
 	}

@@ -101,7 +101,7 @@ func (p *program) root() *cobra.Command {
 			panic(err)
 		}
 	}
-	cmd.AddCommand(p.explain(), p.checks(), p.version())
+	cmd.AddCommand(p.run(), p.explain(), p.checks(), p.version())
 	return cmd
 }
 
@@ -162,7 +162,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 	for _, arg := range args {
 		t, err := ParseTarget(arg, intent)
 		if err != nil {
-			if near := nearest(arg, []string{"explain", "checks", "version", "completion", "help"}); len(near) > 0 {
+			if near := nearest(arg, []string{"run", "explain", "checks", "version", "completion", "help"}); len(near) > 0 {
 				err = fmt.Errorf("%w; or did you mean loopdoctor %s?", err, near[0])
 			}
 			return nil, err
