@@ -198,6 +198,9 @@ func ownCgroup(t *testing.T) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := os.Chmod(dir, 0o755); err != nil { // as every other one: its users may look into it
+			return nil, err
+		}
 		t.Cleanup(func() { removeCgroup(t, dir) })
 		f, err := os.Open(dir)
 		if err == nil {
