@@ -190,7 +190,7 @@ func atLimit(f *facts.Facts, a netip.Addr, s facts.Socket, p facts.Process) Find
 		quota, period := cpuMax(c)
 		x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup may use %.1f ms of processor time in each %.0f ms, and has used them up: within %.0f ms it was held back in %d of %d periods.",
 			who(p), s.Local, quota/1000, period/1000, f.Work.ApartMS, c.Throttled, c.Periods)
-		x.Evidence = append(x.Evidence, Evidence{"cgroup", fmt.Sprintf("%s: %s; throttled for %.0f ms in %.0f ms", c.CPUAt, c.CPUMax, c.ThrottledMS, f.Work.ApartMS)})
+		x.Evidence = append(x.Evidence, Evidence{"cgroup", fmt.Sprintf("%s: %s; held back in %d of %d periods", c.CPUAt, c.CPUMax, c.Throttled, c.Periods)})
 		// Who eats the allowance itself would not come to accept with a larger one.
 		if allowed := quota / period * f.Work.ApartMS; w.CPUMS > allowed/2 && w.Busiest != nil && w.Busiest.CPUMS > 0.8*w.CPUMS {
 			x.Certainty = Inferred
