@@ -72,7 +72,7 @@ var processStoppedOrDebugged = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, noAnswer},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
 	Refines:  []*Check{nobodyAccepts},
 	Run: func(f *facts.Facts) []Finding {
 		return haltedBy(f, func(p facts.Process) bool { return p.Halted() != "" && p.Halted() != "frozen" }, haltedFinding)
@@ -117,7 +117,7 @@ func haltedBy(f *facts.Facts, by func(facts.Process) bool, say func(*facts.Facts
 
 func haltedFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Process) Finding {
 	p := ps[0]
-	x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred),
+	x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Brings: brought(s),
 		Evidence: []Evidence{{"process", fmt.Sprintf("pid %d (%s): state %s", p.PID, p.Name, p.State)}, socketEvidence(f, s)}}
 	switch p.Halted() {
 	case "halted by a debugger":

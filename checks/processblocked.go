@@ -77,7 +77,7 @@ var eventLoopOrWorkersBlocked = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupWork},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, noAnswer},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
 	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -88,6 +88,7 @@ var eventLoopOrWorkersBlocked = &Check{
 					continue
 				}
 				if x, ok := blockedFinding(f, a, s); ok {
+					x.Brings = brought(s)
 					if !waits { // it took the connection: a thread of its own may be at work on the answer
 						x.Stage, x.Certainty = StageAnswer, Inferred
 						x.Brings = []*Check{noAnswer}
@@ -104,27 +105,37 @@ var eventLoopOrWorkersBlocked = &Check{
 // blockedFinding says why none of those who are to accept does; ok is false where one of
 // them might.
 func blockedFinding(f *facts.Facts, a netip.Addr, s facts.Socket) (x Finding, ok bool) {
-	ps, alike := acceptors(f, s)
-	if len(ps) == 0 {
-		return x, false
-	}
-	x = Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s) && alike, Proven, Inferred), Since: since(f, s)}
+	all := f.Owners.Of(s)
+	x = Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Since: since(f, s)}
+	var ps []facts.Process
 	var how []string
 	stuck := false
-	for _, p := range ps {
+	for _, p := range all {
 		text, sure, ok := blockedBy(f, p)
 		if !ok {
-			return x, false
+			child := slices.IndexFunc(all, func(q facts.Process) bool { return q.PPID == p.PID && q.PID != p.PID })
+			if child < 0 {
+				return x, false
+			}
+			// It looks after the others, and accepts nothing itself, since it is not
+			// kept from it and does not.
+			sure = all[child].Name == p.Name && all[child].Exe == p.Exe
 		}
 		if !sure {
 			x.Certainty = Inferred
 		}
+		if !ok {
+			continue
+		}
 		w := f.Work.Of(p.PID)
 		stuck = stuck || w.Stuck > 0
-		how = append(how, text)
+		ps, how = append(ps, p), append(how, text)
 		if len(x.Evidence) < 8 {
 			x.Evidence = append(x.Evidence, workEvidence(f, w)...)
 		}
+	}
+	if len(ps) == 0 {
+		return x, false
 	}
 	x.Evidence = append(x.Evidence, queueEvidence(f, s))
 	if c := othersServed(f); c != "" {
@@ -133,7 +144,7 @@ func blockedFinding(f *facts.Facts, a netip.Addr, s facts.Socket) (x Finding, ok
 	if len(ps) == 1 {
 		x.Summary = fmt.Sprintf("%s listens on %s, but comes to no new connection: %s.", who(ps[0]), s.Local, how[0])
 	} else {
-		x.Summary = fmt.Sprintf("None of the %d processes that are to accept on %s comes to a new connection: of the first, %s, %s.", len(ps), s.Local, who(ps[0]), how[0])
+		x.Summary = fmt.Sprintf("%s listens on %s with %d processes, and none of them comes to a new connection: of pid %d, %s.", holder(f, s), s.Local, len(all), ps[0].PID, how[0])
 	}
 	x.Summary += oneOf(f, a)
 	if x.Certainty == Inferred {
@@ -165,16 +176,16 @@ func blockedBy(f *facts.Facts, p facts.Process) (text string, sure, ok bool) {
 		}
 		return "it is stuck in the kernel, in state D: it " + text, true, true
 	}
-	if b := w.Busiest; b != nil && b.CPUMS+b.QueuedMS >= nearlyAll*f.Work.ApartMS {
+	if b := w.Busiest; b != nil && (b.Tireless || b.CPUMS+b.QueuedMS >= nearlyAll*f.Work.ApartMS) {
 		whose := fmt.Sprintf("its thread %s (%d)", b.Name, b.TID)
 		if main := b.TID == w.PID || w.Threads == 1; main {
 			whose = cond(w.Threads == 1, "its only thread", "its main thread")
 		}
 		text = fmt.Sprintf("%s ran for %.0f of %.0f ms", whose, b.CPUMS, f.Work.ApartMS)
-		if b.QueuedMS > f.Work.ApartMS/10 {
-			text += fmt.Sprintf(" and stood in the queue for a processor for %.0f", b.QueuedMS)
+		if b.CPUMS < f.Work.ApartMS*nearlyAll {
+			text += " and stood in the queue for a processor for the rest"
 		}
-		return text + ", without a pause", b.TID == w.PID || w.Threads == 1, true
+		return text + ", without a pause", b.Busy() && (b.TID == w.PID || w.Threads == 1), true
 	}
 	if text, ok := allWait(w); ok {
 		if w.Headless {

@@ -19,7 +19,7 @@ var fdExhausted = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupWork},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, closedAtOnce, noAnswer, eventLoopOrWorkersBlocked},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, closedAtOnce, noAnswer, eventLoopOrWorkersBlocked},
 	Refines:  []*Check{nobodyAccepts},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -35,7 +35,7 @@ var fdExhausted = &Check{
 					continue
 				}
 				p, o := ps[0], f.Work.Of(ps[0].PID).Files
-				x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s) && alike, Proven, Inferred), Since: p.Started,
+				x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s) && alike, Proven, Inferred), Since: p.Started, Brings: append(brought(s), closedAtOnce, eventLoopOrWorkersBlocked),
 					Evidence: []Evidence{{"descriptors", fmt.Sprintf("pid %d: %d open, limit %d", p.PID, o.Open, o.Limit)}, queueEvidence(f, s)}}
 				x.Summary = fmt.Sprintf("%s listens on %s and has %d files open, of %d that it may have: accept() fails with EMFILE%s.", who(p), s.Local, o.Open, o.Limit,
 					cond(i >= 0, ", and it closes what it cannot keep", ", and connections stay in the queue"))
@@ -86,7 +86,7 @@ var containerPausedOrFrozen = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork},
-	Explains: []*Check{notAccepted, acceptQueueFull, noAnswer},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
 	Refines:  []*Check{nobodyAccepts},
 	Run: func(f *facts.Facts) []Finding {
 		return haltedBy(f, func(p facts.Process) bool { return p.Halted() == "frozen" }, frozenFinding)
@@ -95,7 +95,7 @@ var containerPausedOrFrozen = &Check{
 
 func frozenFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Process) Finding {
 	p := ps[0]
-	x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred),
+	x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Brings: brought(s),
 		Evidence: []Evidence{{"process", fmt.Sprintf("pid %d (%s): state %s, its cgroup is frozen", p.PID, p.Name, p.State)}, socketEvidence(f, s)}}
 	x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup is frozen%s.", who(p), s.Local, cond(p.Container != "", ": the container is paused", "")) + oneOf(f, a)
 	by := ""
@@ -124,13 +124,13 @@ func frozenFinding(f *facts.Facts, a netip.Addr, s facts.Socket, ps []facts.Proc
 	return x
 }
 
-// write is the command that sets a file of a cgroup. The shell is there for the
-// redirection: the path has to be a plain one.
+// write is the command that sets a file of a cgroup: awk needs no shell for the
+// redirection. The path has to be a plain one.
 func write(value, file string) []string {
-	return []string{"sh", "-c", fmt.Sprintf("echo %s >%s", value, file)}
+	return []string{"awk", fmt.Sprintf("BEGIN { print %q > %q }", value, file)}
 }
 
-// plainPath tells whether a path means to a shell what it is.
+// plainPath tells whether a path is one of a cgroup and means to awk, and to a shell, what it is.
 func plainPath(p string) bool {
 	return strings.HasPrefix(p, "/sys/fs/cgroup/") && len(p) < 1000 && !strings.Contains(p, "..") && !strings.ContainsFunc(p, func(c rune) bool {
 		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/._-@:", c))
@@ -144,7 +144,7 @@ var cgroupAtItsLimit = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupWork},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, noAnswer},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
 	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -185,12 +185,12 @@ func throttled(f *facts.Facts, w *facts.Worker) bool {
 func atLimit(f *facts.Facts, a netip.Addr, s facts.Socket, p facts.Process) Finding {
 	w := f.Work.Of(p.PID)
 	c := w.Cgroup
-	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Since: since(f, s), Evidence: append(workEvidence(f, w), queueEvidence(f, s))}
+	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Since: since(f, s), Brings: brought(s), Evidence: append(workEvidence(f, w), queueEvidence(f, s))}
 	if throttled(f, w) {
 		quota, period := cpuMax(c)
 		x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup may use %.1f ms of processor time in each %.0f ms, and has used them up: within %.0f ms it was held back in %d of %d periods.",
 			who(p), s.Local, quota/1000, period/1000, f.Work.ApartMS, c.Throttled, c.Periods)
-		x.Evidence = append(x.Evidence, Evidence{"cgroup", fmt.Sprintf("%s: %s; throttled for %.0f ms in %.0f ms", c.CPUAt, c.CPUMax, c.ThrottledMS, f.Work.ApartMS)})
+		x.Evidence = append(x.Evidence, Evidence{"cgroup", fmt.Sprintf("%s: %s; held back in %d of %d periods", c.CPUAt, c.CPUMax, c.Throttled, c.Periods)})
 		// Who eats the allowance itself would not come to accept with a larger one.
 		if allowed := quota / period * f.Work.ApartMS; w.CPUMS > allowed/2 && w.Busiest != nil && w.Busiest.CPUMS > 0.8*w.CPUMS {
 			x.Certainty = Inferred
@@ -245,7 +245,7 @@ func moreCPU(p facts.Process, c *facts.CgroupState) Fix {
 	case !plainPath(c.CPUAt):
 		return Fix{Do: "Lift the limit of processor time of its cgroup (cpu.max; version 1: cpu.cfs_quota_us)."}
 	case path.Base(c.CPUAt) == "cpu.max":
-		fix.Steps, fix.Undo = [][]string{write(fmt.Sprintf(`"max %.0f"`, period), c.CPUAt)}, [][]string{write(fmt.Sprintf(`"%.0f %.0f"`, quota, period), c.CPUAt)}
+		fix.Steps, fix.Undo = [][]string{write(fmt.Sprintf("max %.0f", period), c.CPUAt)}, [][]string{write(fmt.Sprintf("%.0f %.0f", quota, period), c.CPUAt)}
 	default:
 		fix.Steps, fix.Undo = [][]string{write("-1", c.CPUAt)}, [][]string{write(fmt.Sprintf("%.0f", quota), c.CPUAt)}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -306,7 +307,15 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			if !fix.Elevated || len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it changes the system: as root, with an undo, and for how long"
 			}
-		case "systemctl", "supervisorctl", "docker", "podman":
+		case "awk": // it writes one value into one file
+			if len(v) != 2 || !oneValue.MatchString(v[1]) || !fix.Elevated || len(fix.Undo) == 0 || fix.Lasts == "" {
+				return "it changes a cgroup: as root, with an undo, and for how long"
+			}
+		case "prlimit":
+			if fix.Guard == nil || fix.Guard.Started.IsZero() || len(fix.Undo) == 0 {
+				return "it changes a process: with a guard and an undo"
+			}
+		case "systemctl", "supervisorctl", "docker", "podman", "nerdctl":
 			if len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it starts or stops a service: with an undo, and for how long"
 			}
@@ -333,6 +342,8 @@ func unsafe(f *facts.Facts, fix Fix) string {
 	}
 	return ""
 }
+
+var oneValue = regexp.MustCompile(`^BEGIN \{ print "[0-9a-zA-Z -]+" > "/sys/fs/cgroup/[\w/.@:-]+" \}$`)
 
 func filterTool(name string) bool {
 	return name == "nft" || name == "ufw" || name == "firewall-cmd" || strings.HasPrefix(name, "iptables") || strings.HasPrefix(name, "ip6tables")

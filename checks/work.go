@@ -60,12 +60,24 @@ func acceptors(f *facts.Facts, s facts.Socket) (ps []facts.Process, alike bool) 
 	return ps, alike
 }
 
+// brought is what a program that does not accept brings about: no reply at all only
+// where its queue is full.
+func brought(s facts.Socket) []*Check {
+	list := []*Check{notAccepted, acceptQueueFull, noAnswer}
+	if s.Queue.Full() {
+		list = append(list, noReply)
+	}
+	return list
+}
+
 // waits are functions of the kernel in which a thread waits, by the beginning of their
-// names, and what it waits for. Names change from one version to the next; what is in
+// names, and what it waits for; "" may be a new connection. Names change from one version to the next; what is in
 // no line is told by its name.
 var waits = []struct{ of, text string }{
 	{"inet_csk_accept", ""}, {"ep_poll", ""}, {"do_epoll", ""}, {"do_select", ""}, {"core_sys_select", ""}, {"do_pselect", ""}, {"poll_schedule_timeout", ""}, {"do_poll", ""},
 	{"do_sys_poll", ""}, {"do_ppoll", ""}, {"io_cqring_wait", ""}, {"io_wq_worker", ""}, {"unix_accept", ""}, {"schedule_hrtimeout_range", ""},
+	// It is stopped or frozen, and waits for whatever it did before.
+	{"do_signal_stop", ""}, {"ptrace_stop", ""}, {"get_signal", ""}, {"do_freezer", ""}, {"__refrigerator", ""},
 	{"hrtimer_nanosleep", "sleeps"}, {"do_nanosleep", "sleeps"}, {"common_nsleep", "sleeps"},
 	{"futex_", "waits for a lock or another thread"}, {"__futex", "waits for a lock or another thread"},
 	{"wait_woken", "waits for data of another connection"}, {"sk_wait_data", "waits for data of another connection"}, {"tcp_recvmsg", "waits for data of another connection"}, {"sk_stream_wait_memory", "waits until somebody takes its data"},
@@ -73,7 +85,7 @@ var waits = []struct{ of, text string }{
 	{"pipe_", "waits at a pipe"}, {"anon_pipe", "waits at a pipe"}, {"fifo_open", "waits at a pipe"}, {"wait_for_partner", "waits at a pipe"},
 	{"do_wait", "waits for a child to end"}, {"kernel_wait", "waits for a child to end"}, {"wait_for_vfork", "waits for a child that has not started its program"}, {"kernel_clone", "waits for a child that has not started its program"},
 	{"flock", "waits for a lock of a file"}, {"fcntl_setlk", "waits for a lock of a file"}, {"posix_lock", "waits for a lock of a file"}, {"locks_lock", "waits for a lock of a file"},
-	{"n_tty_read", "waits for input from its terminal"}, {"do_signal_stop", "is stopped"}, {"ptrace_stop", "is stopped"},
+	{"n_tty_read", "waits for input from its terminal"},
 	{"sigsuspend", "waits for a signal"}, {"do_sigtimedwait", "waits for a signal"}, {"do_pause", "waits for a signal"},
 	{"nfs", "waits for a file server (NFS)"}, {"rpc_", "waits for a file server (NFS)"}, {"cifs", "waits for a file server (SMB)"}, {"smb", "waits for a file server (SMB)"}, {"wait_for_response", "waits for a file server (SMB)"},
 	{"request_wait_answer", "waits for a file system in user space (FUSE)"}, {"fuse", "waits for a file system in user space (FUSE)"},

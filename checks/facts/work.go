@@ -34,7 +34,11 @@ type Thread struct {
 	Name     string  `json:"name,omitempty"`
 	CPUMS    float64 `json:"cpu_ms"`
 	QueuedMS float64 `json:"queued_ms,omitempty"` // that it waited for a processor
+	Tireless bool    `json:"tireless,omitempty"`  // it did not wait for anything else, not once
 }
+
+// Busy tells whether the thread ran long enough to accept a connection many times over.
+func (t *Thread) Busy() bool { return t != nil && t.CPUMS >= 10 }
 
 // OpenFiles is how many descriptors a process has open, and may have.
 type OpenFiles struct {

@@ -16,7 +16,15 @@ const (
 	apart = 120 * time.Millisecond
 	// apartMost is for a limit of CPU time with a long period.
 	apartMost = 1200 * time.Millisecond
+	// apartMore is for a machine that is so busy that a program hardly gets to run.
+	apartMore = 600 * time.Millisecond
 )
+
+// hardlyRan tells whether a thread that wants to run all the time got so little of it
+// that one that was about to accept might not have come to that.
+func hardlyRan(w facts.Work) bool {
+	return slices.ContainsFunc(w.Processes, func(p facts.Worker) bool { return p.Busiest != nil && p.Busiest.Tireless && !p.Busiest.Busy() })
+}
 
 // lookWork looks twice at the processes that hold the listeners of the port. Those
 // that cannot run are looked at once: they do nothing in between.
@@ -40,6 +48,10 @@ func lookWork(ctx context.Context, f *facts.Facts) (*facts.Work, error) {
 		}
 	}
 	w, err := watch.Since()
+	for end := time.Now().Add(apartMore); hardlyRan(w) && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(apart)
+		w, err = watch.Since()
+	}
 	if err != nil && len(pids) > 0 {
 		return nil, err
 	}

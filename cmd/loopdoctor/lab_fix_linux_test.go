@@ -58,6 +58,9 @@ func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	l.handles = nil
 	for _, step := range f.Steps {
+		if who == "user" && !f.Elevated {
+			step = append([]string{"asuser"}, step...)
+		}
 		l.run(ts, step)
 		handle, err := printed(step, ts.ReadFile("stdout"))
 		ts.Check(err)

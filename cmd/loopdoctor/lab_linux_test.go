@@ -198,7 +198,17 @@ func ownCgroup(t *testing.T) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.Cleanup(func() { removeCgroup(t, dir) })
+		if err := os.Chmod(dir, 0o755); err != nil { // as every other one: its users may look into it
+			return nil, err
+		}
+		t.Cleanup(func() {
+			removeCgroup(t, dir)
+			for _, controller := range []string{"cpu", "memory"} { // those of version 1, of the same name
+				if d := filepath.Join("/sys/fs/cgroup", controller, filepath.Base(dir)); d != dir {
+					removeCgroup(t, d)
+				}
+			}
+		})
 		f, err := os.Open(dir)
 		if err == nil {
 			t.Cleanup(func() { f.Close() })

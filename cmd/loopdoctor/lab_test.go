@@ -44,7 +44,8 @@ package main
 //	                                   nothing: standard error has to be the same as well. "! run": the client fails
 //	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
 //	                                   report to root, or of the cause or remark NAME: check its guard, run
-//	                                   its steps, write its files
+//	                                   its steps, write its files. With -as user, of the report to that one,
+//	                                   and as that one, unless the fix says that it needs root
 //	undo                               carry out the undo of that fix. HANDLE in it is the handle that the step
 //	                                   of the same place among those with nft -ae printed
 //	culprit [policy FAMILY TABLE CHAIN]
@@ -280,8 +281,9 @@ type labFix struct {
 		Path   string `json:"path"`
 		Append string `json:"append"`
 	} `json:"files"`
-	Undo  [][]string `json:"undo"`
-	Guard *struct {
+	Undo     [][]string `json:"undo"`
+	Elevated bool       `json:"elevated"`
+	Guard    *struct {
 		PID     int    `json:"pid"`
 		Started string `json:"started"`
 	} `json:"guard"`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,7 @@ type thread struct {
 	stat
 	ran, queued time.Duration
 	waits       string
+	paused      int64 // times that it has waited; only of one that runs
 }
 
 // NewWatch takes the first look. More than a few processes that share a listener are
@@ -136,7 +138,9 @@ func (d *describer) glance(pid int) (glance, bool) {
 				t.ran, t.queued = ran, queued
 			}
 		}
-		if b, err := dir.ReadFile(sub + "wchan"); err == nil {
+		if t.state == 'R' {
+			t.paused = paused(dir, sub)
+		} else if b, err := dir.ReadFile(sub + "wchan"); err == nil {
 			t.waits = parseWchan(b)
 		}
 		if t.state != 'Z' {
@@ -196,9 +200,18 @@ func openFiles(fds *os.File, dir *os.Root) *facts.OpenFiles {
 	o := &facts.OpenFiles{Open: -1, Limit: limit, Hard: hard}
 	if fi, err := dir.Stat("fd"); err == nil && fi.Size() > 0 {
 		o.Open = int(fi.Size())
-	} else if fds != nil {
-		if names, err := fds.Readdirnames(1 << 20); err == nil || len(names) > 0 {
-			o.Open = len(names)
+	}
+	if fds == nil || o.Open >= 0 && o.Open < limit {
+		return o
+	}
+	// The limit is of their numbers: one above it, inherited from a parent with a
+	// larger limit, takes no place.
+	if names, err := fds.Readdirnames(1 << 20); err == nil || len(names) > 0 {
+		o.Open = 0
+		for _, name := range names {
+			if n, err := strconv.Atoi(name); err == nil && (n < limit || limit == 0) {
+				o.Open++
+			}
 		}
 	}
 	return o
@@ -220,8 +233,11 @@ func (g *glance) since(before glance) {
 		}
 		ran, queued := millis(now.ran-was.ran), millis(now.queued-was.queued)
 		w.CPUMS += ran
-		if ran+queued > 0 && (w.Busiest == nil || ran+queued > w.Busiest.CPUMS+w.Busiest.QueuedMS) {
-			w.Busiest = &facts.Thread{TID: tid, Name: now.comm, CPUMS: ran, QueuedMS: queued}
+		// The kernel counts the time in a queue when that ends: what never waits tells
+		// more.
+		tireless := now.state == 'R' && was.state == 'R' && now.paused == was.paused && now.paused >= 0
+		if b := w.Busiest; ran+queued > 0 && (b == nil || tireless && !b.Tireless || tireless == b.Tireless && ran+queued > b.CPUMS+b.QueuedMS) {
+			w.Busiest = &facts.Thread{TID: tid, Name: now.comm, CPUMS: ran, QueuedMS: queued, Tireless: tireless}
 		}
 		if now.state == 'R' || was.state == 'R' || now.waits != was.waits {
 			continue
@@ -255,4 +271,19 @@ func readSmall(name string) []byte {
 		return nil
 	}
 	return bytes.Clone(b[:n])
+}
+
+// paused reads how often a thread has waited; -1 is not known.
+func paused(dir *os.Root, sub string) int64 {
+	b, err := dir.ReadFile(sub + "status")
+	if err != nil {
+		return -1
+	}
+	_, rest, ok := strings.Cut(string(b), "\nvoluntary_ctxt_switches:\t")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseInt(line, 10, 64)
+	if !ok || err != nil {
+		return -1
+	}
+	return n
 }
