@@ -92,6 +92,12 @@ func init() {
 		kubectlPortForwardTarget,
 		reverseProxyUpstream,
 
+		httpsToPlainHTTP,
+		httpToHTTPSPort,
+		protocolMismatch,
+		clientCertificateMissing,
+		untrustedLocalhostCert,
+
 		addressNotOnThisMachine,
 		portHeldByOtherApp,
 		staleOwnDevServer,

@@ -20,7 +20,7 @@ func Diagnose(f *facts.Facts) *Diagnosis {
 			continue
 		}
 		if g, missing := lacks(f, c); missing {
-			if a := f.Absent[g]; a.Why != facts.DidNotNeedTo && !c.IsSymptom() {
+			if a := absence(f, g); a.Why != facts.DidNotNeedTo && !c.IsSymptom() {
 				d.NotChecked = append(d.NotChecked, NotChecked{Name: c.Name, Reason: notSeen(g, a), Remedy: a.Remedy})
 			}
 			continue
@@ -48,6 +48,15 @@ func lacks(f *facts.Facts, c *Check) (facts.Group, bool) {
 		}
 	}
 	return "", false
+}
+
+// absence says why a group was not seen. Recordings of older versions do not mention
+// answers: who asked nothing needed none.
+func absence(f *facts.Facts, g facts.Group) facts.Absence {
+	if a, ok := f.Absent[g]; ok || g != facts.GroupAnswers || f.Target.Speak != "" {
+		return a
+	}
+	return facts.Absence{Why: facts.DidNotNeedTo}
 }
 
 func notSeen(g facts.Group, a facts.Absence) string {
@@ -329,7 +338,7 @@ func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 		bad, good := false, tried(f, a)
 		for _, s := range d.Symptoms {
 			if len(s.Affects) == 0 || slices.Contains(s.Affects, a) {
-				bad, good = true, good && s.Check != answeredByAnother
+				bad, good = true, good && s.Check != answeredByAnother && s.Stage != StageAnswer
 			}
 		}
 		switch {
@@ -357,6 +366,15 @@ func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 func tried(f *facts.Facts, a netip.Addr) bool {
 	if f.Target.Intent == facts.ToBind {
 		return slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Addr == a && b.Errno == "" })
+	}
+	if len(f.Answers) > 0 {
+		// Who was to be asked and could not is not known to answer.
+		heard := slices.ContainsFunc(f.Answers, func(x facts.Answer) bool {
+			return x.Addr == a && x.End != facts.NotAsked && (f.Target.Network != "udp" || understood(&x))
+		})
+		if f.Target.Network == "udp" || !heard {
+			return heard
+		}
 	}
 	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool {
 		// Of several listeners the stuck one may have got our connection.

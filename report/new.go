@@ -86,7 +86,7 @@ func target(f *facts.Facts, d *checks.Diagnosis) Target {
 	t := Target{
 		Target: label(f.Target), Network: cmp.Or(f.Target.Network, "tcp"), Host: f.Target.Host, Port: f.Target.Port,
 		Intent: cmp.Or(f.Target.Intent, facts.Connect), Verdict: checks.Unknown,
-		Sockets: sockets(f, f.Sockets), Error: said(f, d), Ran: ran(f.Target.Met),
+		Sockets: sockets(f, f.Sockets), Error: said(f, d), Answers: answers(f), Ran: ran(f.Target.Met),
 		Notes: slices.Concat(some(saidNote(f, d)), ranNotes(f, d), notes(f)),
 	}
 	for _, b := range f.Binds {

@@ -60,6 +60,11 @@ var felt = map[string]string{
 	"name-leads-elsewhere": "does not answer: the name leads elsewhere",
 	"not-accepted":         "connects, but nobody accepts the connection",
 	"closed-at-once":       "connects and is closed at once",
+	"no-answer":            "takes the connection, and does not answer",
+	"not-understood":       "answers, but does not speak what the client speaks",
+	"certificate-refused":  "answers, with a certificate that clients refuse",
+	"turned-away":          "answers, and turns the client away",
+	"server-error":         "answers with an error of its own",
 	"answered-by-another":  "is answered by another program than the one that listens there",
 }
 
@@ -77,6 +82,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 	}
 	switch d.Verdict {
 	case checks.Works:
+		if h := heard(f); h != "" {
+			return cmp.Or(f.Target.URL, l) + " works: " + h + "."
+		}
 		return l + " works."
 	case checks.Partly:
 		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
@@ -254,12 +262,16 @@ func notes(f *facts.Facts) []string {
 	if f.Packets != nil && f.Packets.Dropped > 0 {
 		out = append(out, fmt.Sprintf("The capture on lo missed %d %s.", f.Packets.Dropped, plural(int(f.Packets.Dropped), "frame", "frames")))
 	}
-	if f.Target.Network == "udp" && f.Target.Intent != facts.ToBind {
+	if f.Target.Network == "udp" && f.Target.Speak != "" && len(f.Answers) > 0 {
+		if d := f.Answers[0]; d.End == facts.Silence {
+			out = append(out, fmt.Sprintf("Nothing answered a DNS query within %s; over UDP that may be a server of another protocol, or a lost datagram.", duration(d.ElapsedMS)))
+		}
+	} else if f.Target.Network == "udp" && f.Target.Intent != facts.ToBind {
 		out = append(out, "UDP has no handshake: whether a server answers shows only in its own protocol.")
 	} else if a, ok := f.Absent[facts.GroupDials]; ok && f.Target.Intent != facts.ToBind && f.Target.Port != 0 {
 		out = append(out, "No connection was tried ("+because(a)+").")
 	}
-	if f.Target.URL != "" && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {
+	if f.Target.URL != "" && len(f.Answers) == 0 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {
 		out = append(out, "No byte was sent: what the server answers to a request was not tried.")
 	}
 	switch n := hidden(f); {

@@ -39,6 +39,7 @@ var here = sources{
 	work:       lookWork,
 	bind:       bind,
 	dial:       dial,
+	ask:        ask,
 	ledger:     ledger,
 	traffic:    linuxTraffic,
 	rules:      linuxRules,
