@@ -24,9 +24,7 @@ var certificateRefused = answerSymptom("certificate-refused", "a client refuses 
 	return a.Handshake != nil && a.Handshake.NotTrusted != ""
 })
 
-var turnedAway = answerSymptom("turned-away", "the server answers that it will not serve this client or request", "%s turns the request away%s.", func(f *facts.Facts, a *facts.Answer) bool {
-	return a.HTTP != nil && slices.Contains([]int{400, 401, 403, 421, 431}, a.HTTP.Status)
-})
+var turnedAway = answerSymptom("turned-away", "the server answers that it will not serve this client or request", "%s turns the request away%s.", turnsAway)
 
 var serverError = answerSymptom("server-error", "the server answers with an error of its own", "%s answers with an error of its own%s.", func(f *facts.Facts, a *facts.Answer) bool {
 	return a.HTTP != nil && a.HTTP.Status >= 500
