@@ -69,6 +69,7 @@ const (
 	AskSMTP       Question = "smtp"
 	AskSSH        Question = "ssh"
 	AskDNS        Question = "dns"
+	AskGuess      Question = "guess" // of a target only: nothing, then HTTP, then TLS, until something answers
 )
 
 // End is how the wait for an answer ended.
@@ -119,6 +120,28 @@ type Handshake struct {
 	Certificates []Certificate `json:"certificates,omitempty"` // the server's own first
 	NotTrusted   string        `json:"not_trusted,omitempty"`  // why a client here refuses it; empty: it does not
 	ForHost      bool          `json:"for_host"`               // it is for the host of the target
+	TrustedBy    []string      `json:"trusted_by,omitempty"`   // variables of the client by which some programs trust it all the same: "NODE_EXTRA_CA_CERTS"
+	WantsClient  bool          `json:"wants_client,omitempty"` // it asks the client for a certificate
+}
+
+// What a client has against a certificate: the words of Handshake.NotTrusted, parted by
+// commas.
+const (
+	Expired          = "expired"
+	NotYetValid      = "not yet valid"
+	SelfSigned       = "self-signed"
+	UnknownAuthority = "unknown authority"
+	ExpiredAuthority = "expired authority"
+	NotForServers    = "not for servers"
+	WrongName        = "wrong name"
+)
+
+// Refused tells whether all clients here refuse the certificate, and for what.
+func (h *Handshake) Refused() string {
+	if h == nil || len(h.TrustedBy) > 0 {
+		return ""
+	}
+	return h.NotTrusted
 }
 
 // Certificate is the part of an X.509 certificate that decides whether it is trusted.

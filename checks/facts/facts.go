@@ -337,6 +337,7 @@ type Target struct {
 	Intent    Intent    `json:"intent"`
 	URL       string    `json:"url,omitempty"`   // when one was given, without its password
 	Speak     Question  `json:"speak,omitempty"` // what the server is asked: by the URL's scheme, or --speak; empty: nothing
+	TLS       bool      `json:"tls,omitempty"`   // and that inside TLS
 	Named     bool      `json:"named"`           // the person wrote a host: of a bare port no single address is asked for
 	Literal   bool      `json:"literal"`         // the host is an IP address
 	Wildcard  bool      `json:"wildcard,omitempty"`

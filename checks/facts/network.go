@@ -250,6 +250,7 @@ type ServerSide struct {
 	Accepted bool           `json:"accepted"` // the application holds it (its inode is not 0)
 	State    string         `json:"state"`
 	Inode    uint64         `json:"inode,omitempty"`
+	Unread   uint32         `json:"unread,omitempty"`
 	WaitedMS float64        `json:"waited_ms"` // how long loopdoctor watched for the accept
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -26,6 +27,7 @@ type probe struct {
 	fact  facts.Dial
 	bound func(port uint16) // called with the source port before the SYN leaves
 	to    netip.AddrPort
+	kind  int              // of socket; 0: SOCK_STREAM
 	over  bool             // how the connect ended is known: SO_ERROR says it once
 	diag  *sockdiag.Client // opened at the first look at the server's side
 }
@@ -58,7 +60,7 @@ func (p *probe) open(to netip.AddrPort) {
 	}
 	p.begin, p.to = time.Now(), to
 	for range 4 {
-		fd, err := socketOf(p.as, family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK)
+		fd, err := socketOf(p.as, family, cmp.Or(p.kind, unix.SOCK_STREAM)|unix.SOCK_NONBLOCK)
 		if err != nil {
 			p.done(err)
 			return
@@ -197,7 +199,7 @@ func (p *probe) Accepted() bool {
 		d.Server, d.NoServer = nil, err == nil && d.Closed == ""
 		return true // it may be in another network namespace
 	}
-	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, WaitedMS: millis(time.Since(p.begin))}
+	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, Unread: s.RecvQ, WaitedMS: millis(time.Since(p.begin))}
 	if s.State == facts.SynRecv {
 		// TCP_DEFER_ACCEPT (tcp(7)): the server's side stays half-open until the
 		// first byte. A full accept queue looks the same from here: the

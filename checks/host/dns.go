@@ -116,3 +116,23 @@ func dnsError(err error) string {
 	}
 	return strings.TrimPrefix(err.Error(), "dns: ")
 }
+
+// dnsQuery asks for what every server may know without asking another one (RFC 6761
+// section 6.3).
+func dnsQuery() []byte {
+	m := new(dns.Msg).SetQuestion("localhost.", dns.TypeA)
+	b, err := m.Pack()
+	if err != nil {
+		return nil // a constant packs
+	}
+	return b
+}
+
+// readDNS reads the reply to a query; nil if it is none.
+func readDNS(query, reply []byte) *facts.DNSAnswer {
+	var m dns.Msg
+	if len(query) < 2 || len(reply) < 2 || query[0] != reply[0] || query[1] != reply[1] || m.Unpack(reply) != nil || !m.Response {
+		return nil
+	}
+	return &facts.DNSAnswer{RCode: rcodeName(m.Rcode), Answers: len(m.Answer)}
+}

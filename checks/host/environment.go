@@ -26,6 +26,8 @@ var telling = []string{
 	"PORT", "HOST", "KUBECONFIG", "DOCKER_HOST", "DATABASE_URL", "PGHOST", "PGPORT", "MYSQL_HOST", "MYSQL_TCP_PORT", "REDIS_URL",
 	// how programs resolve and connect
 	"NODE_OPTIONS", "GODEBUG", "JAVA_TOOL_OPTIONS", "RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "LD_PRELOAD",
+	// whose certificates they trust
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO",
 }
 
 // maxValue is how much of a value is kept.

@@ -7,7 +7,7 @@ import (
 )
 
 // On macOS loopdoctor connects, and no more yet: see docs/platforms.md.
-var here = sources{dial: netDial}
+var here = sources{dial: netDial, ask: netAsk}
 
 var errnos = []errnoRow{
 	{syscall.ECONNREFUSED, "ECONNREFUSED", facts.Refused},

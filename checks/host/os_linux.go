@@ -38,6 +38,7 @@ var here = sources{
 	conntrack:  linuxConntrack,
 	bind:       bind,
 	dial:       dial,
+	ask:        ask,
 	ledger:     ledger,
 	traffic:    linuxTraffic,
 	rules:      linuxRules,

@@ -7,7 +7,7 @@ import (
 )
 
 // On Windows loopdoctor connects, and no more yet: see docs/platforms.md.
-var here = sources{dial: netDial}
+var here = sources{dial: netDial, ask: netAsk}
 
 var errnos = []errnoRow{
 	{windows.WSAECONNREFUSED, "WSAECONNREFUSED", facts.Refused},

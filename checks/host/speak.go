@@ -1,18 +1,41 @@
 package host
 
 import (
+	"cmp"
 	"context"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/speak"
 )
 
-// inquiry is one question to a server, and how it is put.
+// inquiry is one question to a server, and how it is put. What is left empty is as the
+// target says.
 type inquiry struct {
 	facts.Question
-	tls  bool   // inside TLS
-	host string // of the Host field, and of SNI; empty: as the target says
-	with string // facts.Answer.With
+	tls      bool   // inside TLS
+	host     string // of the Host field, and of SNI; empty: as the target says
+	with     string // facts.Answer.With
+	network  string // "udp"; empty: tcp
+	path     string
+	header   []facts.Header // of HTTP, beyond those that every request has
+	patience time.Duration
+	trust    speak.Trust
 }
+
+// patience is how long an answer is waited for, if nobody said otherwise.
+const patience = time.Second
+
+// listenFirst is how long a server may take to speak by itself, where nobody said in
+// what protocol.
+const listenFirst = 250 * time.Millisecond
 
 // speak puts questions to the server, where the person asked for that.
 func (l *look) speak(ctx context.Context) {
@@ -30,11 +53,167 @@ func (l *look) speak(ctx context.Context) {
 	}
 	get(ctx, l, facts.GroupAnswers, &l.f.Answers, func() ([]facts.Answer, error) {
 		answers := []facts.Answer{}
-		for _, c := range l.open {
-			if d := c.Fact(); d.Outcome.Works() && expected(t, d.Addr) {
-				answers = append(answers, l.sources.ask(ctx, l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)), inquiry{Question: t.Speak}))
-			}
+		for _, who := range l.reached() {
+			answers = append(answers, l.inquire(ctx, who)...)
 		}
 		return answers, nil
 	})
 }
+
+// asked is one to whom a question can be put.
+type asked struct {
+	addr netip.Addr
+	as   facts.Identity
+}
+
+// reached lists the addresses that took a connection, each with the first client from
+// whom it did: an application does not see who connects. Of UDP there is none to take.
+func (l *look) reached() []asked {
+	var all []asked
+	for _, c := range l.open {
+		d := c.Fact()
+		served := d.Outcome == facts.Deferred || d.Outcome.Works() && (d.Server == nil || d.Server.Accepted)
+		if served && expected(l.f.Target, d.Addr) && !slices.ContainsFunc(all, func(x asked) bool { return x.addr == d.Addr }) {
+			all = append(all, asked{d.Addr, l.f.Host.Client(d.As, d.AsPID)})
+		}
+	}
+	if l.f.Target.Network == "udp" {
+		for _, a := range l.f.Target.Expected() {
+			if l.mine(a) {
+				all = append(all, asked{a, l.f.Host.As[0]})
+			}
+		}
+	}
+	return all
+}
+
+// inquire puts the question as the client would, and one more where the answer is not
+// understood.
+func (l *look) inquire(ctx context.Context, who asked) []facts.Answer {
+	t := l.f.Target
+	if t.Speak == facts.AskGuess {
+		return l.guess(ctx, who)
+	}
+	answers := []facts.Answer{l.put(ctx, who, inquiry{Question: t.Speak, tls: t.TLS})}
+	for _, q := range settling(answers[0]) {
+		a := l.put(ctx, who, q)
+		answers = append(answers, a)
+		if a.Protocol != "" {
+			break
+		}
+	}
+	return answers
+}
+
+// guess listens first: whoever speaks first is not to be talked over. Then it asks in
+// the two protocols that most servers have.
+func (l *look) guess(ctx context.Context, who asked) []facts.Answer {
+	var answers []facts.Answer
+	for _, q := range []inquiry{{Question: facts.AskNothing, patience: min(listenFirst, l.patience())}, {Question: facts.AskHTTP}, {Question: facts.AskTLS}} {
+		a := l.put(ctx, who, q)
+		answers = append(answers, a)
+		if a.Protocol != "" && a.Says != plainToTLS {
+			break
+		}
+	}
+	return answers
+}
+
+// settling lists the questions that settle what an answer means that is not in the
+// protocol of the question.
+func settling(a facts.Answer) []inquiry {
+	plain := inquiry{Question: facts.AskHTTP, with: "without TLS"}
+	secure := inquiry{Question: facts.AskTLS, with: "TLS first"}
+	two := inquiry{Question: facts.AskH2, with: "HTTP/2 at once"}
+	ofHTTP := slices.Contains([]facts.Question{facts.AskHTTP, facts.AskH2, facts.AskWebSocket}, a.Question)
+	known := a.Protocol != "" && !strings.HasPrefix(a.Protocol, "http/")
+	switch {
+	case a.End == facts.NotAsked:
+	case a.TLS || a.Question == facts.AskTLS:
+		// A TLS server that closes at once has nothing to say to plain text either,
+		// and a server that reads lines waits for the end of one.
+		if a.Handshake != nil && a.Handshake.Version == "" && a.Protocol != "tls" && !known {
+			return []inquiry{plain}
+		}
+	case ofHTTP && a.End == facts.Silence:
+		// What speaks TLS does not wait for more of a record of such a version.
+	case ofHTTP && a.Protocol == "tls", ofHTTP && a.HTTP != nil && a.HTTP.Status == 400:
+		return []inquiry{secure}
+	case ofHTTP && a.HTTP == nil && !known:
+		return []inquiry{secure, two}
+	case a.Question == facts.AskHTTP && a.Protocol == "h2":
+		return []inquiry{two}
+	case !ofHTTP && a.Question != facts.AskDNS && a.End != facts.Silence && a.Protocol == "":
+		return []inquiry{plain, secure}
+	}
+	return nil
+}
+
+func (l *look) patience() time.Duration { return cmp.Or(l.Patience, patience) }
+
+// put puts one question over a connection of its own.
+func (l *look) put(ctx context.Context, who asked, q inquiry) facts.Answer {
+	t := l.f.Target
+	q.network = t.Network
+	q.patience = cmp.Or(q.patience, l.patience())
+	q.host = cmp.Or(q.host, hostField(t, q.tls))
+	if q.path == "" {
+		if u, err := url.Parse(t.URL); err == nil {
+			q.path = u.EscapedPath()
+		}
+	}
+	if q.tls || q.Question == facts.AskTLS {
+		q.trust = l.trust()
+	}
+	a := l.sources.ask(ctx, l.to(who.addr), l.client(who.as), q)
+	a.Addr, a.As, a.AsPID, a.With = who.addr, who.as.UID, who.as.PID, q.with
+	return masked(a)
+}
+
+// hostField is the Host field of a client that was given this target: the port is left
+// out where it is the scheme's own (RFC 9110 section 7.2).
+func hostField(t facts.Target, tls bool) string {
+	host := cmp.Or(strings.Trim(t.Host, "[]"), "localhost")
+	if t.Port == 80 && !tls || t.Port == 443 && tls {
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		return host
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(t.Port)))
+}
+
+// masked hides what may be a secret in the words of a server.
+func masked(a facts.Answer) facts.Answer {
+	mask := func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return process.Mask([]string{s})[0]
+	}
+	a.Says = mask(a.Says)
+	if a.HTTP != nil {
+		a.HTTP.Body = mask(a.HTTP.Body)
+		for i, h := range a.HTTP.Headers {
+			v := mask(h.Value)
+			if h.Name == "Location" {
+				v, _, _ = strings.Cut(maskURL(v), "?") // a query is what a token travels in
+			}
+			a.HTTP.Headers[i].Value = v
+		}
+	}
+	return a
+}
+
+// question is the inquiry as package speak has it.
+func (q inquiry) question() speak.Question {
+	x := speak.Question{Ask: q.Question, TLS: q.tls, Host: q.host, Path: q.path, Header: q.header, Patience: q.patience, Trust: q.trust}
+	if q.Question == facts.AskDNS {
+		x.Message = dnsQuery()
+		x.Read = func(reply []byte) *facts.DNSAnswer { return readDNS(x.Message, reply) }
+	}
+	return x
+}
+
+// plainToTLS is what package speak says of an HTTP server that wants TLS.
+const plainToTLS = "wants TLS"

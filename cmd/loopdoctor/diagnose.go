@@ -73,7 +73,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 func (p *program) look(ctx context.Context, o *options, targets []facts.Target, as []facts.Identity) (*facts.Recording, error) {
 	stop := p.progress(targets)
 	seen, err := host.Gather(ctx, targets, host.Options{
-		As: as, Timeout: o.timeout,
+		As: as, Timeout: o.timeout, Patience: o.patience,
 		NoConnect: o.noConnect, NoCapture: o.noCapture, NoSystemChanges: o.noSystemChanges, AskDNS: o.askDNS,
 	})
 	stop()

@@ -38,6 +38,8 @@ type options struct {
 	said            string // --error
 	format, output  string
 	timeout         time.Duration
+	speak           string
+	patience        time.Duration
 	as              []string
 	noConnect       bool
 	noCapture       bool
@@ -86,6 +88,9 @@ func (p *program) root() *cobra.Command {
 	f.StringVar(&o.format, "format", "text", "`FORMAT` of the report: text, json, markdown or html")
 	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "`LIMIT` of the whole run")
+	f.StringVar(&o.speak, "speak", "", "ask the server in that `PROTOCOL` (none: guess; with a URL: its own)")
+	f.Lookup("speak").NoOptDefVal = string(facts.AskGuess)
+	f.DurationVar(&o.patience, "patience", time.Second, "how `LONG` to wait for an answer")
 	f.StringArrayVar(&o.as, "as", nil, "look as that `USER|PID` (default: you; with sudo: you and root)")
 	f.BoolVar(&o.noConnect, "no-connect", false, "do not connect: for a server that takes one connection only")
 	f.BoolVar(&o.noCapture, "no-capture", false, "do not capture packets")
@@ -96,7 +101,7 @@ func (p *program) root() *cobra.Command {
 	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
 	f.StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
 	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
-	for flag, words := range map[string][]string{"format": formats, "color": colors, "error": nil} {
+	for flag, words := range map[string][]string{"format": formats, "color": colors, "error": nil, "speak": protocols()} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err)
 		}
@@ -111,7 +116,7 @@ var (
 )
 
 // looking are the flags that say how to look: a recording has been looked at.
-var looking = []string{"bind", "error", "timeout", "as", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
+var looking = []string{"bind", "error", "timeout", "speak", "patience", "as", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
 
 // check finds bad usage before anything runs.
 func (o *options) check(args []string, given func(string) bool) ([]facts.Target, error) {
@@ -135,6 +140,9 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 	case o.record == "-" && o.output == "" && (given("format") || o.quiet || o.verbose):
 		return nil, errors.New("--record - takes the place of the report on the standard output: add -o FILE")
 	}
+	if err := o.checkSpeak(args, given); err != nil && o.replay == "" {
+		return nil, err
+	}
 	if o.replay != "" {
 		if len(args) > 0 {
 			return nil, fmt.Errorf("--replay has its own targets: leave out %s", args[0])
@@ -146,13 +154,18 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 	}
 	if given("error") {
 		t, err := saidTarget(o.said, args, o.bind)
-		return []facts.Target{t}, err
+		if err != nil {
+			return nil, err
+		}
+		targets := []facts.Target{t}
+		return targets, o.ask(targets, given)
 	}
 	if len(args) == 0 {
 		if o.bind {
 			return nil, errors.New("--bind needs a target: the port that a server cannot take")
 		}
-		return []facts.Target{loopbackTarget()}, nil
+		targets := []facts.Target{loopbackTarget()}
+		return targets, o.ask(targets, given)
 	}
 	intent := facts.Connect
 	if o.bind {
@@ -169,7 +182,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 		}
 		targets = append(targets, t)
 	}
-	return targets, nil
+	return targets, o.ask(targets, given)
 }
 
 // nearest lists the words that were likely meant, the likeliest first.

@@ -181,12 +181,17 @@ func parseURL(s string) (facts.Target, error) {
 		if strings.Trim(u.Path, "/") != "" || query != "" {
 			return t, fmt.Errorf("%s:// takes a host and a port, nothing more", u.Scheme)
 		}
-		return t, parsePort(&t, port)
-	case "http", "https":
+		err := parsePort(&t, port)
+		if t.Network == "udp" && t.Port == 53 {
+			t.Speak = facts.AskDNS
+		}
+		return t, err
+	case "http", "https", "ws", "wss":
 		t.URL = u.String()
 	}
+	speakAs(&t, u.Scheme)
 	if port == "" {
-		well, _, ok := service(cmp.Or(map[string]string{"ws": "http", "wss": "https"}[u.Scheme], u.Scheme))
+		well, _, ok := service(cmp.Or(usual[u.Scheme], u.Scheme))
 		if !ok {
 			return t, fmt.Errorf("the port is missing: write %s://%s:3000", u.Scheme, u.Host)
 		}
@@ -195,6 +200,9 @@ func parseURL(s string) (facts.Target, error) {
 	}
 	return t, parsePort(&t, port)
 }
+
+// usual names the service of a scheme that services(5) does not have.
+var usual = map[string]string{"ws": "http", "wss": "https", "h2c": "http", "h2": "https", "rediss": "redis", "mariadb": "mysql", "sftp": "ssh", "dns": "domain"}
 
 // redact takes the password out of something like a URL, for messages.
 func redact(s string) string {
