@@ -135,7 +135,7 @@ var browserLocalNetworkAccess = &Check{
 				Summary: fmt.Sprintf("%s answers, and the browser keeps a page of another site from asking it: loopback needs the user's permission (Local Network Access).", at(f, a))}
 			x.Fixes = []Fix{
 				{Do: "Allow it for that site: the icon left of the address, Site settings, Local network access (in newer versions: Apps on device)."},
-				{Do: "Or open the page itself from localhost: then it is the same address space, and needs no permission."},
+				{Do: "Open the page itself from localhost: then it is the same address space, and needs no permission."},
 			}
 			for i := range f.Answers {
 				o := &f.Answers[i]
@@ -148,7 +148,7 @@ var browserLocalNetworkAccess = &Check{
 						lacks = append(lacks, h)
 					}
 				}
-				x.Evidence = append(x.Evidence, Evidence{"preflight", fmt.Sprintf("OPTIONS with Origin: %s%s", heard(o), cond(len(lacks) > 0, ", without "+strings.Join(lacks, " and "), ", with what it needs"))})
+				x.Evidence = append(x.Evidence, Evidence{"preflight", fmt.Sprintf("OPTIONS with Origin: %s%s", inShort(o), cond(len(lacks) > 0, ", without "+strings.Join(lacks, " and "), ", with what it needs"))})
 				if len(lacks) > 0 {
 					x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let the server answer the preflight with %s: older versions of Chrome ask for it, and without Access-Control-Allow-Origin no version shows the answer to the page.", strings.Join(lacks, " and ")),
 						Risk: "name the one origin that may: with * every website can read what the server says"})

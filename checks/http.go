@@ -55,14 +55,22 @@ func logOf(f *facts.Facts, to *facts.Answer) (lines []string, from string) {
 
 // replied is the evidence of an answer: the question, what came, its first line.
 func replied(a *facts.Answer) Evidence {
-	text := heard(a)
-	if a.HTTP != nil && a.HTTP.Body != "" {
-		text += fmt.Sprintf(", %q", a.HTTP.Body)
+	text := inShort(a)
+	if a.HTTP != nil && a.HTTP.Body != "" && a.HTTP.Body != fmt.Sprintf("%d %s", a.HTTP.Status, a.HTTP.Reason) {
+		text += ": " + a.HTTP.Body
 	}
 	if a.With != "" && a.With != facts.WithLog {
 		text = a.With + ": " + text
 	}
 	return Evidence{"answer", text}
+}
+
+// inShort is an answer in a few words: "403 Forbidden", "end of file after 3 ms".
+func inShort(a *facts.Answer) string {
+	if a.HTTP != nil {
+		return strings.TrimSpace(fmt.Sprintf("%d %s", a.HTTP.Status, a.HTTP.Reason))
+	}
+	return heard(a)
 }
 
 // logEvidence quotes the server's log.
@@ -239,7 +247,7 @@ var headersTooLarge = &Check{
 				x.Brings = []*Check{turnedAway}
 				x.Fixes = []Fix{{Do: "Raise the limit of the server: " + headerLimits + "."}}
 			case big != nil:
-				x.Summary = fmt.Sprintf("%s serves the request, and answers %s once a Cookie of 20 kB is with it: a browser sends the cookies of every port of localhost to each.", replier(f, a), heard(big))
+				x.Summary = fmt.Sprintf("%s serves the request, and answers %s once a Cookie of 20 kB is with it: a browser sends the cookies of every port of localhost to each.", replier(f, a), inShort(big))
 				x.Brings = []*Check{clientFails}
 				x.Evidence = append(x.Evidence, replied(big))
 				x.Fixes = []Fix{

@@ -67,11 +67,11 @@ func settleRedirect(f *facts.Facts) string {
 // leadsTo and isThere are the two halves of the evidence: what the server said, and
 // what is there.
 func leadsTo(a *facts.Answer) Evidence {
-	return Evidence{"answer", fmt.Sprintf("%s, Location: %s", heard(a), a.HTTP.Get("Location"))}
+	return Evidence{"answer", fmt.Sprintf("%s, Location: %s", inShort(a), a.HTTP.Get("Location"))}
 }
 
 func isThere(o *facts.Answer) Evidence {
-	text := heard(o)
+	text := inShort(o)
 	switch {
 	case o.End == facts.NotAsked:
 		text = o.Errno
@@ -105,7 +105,7 @@ var hstsOrHTTPSUpgrade = &Check{
 				x.Evidence = []Evidence{leadsTo(a), isThere(o)}
 				x.Fixes = []Fix{
 					{Do: "Switch the redirect off where no TLS is served: SECURE_SSL_REDIRECT of Django, config.force_ssl of Rails, UseHttpsRedirection of ASP.NET, return 301 https:// of nginx."},
-					{Do: fmt.Sprintf("Or serve TLS at %s (mkcert makes a certificate that browsers here trust).", to)},
+					{Do: fmt.Sprintf("Serve TLS at %s (mkcert makes a certificate that browsers here trust).", to)},
 				}
 				if a.HTTP.Status == 301 || a.HTTP.Status == 308 {
 					x.Fixes = append(x.Fixes, forgetRedirect(f))
@@ -116,7 +116,7 @@ var hstsOrHTTPSUpgrade = &Check{
 				x.Evidence = []Evidence{replied(a), {"client", f.Target.Error.Text}}
 				x.Fixes = []Fix{
 					{Do: fmt.Sprintf("Delete what the browser remembers of %s: chrome://net-internals/#hsts, Delete domain security policies; in Firefox, Forget About This Site.", f.Target.Host)},
-					{Do: fmt.Sprintf("Or use a name of which it remembers nothing: %s.", withHost(f, otherName(f)))},
+					{Do: fmt.Sprintf("Use a name of which it remembers nothing: %s.", withHost(f, otherName(f)))},
 				}
 			case sts != "" && a.TLS && !f.Target.Literal && !strings.HasPrefix(strings.ReplaceAll(sts, " ", ""), "max-age=0"):
 				// Without TLS, and for an address, the field means nothing (RFC 6797 sections 7.2 and 8.1.1).
@@ -165,7 +165,7 @@ var redirectToDeadPort = &Check{
 				Summary: fmt.Sprintf("%s answers %d and sends the client to %s://%s, where nothing answers.", replier(f, a), a.HTTP.Status, scheme, to),
 				Fixes: []Fix{
 					{Do: fmt.Sprintf("Start what belongs to %s; loopdoctor %s says why it does not answer.", to, o.To)},
-					{Do: "Or let the server redirect to a path (Location: /login) or to its own address: its base URL, site URL or external URL in its configuration."},
+					{Do: "Let the server redirect to a path (Location: /login) or to its own address: its base URL, site URL or external URL in its configuration."},
 				}})
 		}
 		return mergeAddresses(f, fs)

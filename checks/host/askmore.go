@@ -33,7 +33,7 @@ func (l *look) askMore(ctx context.Context) {
 }
 
 func (l *look) askAbout(ctx context.Context, a facts.Answer) {
-	who := listener{a.Addr, l.f.Host.Client(a.As, a.AsPID)}
+	who := asked{a.Addr, l.f.Host.Client(a.As, a.AsPID)}
 	e := l.f.Target.Error
 	ask := func(q inquiry) {
 		if ctx.Err() == nil {
@@ -112,7 +112,7 @@ func (l *look) askWatching(ctx context.Context, a facts.Answer, ask func(inquiry
 
 // follow asks where a redirect leads, if that is another port of this machine. Other
 // machines are never contacted.
-func (l *look) follow(ctx context.Context, who listener, a facts.Answer) {
+func (l *look) follow(ctx context.Context, who asked, a facts.Answer) {
 	if !slices.Contains([]int{301, 302, 303, 307, 308}, a.HTTP.Status) || l.sources.ask == nil {
 		return
 	}

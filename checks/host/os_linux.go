@@ -39,11 +39,16 @@ var here = sources{
 	bind:       bind,
 	dial:       dial,
 	ask:        ask,
-	ledger:     ledger,
-	traffic:    linuxTraffic,
-	rules:      linuxRules,
-	portUse:    linuxPortUse,
-	capture:    capturePackets,
+
+	watchLog:    watchLog,
+	lastLog:     lastLog,
+	accessLines: accessLines,
+
+	ledger:  ledger,
+	traffic: linuxTraffic,
+	rules:   linuxRules,
+	portUse: linuxPortUse,
+	capture: capturePackets,
 
 	candidates:  candidates,
 	configs:     linuxConfigs,

@@ -53,6 +53,9 @@ func watchLog(f *facts.Facts, a netip.Addr) logWatch {
 func openLogs(f *facts.Facts, a netip.Addr) *serverLogs {
 	w := &serverLogs{uid: -1, began: time.Now()}
 	var ps []facts.Process
+	if f.Sockets == nil {
+		return w
+	}
 	for _, s := range f.Sockets.Sockets {
 		if s.Network == "tcp" && s.State == facts.Listen && s.Local.Port() == f.Target.Port && s.Serves(a) {
 			ps = append(ps, f.Owners.Of(s)...)
