@@ -133,15 +133,20 @@ var hostGuards = []struct{ words, who, do string }{
 
 // hostGuard finds such words in an answer that turns the request away, or in what the
 // server's log said meanwhile. A page that merely speaks of them is none.
-func hostGuard(f *facts.Facts, a *facts.Answer) (do string, found bool) {
+func hostGuard(f *facts.Facts, a *facts.Answer) (do string, found bool, by Certainty) {
 	lines, _ := logOf(f, a)
 	for _, g := range hostGuards {
 		if strings.Contains(a.HTTP.Body, g.words) || strings.Contains(a.HTTP.Reason, g.words) ||
 			slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, g.words) }) {
-			return g.do, true
+			return g.do, true, Proven
 		}
 	}
-	return "Add '%s' to the list of host names that the server accepts.", false
+	// The page that Django has for what it distrusts (django/views/defaults.py) names no
+	// reason; the host name is nearly always the one.
+	if a.HTTP.Status == 400 && a.HTTP.Body == "Bad Request (400)" {
+		return "Add '%s' to ALLOWED_HOSTS in Django's settings.", true, Inferred
+	}
+	return "Add '%s' to the list of host names that the server accepts.", false, Proven
 }
 
 var hostHeaderCheck = &Check{
@@ -172,12 +177,15 @@ var hostHeaderCheck = &Check{
 					evidence = append(evidence, replied(o))
 				}
 			}
-			do, known := hostGuard(f, a)
+			do, known, certainty := hostGuard(f, a)
 			if len(takes) == 0 && !known {
 				continue
 			}
 			name := f.Target.Host
-			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Evidence: append(evidence, logEvidence(f, a)...)}
+			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: cond(len(takes) > 0, Proven, certainty), Evidence: append(evidence, logEvidence(f, a)...)}
+			if x.Certainty == Inferred {
+				x.Settle = "DEBUG = True in Django's settings, for a moment: its page then names the reason"
+			}
 			x.Summary = fmt.Sprintf("%s answers %d to the host name %s, which it does not know", replier(f, a), a.HTTP.Status, name)
 			if len(takes) > 0 {
 				x.Summary += fmt.Sprintf("; it serves %s.", list(takes))

@@ -23,7 +23,7 @@ var serverACLOrAuth = &Check{
 		var fs []Finding
 		for _, a := range asked(f) {
 			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Brings: []*Check{turnedAway}, Evidence: append([]Evidence{replied(a)}, logEvidence(f, a)...)}
-			wrapped := wrappers(f, a)
+			wrapped := wrappers(a)
 			switch by := deniedBy(a); {
 			case by != "":
 				x.Evidence[0] = Evidence{"answer", a.Says}
@@ -44,7 +44,7 @@ var serverACLOrAuth = &Check{
 			case len(wrapped) > 0:
 				x.Certainty, x.Brings = Inferred, []*Check{noAnswer, closedAtOnce}
 				x.Evidence = append([]Evidence{replied(a)}, wrapped...)
-				x.Summary = fmt.Sprintf("%s closes the connection at once, as TCP wrappers do with a client that %s denies.", replier(f, a), list(sourcesOf(wrapped)))
+				x.Summary = fmt.Sprintf("%s says no word to this client, which %s denies: TCP wrappers (libwrap) keep it away.", replier(f, a), list(sourcesOf(wrapped)))
 				x.Fixes = []Fix{{Do: fmt.Sprintf("Allow loopback: a line \"%s: localhost, 127.0.0.1, [::1]\" in /etc/hosts.allow, which is read first.", daemon(f, a)), Risk: "every process of this machine can then connect"}}
 			case refusedLogin(f, a):
 				x.Certainty, x.Brings = Inferred, []*Check{clientFails}
@@ -107,10 +107,11 @@ func forbiddenFixes(f *facts.Facts, a *facts.Answer) []Fix {
 	return []Fix{{Do: "See the server's log for the rule that it applied, and allow this client, path or method there."}}
 }
 
-// wrappers are the lines of hosts.deny that concern a server which closed the
-// connection before it said a word.
-func wrappers(f *facts.Facts, a *facts.Answer) []Evidence {
-	if a.Bytes > 0 || a.End != facts.EndOfFile && a.End != facts.Reset {
+// wrappers are the lines of hosts.deny that concern a server which said no word. Most
+// programs close the connection at once then; who leaves it to libwrap, as sshd does,
+// closes it after five silent seconds (measured; clean_exit.c of libwrap sleeps).
+func wrappers(a *facts.Answer) []Evidence {
+	if a.Bytes > 0 || a.End == facts.NotAsked {
 		return nil
 	}
 	var out []Evidence

@@ -23,7 +23,7 @@ type logWatch interface {
 // connection of its own. A good answer calls for none.
 func (l *look) askMore(ctx context.Context) {
 	for _, a := range slices.Clone(l.f.Answers) {
-		if a.With != "" || ctx.Err() != nil {
+		if a.With != "" || ctx.Err() != nil || l.f.Target.Speak == facts.AskGuess {
 			continue
 		}
 		if err := guard(func() error { l.askAbout(ctx, a); return nil }); err != nil {
@@ -62,7 +62,7 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 	case a.HTTP != nil && e != nil && e.Names == "browser-local-network-access":
 		ask(inquiry{with: facts.WithPreflight, method: "OPTIONS", header: []facts.Header{{Name: "Origin", Value: originIn(e.Text)},
 			{Name: "Access-Control-Request-Method", Value: "GET"}, {Name: "Access-Control-Request-Private-Network", Value: "true"}}})
-	case a.Bytes == 0 && (a.End == facts.EndOfFile || a.End == facts.Reset) && l.sources.accessLines != nil:
+	case a.Bytes == 0 && a.End != facts.NotAsked && l.sources.accessLines != nil:
 		l.note(a, func(x *facts.Answer) { x.Access = l.sources.accessLines(l.serving(a.Addr), a.Addr) })
 	case e != nil && e.Names == "server-acl-or-auth" && a.HTTP == nil && l.sources.lastLog != nil:
 		l.note(a, func(x *facts.Answer) { x.Log, x.LogFrom = l.sources.lastLog(l.f, a.Addr, "pg_hba.conf") })
