@@ -12,60 +12,178 @@ import (
 // What a person feels of an application that was reached. All of it needs a question,
 // which is put only where a URL was given, or --speak.
 
-var noAnswer = answerSymptom("no-answer", "the application is reached and does not answer", "%s takes the connection and says nothing%s.", func(f *facts.Facts, a *facts.Answer) bool {
-	return a.End == facts.Silence && a.Question == f.Target.Speak && a.Bytes == 0
+var noAnswer = answerSymptom("no-answer", "the application is reached and does not answer", func(f *facts.Facts, a *facts.Answer) string {
+	if f.Target.Network == "udp" || settled(f, a) != nil {
+		return "" // of UDP silence is no fault: what is lost, and what is not understood, is not answered
+	}
+	if f.Target.Speak == facts.AskGuess {
+		if !slices.ContainsFunc(heardAt(f, a.Addr), func(x *facts.Answer) bool { return x.Bytes > 0 || x.End == facts.NotAsked }) {
+			return "%s takes the connection and says nothing: not by itself, nor to HTTP or TLS."
+		}
+		return ""
+	}
+	switch {
+	case a.End == facts.Stalled && a.Protocol != "tls" && a.HTTP == nil:
+		return fmt.Sprintf("%%s begins to answer and does not come to an end: %s in %s.", count(a.Bytes, "byte"), waited(a))
+	case a.Bytes > 0:
+	case a.End == facts.Silence && a.TLS && a.Handshake != nil && a.Handshake.Version != "":
+		return "%s takes the connection, agrees on TLS, and then says nothing for " + waited(a) + "."
+	case a.End == facts.Silence:
+		return "%s takes the connection and says nothing for " + waited(a) + "."
+	case a.End == facts.EndOfFile:
+		return "%s takes the connection and closes it without an answer."
+	case a.End == facts.Reset:
+		return "%s takes the connection and resets it instead of an answer."
+	}
+	return ""
 })
 
-var notUnderstood = answerSymptom("not-understood", "the server speaks another protocol than the client", "%s answers in another protocol than %s.", func(f *facts.Facts, a *facts.Answer) bool {
-	return false // see protocol.go
+var notUnderstood = answerSymptom("not-understood", "the server speaks another protocol than the client", func(f *facts.Facts, a *facts.Answer) string {
+	if f.Target.Network == "udp" || f.Target.Speak == facts.AskGuess || understood(a) {
+		return ""
+	}
+	h := a.Handshake
+	switch {
+	case h != nil && oldTLS(h.Version):
+		return "%s speaks no version of TLS that clients of today take."
+	case h != nil && h.Version == "" && a.Protocol == "tls":
+		return "%s and the client do not agree on TLS."
+	case settled(f, a) != nil || a.Bytes > 0 && a.End != facts.Stalled:
+		return "%s does not speak " + tongue(a.Question, a.TLS) + "."
+	}
+	return ""
 })
 
-var certificateRefused = answerSymptom("certificate-refused", "a client refuses the server's certificate", "A client refuses the certificate of %s%s.", func(f *facts.Facts, a *facts.Answer) bool {
-	return a.Handshake != nil && a.Handshake.NotTrusted != ""
+var certificateRefused = answerSymptom("certificate-refused", "a client refuses the server's certificate", func(f *facts.Facts, a *facts.Answer) string {
+	if a.Handshake.Refused() != "" && f.Target.Speak != facts.AskGuess {
+		return "A client refuses the certificate of %s: " + a.Handshake.NotTrusted + "."
+	}
+	return ""
 })
 
-var turnedAway = answerSymptom("turned-away", "the server answers that it will not serve this client or request", "%s turns the request away%s.", turnsAway)
+var turnedAway = answerSymptom("turned-away", "the server answers that it will not serve this client or request", func(f *facts.Facts, a *facts.Answer) string {
+	switch {
+	case f.Target.Speak == facts.AskGuess: // a guess is no request that a client made
+	case a.HTTP != nil && slices.Contains([]int{400, 403, 421, 431}, a.HTTP.Status) && understood(a):
+		return "%s turns the request away: " + statusLine(a) + "."
+	case a.Handshake != nil && wantsCertificate(a):
+		return "%s turns the client away: it has no certificate to show."
+	case refusesInWords(a):
+		return "%s turns the client away: " + strings.ReplaceAll(strings.TrimSuffix(a.Says, "."), "%", "%%") + "."
+	}
+	return ""
+})
 
-var serverError = answerSymptom("server-error", "the server answers with an error of its own", "%s answers with an error of its own%s.", func(f *facts.Facts, a *facts.Answer) bool {
-	return a.HTTP != nil && a.HTTP.Status >= 500
+var serverError = answerSymptom("server-error", "the server answers with an error of its own", func(f *facts.Facts, a *facts.Answer) string {
+	if a.HTTP != nil && a.HTTP.Status >= 500 && f.Target.Speak != facts.AskGuess {
+		return "%s answers with an error of its own: " + statusLine(a) + "."
+	}
+	return ""
 })
 
 // answerSymptom makes a symptom of the answers to the question as the client puts it.
-func answerSymptom(name, doc, text string, fits func(*facts.Facts, *facts.Answer) bool) *Check {
+// says is a sentence with %s for the address; empty: it is not felt.
+func answerSymptom(name, doc string, says func(*facts.Facts, *facts.Answer) string) *Check {
 	return &Check{
 		Name: name, Doc: doc, Stage: StageAnswer, Intent: facts.Connect,
 		Needs: []facts.Group{facts.GroupAnswers},
 		Run: func(f *facts.Facts) []Finding {
 			var fs []Finding
-			for i := range f.Answers {
-				a := &f.Answers[i]
-				if a.With != "" || !fits(f, a) || !slices.Contains(f.Target.Expected(), a.Addr) {
+			for _, a := range asked(f) {
+				text := says(f, a)
+				if text == "" {
 					continue
 				}
 				fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Settle: settleAnswer(f),
-					Summary:  fmt.Sprintf(text, at(f, a.Addr), ""),
-					Evidence: []Evidence{{"answer", heard(a)}}})
+					Summary: fmt.Sprintf(text, at(f, a.Addr)), Evidence: all(f, a)})
 			}
 			return mergeAddresses(f, fs)
 		},
 	}
 }
 
+// asked lists the answer at each expected address to the question as the client puts it.
+func asked(f *facts.Facts) []*facts.Answer {
+	var out []*facts.Answer
+	for i := range f.Answers {
+		a := &f.Answers[i]
+		first := !slices.ContainsFunc(out, func(x *facts.Answer) bool { return x.Addr == a.Addr })
+		if first && a.With == "" && slices.Contains(f.Target.Expected(), a.Addr) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// heardAt lists all answers at an address.
+func heardAt(f *facts.Facts, addr netip.Addr) []*facts.Answer {
+	var out []*facts.Answer
+	for i := range f.Answers {
+		if f.Answers[i].Addr == addr {
+			out = append(out, &f.Answers[i])
+		}
+	}
+	return out
+}
+
+// all quotes the answer, and of a guess every one.
+func all(f *facts.Facts, a *facts.Answer) []Evidence {
+	if f.Target.Speak != facts.AskGuess {
+		return []Evidence{heard(a)}
+	}
+	var es []Evidence
+	for _, x := range heardAt(f, a.Addr) {
+		es = append(es, heard(x))
+	}
+	return es
+}
+
 // heard says what came of a question, in a line.
-func heard(a *facts.Answer) string {
+func heard(a *facts.Answer) Evidence {
+	e := Evidence{"answer", ""}
+	if a.With != "" {
+		e.Source = "asked again"
+	}
+	what := "to " + tongue(a.Question, a.TLS)
+	if a.Question == facts.AskNothing {
+		what = "unasked"
+	}
 	switch {
 	case a.HTTP != nil:
-		return strings.TrimSpace(fmt.Sprintf("%s: %d %s", a.Protocol, a.HTTP.Status, a.HTTP.Reason))
+		e.Text = fmt.Sprintf("%s: %s", what, statusLine(a))
+		if a.HTTP.Body != "" {
+			e.Text += fmt.Sprintf(", %q", a.HTTP.Body)
+		}
+	case a.Handshake != nil && a.Handshake.Version != "" && a.Bytes == 0 && a.Question != facts.AskTLS:
+		e.Text = fmt.Sprintf("%s: %s, then %s after %.0f ms", what, a.Handshake.Version, a.End, a.ElapsedMS)
+	case a.Handshake != nil && a.Handshake.Version != "":
+		e.Text = fmt.Sprintf("%s: a handshake, %s", what, a.Handshake.Version)
+	case a.Says != "":
+		e.Text = fmt.Sprintf("%s: %s", what, a.Says)
 	case a.Bytes > 0:
-		return a.First
+		e.Text = fmt.Sprintf("%s: %s: %s", what, count(a.Bytes, "byte"), a.First)
+	case a.End == facts.NotAsked:
+		e.Text = fmt.Sprintf("%s was not asked: %s", strings.TrimPrefix(what, "to "), a.Errno)
+	default:
+		e.Text = fmt.Sprintf("%s: %s after %.0f ms", what, a.End, a.ElapsedMS)
 	}
-	return fmt.Sprintf("%s after %.0f ms", a.End, a.ElapsedMS)
+	return e
 }
+
+// statusLine is "404 Not Found" of an answer.
+func statusLine(a *facts.Answer) string {
+	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", a.HTTP.Status, strings.ReplaceAll(a.HTTP.Reason, "%", "")))
+}
+
+// waited is how long an answer was waited for.
+func waited(a *facts.Answer) string { return fmt.Sprintf("%.1f s", a.ElapsedMS/1000) }
+
+func count(n int, what string) string { return fmt.Sprintf("%d %s%s", n, what, cond(n == 1, "", "s")) }
 
 // settleAnswer is what shows the same to the person.
 func settleAnswer(f *facts.Facts) string {
-	if f.Target.URL != "" {
-		return "curl -v " + f.Target.URL
+	if u := f.Target.URL; strings.HasPrefix(u, "http") {
+		return "curl -v " + u
 	}
 	return ""
 }

@@ -79,6 +79,12 @@ func init() {
 		happyEyeballsTooShort,
 		forwarderAcceptsBackendDead,
 
+		httpsToPlainHTTP,
+		httpToHTTPSPort,
+		protocolMismatch,
+		clientCertificateMissing,
+		untrustedLocalhostCert,
+
 		hostHeaderCheck,
 		headersTooLarge,
 		serverACLOrAuth,

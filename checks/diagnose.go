@@ -329,7 +329,7 @@ func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 		bad, good := false, tried(f, a)
 		for _, s := range d.Symptoms {
 			if len(s.Affects) == 0 || slices.Contains(s.Affects, a) {
-				bad, good = true, good && s.Check != answeredByAnother && !refusesAll(s.Check)
+				bad, good = true, good && s.Check != answeredByAnother && (s.Stage != StageAnswer || s.Check == clientFails)
 			}
 		}
 		switch {
@@ -357,6 +357,15 @@ func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 func tried(f *facts.Facts, a netip.Addr) bool {
 	if f.Target.Intent == facts.ToBind {
 		return slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Addr == a && b.Errno == "" })
+	}
+	if len(f.Answers) > 0 {
+		// Who was to be asked and could not is not known to answer.
+		heard := slices.ContainsFunc(f.Answers, func(x facts.Answer) bool {
+			return x.Addr == a && x.End != facts.NotAsked && (f.Target.Network != "udp" || understood(&x))
+		})
+		if f.Target.Network == "udp" || !heard {
+			return heard
+		}
 	}
 	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool {
 		// Of several listeners the stuck one may have got our connection.

@@ -12,24 +12,6 @@ import (
 
 // The server answers, and turns the request away.
 
-// asked returns the answers to the question as the client puts it, at addresses that
-// have to work.
-func asked(f *facts.Facts) []*facts.Answer {
-	var out []*facts.Answer
-	for i := range f.Answers {
-		if a := &f.Answers[i]; a.With == "" && slices.Contains(f.Target.Expected(), a.Addr) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// refusesAll tells whether a symptom of the answer is met by whoever connects: that the
-// connection came to pass does not make it work then.
-func refusesAll(symptom *Check) bool {
-	return slices.Contains([]*Check{noAnswer, notUnderstood, certificateRefused, turnedAway, serverError, redirectFails}, symptom)
-}
-
 // further returns the answers of the same server to the same client's further
 // questions: those whose With begins so.
 func further(f *facts.Facts, to *facts.Answer, with string) []*facts.Answer {
@@ -70,7 +52,7 @@ func inShort(a *facts.Answer) string {
 	if a.HTTP != nil {
 		return strings.TrimSpace(fmt.Sprintf("%d %s", a.HTTP.Status, a.HTTP.Reason))
 	}
-	return heard(a)
+	return fmt.Sprintf("%s after %.0f ms", a.End, a.ElapsedMS)
 }
 
 // logEvidence quotes the server's log.

@@ -34,6 +34,7 @@ func HTML(w io.Writer, r *Report) error {
 		"ladder":       func(p Packet) string { return p.ladder() },
 		"endpoint":     endpoint,
 		"failing":      func(t Target) []string { return t.failing() },
+		"answer":       func(a Answer) string { return a.detail() },
 		"tries":        func(c Client) string { return c.tries() },
 		"fares":        func(c Client) string { return c.fares() },
 		"vantage":      r.vantage,

@@ -75,6 +75,14 @@ func (m *markdown) target(r *Report, t *Target) {
 		}
 		m.table(rows)
 	}
+	if len(t.Answers) > 0 {
+		rows := [][]string{{"address", "question", "answer"}}
+		for i := range t.Answers {
+			a := &t.Answers[i]
+			rows = append(rows, []string{a.Address, a.question(), a.reply()})
+		}
+		m.table(rows)
+	}
 	if len(t.Clients) > 0 {
 		rows := [][]string{{"client", cmp.Or(t.Host, "localhost"), "rule", ""}}
 		for i := range t.Clients {

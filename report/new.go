@@ -86,7 +86,7 @@ func target(f *facts.Facts, d *checks.Diagnosis) Target {
 	t := Target{
 		Target: label(f.Target), Network: cmp.Or(f.Target.Network, "tcp"), Host: f.Target.Host, Port: f.Target.Port,
 		Intent: cmp.Or(f.Target.Intent, facts.Connect), Verdict: checks.Unknown,
-		Sockets: sockets(f, f.Sockets), Error: said(f, d), Notes: append(some(saidNote(f, d)), notes(f)...),
+		Sockets: sockets(f, f.Sockets), Error: said(f, d), Answers: answers(f), Notes: append(some(saidNote(f, d)), notes(f)...),
 	}
 	for _, b := range f.Binds {
 		t.Binds = append(t.Binds, Bind{Address: addr(b.Addr), As: b.As, Client: f.Host.Client(b.As, b.AsPID).Name(), ReuseAddr: b.ReuseAddr, Errno: b.Errno})

@@ -132,6 +132,7 @@ type Target struct {
 	Passed     []string       `json:"passed"`
 	Packets    []Conversation `json:"packets"`
 	Notes      []string       `json:"notes"`          // what loopdoctor did or could not see, a sentence each
+	Answers    []Answer       `json:"answers"`        // with a URL or --speak only: what the server answers
 	Clients    []Client       `json:"clients"`        // what the name becomes for each kind of client; empty of a literal address
 	Error      *ClientError   `json:"error,omitzero"` // with --error only: what the client or the server said
 

@@ -60,9 +60,12 @@ var felt = map[string]string{
 	"name-leads-elsewhere": "does not answer: the name leads elsewhere",
 	"not-accepted":         "connects, but nobody accepts the connection",
 	"closed-at-once":       "connects and is closed at once",
-	"answered-by-another":  "is answered by another program than the one that listens there",
-	"turned-away":          "answers, and turns the request away",
+	"no-answer":            "takes the connection, and does not answer",
+	"not-understood":       "answers, but does not speak what the client speaks",
+	"certificate-refused":  "answers, with a certificate that clients refuse",
+	"turned-away":          "answers, and turns the client away",
 	"server-error":         "answers with an error of its own",
+	"answered-by-another":  "is answered by another program than the one that listens there",
 	"redirect-fails":       "answers, and sends the client where nothing answers",
 }
 
@@ -80,6 +83,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 	}
 	switch d.Verdict {
 	case checks.Works:
+		if h := heard(f); h != "" {
+			return cmp.Or(f.Target.URL, l) + " works: " + h + "."
+		}
 		return l + " works."
 	case checks.Partly:
 		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
@@ -260,7 +266,11 @@ func notes(f *facts.Facts) []string {
 	if f.Packets != nil && f.Packets.Dropped > 0 {
 		out = append(out, fmt.Sprintf("The capture on lo missed %d %s.", f.Packets.Dropped, plural(int(f.Packets.Dropped), "frame", "frames")))
 	}
-	if f.Target.Network == "udp" && f.Target.Intent != facts.ToBind {
+	if f.Target.Network == "udp" && f.Target.Speak != "" && len(f.Answers) > 0 {
+		if d := f.Answers[0]; d.End == facts.Silence {
+			out = append(out, fmt.Sprintf("Nothing answered a DNS query within %s; over UDP that may be a server of another protocol, or a lost datagram.", duration(d.ElapsedMS)))
+		}
+	} else if f.Target.Network == "udp" && f.Target.Intent != facts.ToBind {
 		out = append(out, "UDP has no handshake: whether a server answers shows only in its own protocol.")
 	} else if a, ok := f.Absent[facts.GroupDials]; ok && f.Target.Intent != facts.ToBind && f.Target.Port != 0 {
 		out = append(out, "No connection was tried ("+because(a)+").")

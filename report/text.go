@@ -220,6 +220,12 @@ func (p *page) details(t *Target) {
 		s := &t.Sockets[i]
 		p.columns("", endpoint(s.Address, s.Port), s.detail()+"; "+s.owner(), source)
 	}
+	if len(t.Answers) > 0 {
+		p.section("Answers")
+	}
+	for i := range t.Answers {
+		p.columns("", t.Answers[i].Address, t.Answers[i].detail(), source)
+	}
 	if len(t.Clients) > 0 {
 		p.section("What " + cmp.Or(t.Host, "localhost") + " is for each kind of client")
 	}

@@ -72,6 +72,10 @@ const (
 	AskGuess      Question = "guess" // of a target only: nothing, then HTTP, then TLS, until something answers
 )
 
+// ToSettle begins Answer.With of a second question, which is put where the answer to
+// the first is not in its protocol.
+const ToSettle = "to settle it: "
+
 // End is how the wait for an answer ended.
 type End string
 
@@ -154,6 +158,7 @@ type Certificate struct {
 	SelfSigned bool      `json:"self_signed,omitempty"`
 	CA         bool      `json:"ca,omitempty"`
 	SHA256     string    `json:"sha256"`
+	Made       string    `json:"made,omitempty"` // the tool that made it, where an extension names one: "dotnet dev-certs"
 }
 
 // DNSAnswer is the head of a DNS response.

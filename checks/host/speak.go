@@ -111,11 +111,12 @@ func (l *look) inquire(ctx context.Context, who asked) []facts.Answer {
 // the two protocols that most servers have.
 func (l *look) guess(ctx context.Context, who asked) []facts.Answer {
 	var answers []facts.Answer
-	for _, q := range []inquiry{{Question: facts.AskNothing, patience: min(listenFirst, l.patience())}, {Question: facts.AskHTTP}, {Question: facts.AskTLS}} {
+	for _, q := range []inquiry{{Question: facts.AskNothing, patience: min(listenFirst, l.patience())}, {Question: facts.AskHTTP}, {Question: facts.AskTLS}, {Question: facts.AskRedis}, {Question: facts.AskPostgreSQL}} {
 		a := l.put(ctx, who, q)
 		answers = append(answers, a)
-		if a.Protocol != "" && a.Says != plainToTLS {
-			break
+		wantsTLS := q.Question == facts.AskHTTP && (a.Protocol == "tls" || a.HTTP != nil && a.HTTP.Status == 400)
+		if a.Protocol != "" && !wantsTLS || a.End == facts.Silence && q.Question == facts.AskHTTP {
+			break // who keeps silent to one line keeps silent to others
 		}
 	}
 	return answers
@@ -124,9 +125,11 @@ func (l *look) guess(ctx context.Context, who asked) []facts.Answer {
 // settling lists the questions that settle what an answer means that is not in the
 // protocol of the question.
 func settling(a facts.Answer) []inquiry {
-	plain := inquiry{Question: facts.AskHTTP, with: "without TLS"}
-	secure := inquiry{Question: facts.AskTLS, with: "TLS first"}
-	two := inquiry{Question: facts.AskH2, with: "HTTP/2 at once"}
+	plain := inquiry{Question: facts.AskHTTP, with: facts.ToSettle + "without TLS"}
+	secure := inquiry{Question: facts.AskTLS, with: facts.ToSettle + "TLS first"}
+	two := inquiry{Question: facts.AskH2, with: facts.ToSettle + "HTTP/2 at once"}
+	ping := inquiry{Question: facts.AskRedis, with: facts.ToSettle + "PING of Redis"}
+	startup := inquiry{Question: facts.AskPostgreSQL, with: facts.ToSettle + "what PostgreSQL answers"}
 	ofHTTP := slices.Contains([]facts.Question{facts.AskHTTP, facts.AskH2, facts.AskWebSocket}, a.Question)
 	known := a.Protocol != "" && !strings.HasPrefix(a.Protocol, "http/")
 	switch {
@@ -141,6 +144,8 @@ func settling(a facts.Answer) []inquiry {
 		// What speaks TLS does not wait for more of a record of such a version.
 	case ofHTTP && a.Protocol == "tls", ofHTTP && a.HTTP != nil && a.HTTP.Status == 400:
 		return []inquiry{secure}
+	case ofHTTP && a.HTTP == nil && !known && a.Bytes == 0: // Redis and PostgreSQL close without a word
+		return []inquiry{secure, two, ping, startup}
 	case ofHTTP && a.HTTP == nil && !known:
 		return []inquiry{secure, two}
 	case a.Question == facts.AskHTTP && a.Protocol == "h2":
@@ -216,6 +221,3 @@ func (q inquiry) question() speak.Question {
 	}
 	return x
 }
-
-// plainToTLS is what package speak says of an HTTP server that wants TLS.
-const plainToTLS = "wants TLS"

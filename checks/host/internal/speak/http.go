@@ -99,6 +99,9 @@ func (w *wire) http1(q Question, a *facts.Answer) error {
 				body = w.more(body, h)
 			}
 			h.Body = firstLine(unchunk(body, h), h)
+			if strings.Contains(h.Body, "MongoDB over HTTP") { // a status of 200 all the same
+				a.HTTP, a.Protocol, a.Says = nil, "mongodb", h.Body
+			}
 			return nil
 		}
 		switch {

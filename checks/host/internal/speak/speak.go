@@ -171,7 +171,7 @@ type wire struct {
 	cut       bool      // that end comes before patience is over
 	kept      []byte
 	got, sent int
-	asked     time.Time        // when the last byte of the question was written
+	asked     time.Time        // when the question was sent
 	first     time.Time        // when the first one of the answer came
 	outer     *facts.Handshake // of TLS around it
 }
@@ -196,12 +196,12 @@ func (w *wire) within(d time.Duration) {
 }
 
 func (w *wire) Write(b []byte) (int, error) {
-	n, err := w.Conn.Write(b)
-	w.sent += n
 	if w.got == 0 {
 		w.asked = time.Now()
 		w.within(w.patience)
 	}
+	n, err := w.Conn.Write(b)
+	w.sent += n
 	return n, err
 }
 

@@ -142,6 +142,11 @@ func describe(h *facts.Handshake, chain []*x509.Certificate, q Question) {
 			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 			SelfSigned: selfSigned(c), CA: c.IsCA, SHA256: hex.EncodeToString(sum[:]),
 		}
+		for _, e := range c.Extensions {
+			if e.Id.String() == "1.3.6.1.4.1.311.84.1.1" { // ASP.NET Core, CertificateManager.AspNetHttpsOid
+				f.Made = "dotnet dev-certs"
+			}
+		}
 		for _, n := range c.DNSNames {
 			f.Names = append(f.Names, Line([]byte(n)))
 		}
