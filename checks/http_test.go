@@ -99,6 +99,8 @@ func httpSituations() []situation {
 		),
 		of(slowAnswer,
 			row{"it takes a while", web(gets("127.0.0.1", 200, "", after(800))), says("remark 127.0.0.1", "0.8 s")},
+			row{"and once more", web(gets("127.0.0.1", 200, "", after(800)), gets("127.0.0.1", 200, "", after(700), with(facts.WithAgain))), says("remark 127.0.0.1", "0.8 s")},
+			row{"the first time only", web(gets("127.0.0.1", 200, "", after(800)), gets("127.0.0.1", 200, "", after(3), with(facts.WithAgain))), nothing},
 			row{"it does not", web(gets("127.0.0.1", 200, "", after(100))), nothing},
 			row{"it never comes", web(gets("127.0.0.1", 0, "", ends(facts.Silence))), nothing},
 			row{"it speaks first, late", web(gets("127.0.0.1", 0, "", speaks("smtp", "220 hello"), after(800), func(a *facts.Answer) { a.Question = facts.AskNothing })), nothing},

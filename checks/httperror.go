@@ -155,9 +155,16 @@ var slowAnswer = &Check{
 			if a.Bytes == 0 || a.FirstMS < slowMS || a.Question == facts.AskNothing {
 				continue
 			}
+			again := first(further(f, a, facts.WithAgain))
+			if again != nil && again.Bytes > 0 && again.FirstMS < slowMS {
+				continue // it was slow once: at its first request, or because the machine was busy
+			}
 			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Remark: true, Evidence: []Evidence{{"answer", fmt.Sprintf("the first byte after %.0f ms, all after %.0f ms", a.FirstMS, a.ElapsedMS)}},
 				Summary: fmt.Sprintf("%s takes %.1f s to begin its answer: a client that waits less sees none.", replier(f, a), a.FirstMS/1000),
-				Fixes:   []Fix{{Do: "Ask once more: what a development server builds for the first request it keeps."}, {Do: "Give the client more time, or see what the server does meanwhile (its log, a profiler)."}}}
+				Fixes:   []Fix{{Do: "Give the client more time, or see what the server does meanwhile (its log, a profiler)."}}}
+			if again != nil {
+				x.Evidence = append(x.Evidence, Evidence{"asked again", cond(again.Bytes > 0, fmt.Sprintf("the first byte after %.0f ms", again.FirstMS), inShort(again))})
+			}
 			for _, d := range f.Dials {
 				if d.Addr == a.Addr && d.As == a.As && d.AsPID == a.AsPID && d.Outcome.Works() {
 					x.Evidence = append(x.Evidence, Evidence{"connect", fmt.Sprintf("after %.1f ms: the network is not what is slow", d.ElapsedMS)})

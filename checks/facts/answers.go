@@ -53,6 +53,7 @@ const (
 	WithCookie    = "a Cookie of 20 kB"   // as much as browsers have for localhost after a while
 	WithPreflight = "a preflight"         // OPTIONS, as a page of another site sends it (CORS, private network access)
 	WithRedirect  = "where it redirects"  // the same question at Answer.To
+	WithAgain     = "once more"           // whether it is slow again
 	WithLog       = "again, with its log" // the same question once more, while the server's log is watched
 )
 

@@ -12,6 +12,9 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
+// slow is when a first byte came so late that it is asked for again, in milliseconds.
+const slow = 500
+
 // logWatch is the log of a server, watched from now on.
 type logWatch interface {
 	Since() (lines []string, from string) // what was written since; it waits a moment
@@ -56,6 +59,9 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 	if a.HTTP != nil && status < 400 {
 		l.follow(ctx, who, a)
 	}
+	if a.Bytes > 0 && a.FirstMS >= slow && a.Question != facts.AskNothing {
+		ask(inquiry{with: facts.WithAgain}) // what a development server builds for the first request it keeps
+	}
 	switch {
 	case a.HTTP != nil && e != nil && e.Names == "headers-too-large" && status < 400:
 		ask(inquiry{with: facts.WithCookie, header: []facts.Header{{Name: "Cookie", Value: "loopdoctor=" + strings.Repeat("x", 20<<10)}}})
@@ -63,7 +69,11 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 		ask(inquiry{with: facts.WithPreflight, method: "OPTIONS", header: []facts.Header{{Name: "Origin", Value: originIn(e.Text)},
 			{Name: "Access-Control-Request-Method", Value: "GET"}, {Name: "Access-Control-Request-Private-Network", Value: "true"}}})
 	case a.Bytes == 0 && a.End != facts.NotAsked && l.sources.accessLines != nil:
-		l.note(a, func(x *facts.Answer) { x.Access = l.sources.accessLines(l.serving(a.Addr), a.Addr) })
+		ps := l.serving(a.Addr)
+		if len(ps) == 0 && a.Question == facts.AskSSH { // another user's, not to be seen
+			ps = []facts.Process{{Name: "sshd"}}
+		}
+		l.note(a, func(x *facts.Answer) { x.Access = l.sources.accessLines(ps, a.Addr) })
 	case e != nil && e.Names == "server-acl-or-auth" && a.HTTP == nil && l.sources.lastLog != nil:
 		l.note(a, func(x *facts.Answer) { x.Log, x.LogFrom = l.sources.lastLog(l.f, a.Addr, "pg_hba.conf") })
 	}

@@ -238,18 +238,24 @@ func accessLines(ps []facts.Process, client netip.Addr) []facts.AccessLine {
 		if !wrapped(p) {
 			continue
 		}
-		allow, _ := readTail("/etc/hosts.allow", 0)
-		deny, err := readTail("/etc/hosts.deny", 0)
-		if err != nil {
-			return nil
-		}
-		lines := deniedBy(allow, deny, p.Name, client)
+		lines := deniedBy(readHead("/etc/hosts.allow"), readHead("/etc/hosts.deny"), p.Name, client)
 		for i := range lines {
 			lines[i].Text = mask(lines[i].Text)
 		}
 		return lines
 	}
 	return nil
+}
+
+// readHead reads the beginning of a file of root's.
+func readHead(name string) []byte {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data, _ := io.ReadAll(io.LimitReader(f, 64<<10))
+	return data
 }
 
 // wrapped tells whether the program is linked with libwrap. Of another user's process
