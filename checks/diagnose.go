@@ -20,7 +20,7 @@ func Diagnose(f *facts.Facts) *Diagnosis {
 			continue
 		}
 		if g, missing := lacks(f, c); missing {
-			if a := f.Absent[g]; a.Why != facts.DidNotNeedTo && !c.IsSymptom() {
+			if a := absence(f, g); a.Why != facts.DidNotNeedTo && !c.IsSymptom() {
 				d.NotChecked = append(d.NotChecked, NotChecked{Name: c.Name, Reason: notSeen(g, a), Remedy: a.Remedy})
 			}
 			continue
@@ -48,6 +48,15 @@ func lacks(f *facts.Facts, c *Check) (facts.Group, bool) {
 		}
 	}
 	return "", false
+}
+
+// absence says why a group was not seen. Recordings of older versions do not mention
+// answers: who asked nothing needed none.
+func absence(f *facts.Facts, g facts.Group) facts.Absence {
+	if a, ok := f.Absent[g]; ok || g != facts.GroupAnswers || f.Target.Speak != "" {
+		return a
+	}
+	return facts.Absence{Why: facts.DidNotNeedTo}
 }
 
 func notSeen(g facts.Group, a facts.Absence) string {

@@ -48,6 +48,9 @@ func (l *look) speak(ctx context.Context) {
 	case l.NoConnect:
 		l.skipped(facts.GroupAnswers, facts.NotWanted, "--no-connect")
 		return
+	case len(l.reached()) == 0:
+		l.skipped(facts.GroupAnswers, facts.DidNotNeedTo, "nobody was there to ask")
+		return
 	case l.sources.ask == nil:
 		l.missing(facts.GroupAnswers, errNotHere)
 		return
