@@ -64,7 +64,7 @@ var certificateRefused = answerSymptom("certificate-refused", "a client refuses 
 var turnedAway = answerSymptom("turned-away", "the server answers that it will not serve this client or request", func(f *facts.Facts, a *facts.Answer) string {
 	switch {
 	case f.Target.Speak == facts.AskGuess: // a guess is no request that a client made
-	case a.HTTP != nil && slices.Contains([]int{400, 401, 403, 421, 431}, a.HTTP.Status) && understood(a):
+	case a.HTTP != nil && slices.Contains([]int{400, 403, 421, 431}, a.HTTP.Status) && understood(a):
 		return "%s turns the request away: " + statusLine(a) + "."
 	case a.Handshake != nil && wantsCertificate(a):
 		return "%s turns the client away: it has no certificate to show."

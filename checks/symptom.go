@@ -12,7 +12,7 @@ import (
 
 func init() {
 	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, portUnreachable, answeredByAnother, notAccepted, closedAtOnce,
-		noAnswer, notUnderstood, certificateRefused, turnedAway, serverError, cannotBind}
+		noAnswer, notUnderstood, certificateRefused, turnedAway, serverError, redirectFails, clientFails, cannotBind}
 }
 
 var nameNotResolved = &Check{

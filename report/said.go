@@ -1,6 +1,8 @@
 package report
 
 import (
+	"slices"
+
 	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -63,6 +65,10 @@ func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 		return "loopdoctor meets the same."
 	case d == nil || d.Verdict == checks.Unknown:
 		return "Whether loopdoctor would meet the same could not be told."
+	case e.Names != "" && slices.ContainsFunc(d.Causes, func(c checks.Cause) bool { return c.Check.Name == e.Names }):
+		return "loopdoctor finds what these words say."
+	case len(d.Symptoms) > 0 && name(d.Symptoms[0].Finding) == "client-fails":
+		return "loopdoctor gets an answer, and finds what keeps your client from one."
 	case e.Answer && d.Verdict == checks.Works:
 		return "loopdoctor connects, and sends no request: what the application answers is not examined yet."
 	case e.Answer && e.Symptom == "":

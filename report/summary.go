@@ -66,6 +66,7 @@ var felt = map[string]string{
 	"turned-away":          "answers, and turns the client away",
 	"server-error":         "answers with an error of its own",
 	"answered-by-another":  "is answered by another program than the one that listens there",
+	"redirect-fails":       "answers, and sends the client where nothing answers",
 }
 
 // summary is the answer in one sentence.
@@ -89,6 +90,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 	case checks.Partly:
 		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
 			return fmt.Sprintf("%s answers on %s, not on %s.", l, list(good, "and"), list(bad, "or"))
+		}
+		if len(d.Symptoms) > 0 && name(d.Symptoms[0].Finding) == "client-fails" {
+			return l + " answers, but not to your client."
 		}
 		return l + " works in part."
 	case checks.Broken:

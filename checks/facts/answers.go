@@ -29,10 +29,33 @@ type Answer struct {
 	Handshake *Handshake     `json:"handshake,omitempty"` // of TLS
 	DNS       *DNSAnswer     `json:"dns,omitempty"`
 	Says      string         `json:"says,omitempty"` // a banner, or the text of an error, one line: "OpenSSH_9.2p1", "-DENIED Redis is running in protected mode"
+
+	// Of further questions, and of what else was looked at because of the answer.
+	To      netip.AddrPort `json:"to,omitzero"`        // where it was put, if that is not the target: where a redirect leads
+	Log     []string       `json:"log,omitempty"`      // what the server wrote into its log while it answered, the telling lines, masked
+	LogFrom string         `json:"log_from,omitempty"` // the file, or "journal"
+	Access  []AccessLine   `json:"access,omitempty"`   // lines of access lists that concern the server
+}
+
+// AccessLine is a line of a file that says who may connect: hosts.deny.
+type AccessLine struct {
+	From string `json:"from"` // "/etc/hosts.deny:3"
+	Text string `json:"text"`
 }
 
 // Question is a protocol in which the server is spoken to.
 type Question string
+
+// What Answer.With says of further questions: each of them differs from the one that
+// the client puts in one thing.
+const (
+	WithHost      = "Host: "              // and another value of this field
+	WithCookie    = "a Cookie of 20 kB"   // as much as browsers have for localhost after a while
+	WithPreflight = "a preflight"         // OPTIONS, as a page of another site sends it (CORS, private network access)
+	WithRedirect  = "where it redirects"  // the same question at Answer.To
+	WithAgain     = "once more"           // whether it is slow again
+	WithLog       = "again, with its log" // the same question once more, while the server's log is watched
+)
 
 // The questions.
 const (

@@ -358,6 +358,7 @@ type ClientError struct {
 	Failed  bool           `json:"failed,omitempty"`  // it got no connection, for a reason that it does not say
 	Answer  bool           `json:"answer,omitempty"`  // it is about what the application answers, or that it does not
 	Addr    netip.AddrPort `json:"address,omitzero"`  // the address that it names
+	Names   string         `json:"names,omitempty"`   // the cause whose own words these are, if they belong to one alone: "browser-unsafe-port"
 }
 
 // Fits tells whether a symptom of that name is what the client met.

@@ -25,6 +25,9 @@ const (
 	lateReply = 1300 * time.Millisecond
 	// burst is how many SYNs make a gap that other traffic cannot hide.
 	burst = 32
+	// manyClients is how many connections to the port may all be one browser's, which
+	// then makes no more.
+	manyClients = 6
 	// few is enough where the loss is a rare thing to look for.
 	few = 4
 )
@@ -204,14 +207,19 @@ func (l *look) owners(ctx context.Context) {
 		l.skipped(facts.GroupOwners, facts.CouldNot, "sockets were not seen")
 		return
 	}
-	var want, rest []facts.Socket
+	var want, rest, clients []facts.Socket
 	for _, s := range f.Sockets.Sockets {
 		switch {
 		case s.State == facts.Listen || s.State == facts.Bound:
 			want = append(want, s)
 		case s.Local.Port() == f.Target.Port && len(rest) < 64:
 			rest = append(rest, s)
+		case s.Remote.Port() == f.Target.Port && s.State == facts.Established && len(clients) < 64:
+			clients = append(clients, s)
 		}
+	}
+	if len(clients) >= manyClients {
+		want = append(want, clients...)
 	}
 	if len(want) == 0 || f.Target.Intent == facts.ToBind {
 		want = append(want, rest...)

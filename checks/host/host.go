@@ -66,9 +66,14 @@ type sources struct {
 
 	// What is behind an open port. They read the facts that are there already and
 	// write to none.
-	ask      func(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer
-	work     func(ctx context.Context, f *facts.Facts) (*facts.Work, error)
-	forwards func(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
+	ask  func(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer
+	work func(ctx context.Context, f *facts.Facts) (*facts.Work, error)
+	// The logs of what listens at an address, from now on (nil: none can be read), and
+	// their last line with a word in it; the lines that keep a client away from it.
+	watchLog    func(f *facts.Facts, a netip.Addr) logWatch
+	lastLog     func(f *facts.Facts, a netip.Addr, word string) (lines []string, from string)
+	accessLines func(ps []facts.Process, client netip.Addr) []facts.AccessLine
+	forwards    func(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 
 	// Where a server may be that does not listen. They read the facts that are
 	// there already and write to none.

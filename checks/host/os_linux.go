@@ -40,12 +40,17 @@ var here = sources{
 	bind:       bind,
 	dial:       dial,
 	ask:        ask,
-	ledger:     ledger,
-	traffic:    linuxTraffic,
-	rules:      linuxRules,
-	portUse:    linuxPortUse,
 	forwards:   linuxForwards,
-	capture:    capturePackets,
+
+	watchLog:    watchLog,
+	lastLog:     lastLog,
+	accessLines: accessLines,
+
+	ledger:  ledger,
+	traffic: linuxTraffic,
+	rules:   linuxRules,
+	portUse: linuxPortUse,
+	capture: capturePackets,
 
 	candidates:  candidates,
 	configs:     linuxConfigs,

@@ -25,6 +25,7 @@ type inquiry struct {
 	with     string // facts.Answer.With
 	network  string // "udp"; empty: tcp
 	path     string
+	method   string         // of HTTP; empty: GET
 	header   []facts.Header // of HTTP, beyond those that every request has
 	patience time.Duration
 	trust    speak.Trust
@@ -61,6 +62,7 @@ func (l *look) speak(ctx context.Context) {
 		}
 		return answers, nil
 	})
+	l.askMore(ctx)
 }
 
 // asked is one to whom a question can be put.
@@ -215,7 +217,7 @@ func masked(a facts.Answer) facts.Answer {
 
 // question is the inquiry as package speak has it.
 func (q inquiry) question() speak.Question {
-	x := speak.Question{Ask: q.Question, TLS: q.tls, Host: q.host, Path: q.path, Header: q.header, Patience: q.patience, Trust: q.trust}
+	x := speak.Question{Ask: q.Question, Method: q.method, TLS: q.tls, Host: q.host, Path: q.path, Header: q.header, Patience: q.patience, Trust: q.trust}
 	if q.Question == facts.AskDNS {
 		x.Message = dnsQuery()
 		x.Read = func(reply []byte) *facts.DNSAnswer { return readDNS(x.Message, reply) }

@@ -95,7 +95,27 @@ func about(t facts.Target, e facts.ClientError) facts.Target {
 		e.Addr = netip.AddrPortFrom(a, t.Port)
 	}
 	t.Error = &e
+	if t.Speak == "" && t.Network == "tcp" {
+		t.Speak = spokeTo(e)
+	}
 	return t
+}
+
+// spokeTo is the protocol in which the client got its answer, where the answer's words
+// say so: what the server says to it is then to be seen.
+func spokeTo(e facts.ClientError) facts.Question {
+	switch e.Names {
+	case "host-header-check", "headers-too-large", "browser-local-network-access":
+		return facts.AskHTTP
+	case "server-acl-or-auth":
+		if strings.Contains(e.Text, "pg_hba.conf") {
+			return facts.AskPostgreSQL
+		}
+		if strings.Contains(e.Text, "protected mode") {
+			return facts.AskRedis
+		}
+	}
+	return ""
 }
 
 // contradicts tells whether the text and the target cannot both be right. A port

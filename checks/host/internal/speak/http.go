@@ -2,6 +2,7 @@ package speak
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha1" // RFC 6455 asks for it
 	"encoding/base64"
@@ -26,7 +27,7 @@ var keptFields = [...]string{
 // request is what a client sends, without cookies and secrets.
 func request(q Question, key string) []byte {
 	var b bytes.Buffer
-	b.WriteString("GET " + path(q) + " HTTP/1.1\r\nHost: " + oneLine(q.Host) + "\r\nUser-Agent: loopdoctor\r\nAccept: */*\r\n")
+	b.WriteString(cmp.Or(q.Method, "GET") + " " + path(q) + " HTTP/1.1\r\nHost: " + oneLine(q.Host) + "\r\nUser-Agent: loopdoctor\r\nAccept: */*\r\n")
 	if key != "" {
 		// RFC 6455 section 4.1.
 		b.WriteString("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n")

@@ -23,6 +23,7 @@ type Question struct {
 	TLS      bool                                // inside TLS
 	Host     string                              // host:port, as a client's Host field has it; SNI is the host alone
 	Path     string                              // of HTTP; empty: /
+	Method   string                              // of HTTP; empty: GET
 	Header   []facts.Header                      // of HTTP: more fields
 	Message  []byte                              // of DNS: the query
 	Read     func(reply []byte) *facts.DNSAnswer // and what its reply says; nil: it is none

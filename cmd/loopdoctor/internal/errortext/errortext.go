@@ -66,7 +66,7 @@ func Read(text string) (Reading, bool) {
 	merge(&where, lines, t)
 	r.Client = client(t.text, lines)
 	r.Text, r.Errno, r.Symptom, r.Means, r.Failed = show(t.text), says.code(t.text), says.symptom, says.means, says.failed
-	r.Answer = says.answer
+	r.Answer, r.Names = says.answer, says.cause
 	if r.Symptom == "" && says.errno != "" {
 		r.Symptom, r.Means = felt(says.errno, r.Intent)
 	}
@@ -83,7 +83,7 @@ func Read(text string) (Reading, bool) {
 		r.Usual = r.Port != 0
 	}
 	if r.Unix != "" {
-		r.Symptom, r.Failed, r.Answer = "", false, false
+		r.Symptom, r.Failed, r.Answer, r.Names = "", false, false, ""
 		r.Errno = cmp.Or(r.Errno, fileErrno(t.text))
 		r.Means = "the UNIX socket " + show(r.Unix) + " cannot be reached, and TCP was not tried"
 		if r.Intent == facts.ToBind {

@@ -70,6 +70,41 @@ func TestNotUnderstood(t *testing.T) {
 	}
 }
 
+// Some words belong to one cause alone, and that has to exist.
+func TestNames(t *testing.T) {
+	for text, want := range map[string]string{
+		"Access to fetch at 'http://localhost:8080/api/v1/status' from origin 'https://admin.example' has been blocked by CORS policy: Permission was denied for this request to access the `loopback` address space.":                                                                                                                                        "browser-local-network-access Chrome 8080",
+		"Access to fetch at 'http://127.0.0.1:1920/api/health' from origin 'https://studio.example' has been blocked by CORS policy: Request had a target IP address space of `local` yet the resource is in address space `loopback`.":                                                                                                                       "browser-local-network-access Chrome 1920",
+		"Access to XMLHttpRequest at 'http://localhost:3000/' from origin 'https://a.example' has been blocked by CORS policy: Response to preflight request doesn't pass access control check: No 'Access-Control-Allow-Private-Network' header was present in the preflight response for this private network request targeting the `local` address space.": "browser-local-network-access Chrome 3000",
+		"Access to fetch at 'http://localhost:3000/' from origin 'http://localhost:5173' has been blocked by CORS policy: No 'Access-Control-Allow-Origin' header is present on the requested resource.":                                                                                                                                                      " Chrome 3000",
+		"This webpage is not available\nThe webpage at http://localhost:6000/ might be temporarily down\nERR_UNSAFE_PORT":                                                                                                                                                                                                                                     "browser-unsafe-port Chrome 6000",
+		"TypeError: fetch failed\n    at node:internal/deps/undici/undici:13510:13 {\n  [cause]: Error: bad port\n}":                                                                                                                                                                                                                                          "browser-unsafe-port Node 0",
+		"Invalid Host header": "host-header-check  0",
+		"Blocked request. This host (\"shop.test\") is not allowed.\nTo allow this host, add \"shop.test\" to `server.allowedHosts` in vite.config.js.": "host-header-check Vite 0",
+		"Invalid HTTP_HOST header: 'shop.test:8000'. You may need to add 'shop.test' to ALLOWED_HOSTS.":                                                 "host-header-check  0",
+		"GET http://localhost:5173/ 431 (Request Header Fields Too Large)":                                                                              "headers-too-large  5173",
+		"HTTP ERROR 431": "headers-too-large  0",
+		"curl: (35) OpenSSL/3.0.19: error:0A00010B:SSL routines::wrong version number":                             "https-to-plain-http curl 0",
+		"This site can't provide a secure connection\nlocalhost sent an invalid response.\nERR_SSL_PROTOCOL_ERROR": "https-to-plain-http Chrome 0",
+		"net::ERR_CERT_AUTHORITY_INVALID https://localhost:8443/":                                                  "untrusted-localhost-cert Chrome 8443",
+		"curl: (60) SSL certificate problem: self-signed certificate":                                              "untrusted-localhost-cert curl 0",
+		"Client sent an HTTP request to an HTTPS server.":                                                          "http-to-https-port  0",
+		"psql: error: connection to server at \"127.0.0.1\", port 5432 failed: FATAL:  pg_hba.conf rejects connection for host \"127.0.0.1\", user \"ann\", database \"shop\", no encryption": "server-acl-or-auth psql 5432",
+		"DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user.":                                                            "server-acl-or-auth  0",
+		"connect ECONNREFUSED 127.0.0.1:431": " Node 431",
+	} {
+		r, ok := Read(text)
+		if got := fmt.Sprint(r.Names, " ", r.Client, " ", r.Port); !ok || got != want {
+			t.Errorf("%s\n got %q\nwant %q", text, got, want)
+		}
+	}
+	for i := range sayings {
+		if c := sayings[i].cause; c != "" && (checks.ByName(c) == nil || checks.ByName(c).IsSymptom()) {
+			t.Errorf("no cause is called %s", c)
+		}
+	}
+}
+
 // What is pasted has colours, escapes, a log around it, or no end.
 func TestPasted(t *testing.T) {
 	const refused = "Node ECONNREFUSED refused connect ::1 ::1 3000"

@@ -13,9 +13,10 @@ type saying struct {
 	intent  facts.Intent // empty: what stands around it tells
 	symptom string       // empty with an errno: the errno and the intent tell
 	means   string
-	answer  bool // it comes after the connection
-	failed  bool // no connection was made, for a reason that is not said
-	weak    bool // another line of the text says more
+	answer  bool   // it comes after the connection
+	failed  bool   // no connection was made, for a reason that is not said
+	weak    bool   // another line of the text says more
+	cause   string // the one cause that these words belong to, where there is one alone
 }
 
 // code is the errno in the spelling of the system that it came from.
@@ -79,18 +80,32 @@ const (
 // may hold the words of an errno.
 var sayings = []saying{
 	// What comes after the connection.
+	say(`no pg_hba\.conf entry for|pg_hba\.conf rejects|protected mode|is not allowed to connect to this M`,
+		saying{intent: connect, answer: true, cause: "server-acl-or-auth", means: "the server answers, and its own rules of access turn the client away"}),
 	say(`Permission denied \(publickey|password authentication failed|Access denied for user|NOAUTH|authentication failed`,
 		saying{intent: connect, answer: true, means: "the application answers and refuses the login"}),
+	say("address space `?(?:loopback|local|private)|(?:loopback|local|private)`? address space|more-private address space|Access-Control-Allow-(?:Private|Local)-Network|private network request|Local Network Access|LocalNetworkAccess",
+		saying{intent: connect, answer: true, cause: "browser-local-network-access", means: "the browser forbids the page to reach this address (Local Network Access)"}),
 	say(`blocked by CORS policy|CORS error`, saying{intent: connect, answer: true, means: "the browser withholds the application's answer (CORS)"}),
 	say(`HTTP/0\.9|ERR_INVALID_HTTP_RESPONSE|HPE_INVALID_|Parse Error: Expected HTTP|BadStatusLine|malformed HTTP response|Invalid HTTP (?:response|version)`,
 		saying{intent: connect, answer: true, means: "the application's answer is not HTTP"}),
+	say(`Invalid Host header|Blocked request\. This host|Invalid HTTP_HOST header|DisallowedHost|Blocked hosts?: |\b421 Misdirected`,
+		saying{intent: connect, answer: true, cause: "host-header-check", means: "the server does not know the host name that the client used"}),
+	say(`\b431 \(?Request|(?:HTTP|status|code)\D{0,12}\b431\b|Request Header Fields Too Large|Request Header Or Cookie Too Large|HPE_HEADER_OVERFLOW|Header overflow|UND_ERR_HEADERS_OVERFLOW`,
+		saying{intent: connect, answer: true, cause: "headers-too-large", means: "the server says that the header fields are too large"}),
+	say(`wrong.version.number|ERR_SSL_PROTOCOL_ERROR|packet length too long|record layer failure|server gave HTTP response to HTTPS client|SSL_ERROR_RX_RECORD_TOO_LONG|first record does not look like a TLS handshake|Unsupported or unrecognized SSL message|InvalidContentType`,
+		saying{intent: connect, answer: true, cause: "https-to-plain-http", means: "the TLS handshake with the application fails"}),
+	say(`HTTP request (?:was sent )?to an? HTTPS (?:server|port)`,
+		saying{intent: connect, answer: true, cause: "http-to-https-port", means: "the server wants TLS, and the client speaks plain HTTP"}),
+	say(`ERR_CERT_|CERTIFICATE_VERIFY_FAILED|self.signed certificate|SELF_SIGNED_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|MOZILLA_PKIX|SEC_ERROR_|certificate (?:has expired|signed by unknown|verify failed|is not trusted)|curl: \((?:60|51)\)|PartialChain|unable to find valid certification path|ERR_TLS_CERT_ALTNAME_INVALID`,
+		saying{intent: connect, answer: true, cause: "untrusted-localhost-cert", means: "the client refuses the server's certificate"}),
 	say(`curl: \((?:35|60|58|77|83)\)|ERR_SSL_|ERR_CERT_|SSL_ERROR_|MOZILLA_PKIX|SEC_ERROR_|wrong.version.number|SSL routines|PR_END_OF_FILE_ERROR|SSLHandshakeException|SSLException|ssl\.SSLError|CERTIFICATE_VERIFY_FAILED|certificate (?:has expired|signed by unknown|verify failed)|self.signed certificate|TLS handshake|EPROTO\b|server gave HTTP response to HTTPS client|HTTP request to an HTTPS server|packet length too long|record layer failure|The SSL connection could not be established|InvalidContentType`,
 		saying{intent: connect, answer: true, means: "the TLS handshake with the application fails"}),
 	say(`curl: \(22\)|\bHTTP(?:/[\d.]+)? (?:error:? |status:? |status code:? )?[45]\d\d\b|status(?: |_)?code:? (?:is )?[45]\d\d\b|\b50[234] (?:Bad Gateway|Service (?:Temporarily )?Unavailable|Gateway Time-?out)|server returned error: HTTP`,
 		saying{intent: connect, answer: true, means: "the application answers with an HTTP error", weak: true}),
 
 	// What comes before it.
-	say(`ERR_UNSAFE_PORT|This address is restricted|bad port\b`, saying{intent: connect, means: "the client does not allow itself this port"}),
+	say(`ERR_UNSAFE_PORT|This address is restricted|bad port\b`, saying{intent: connect, cause: "browser-unsafe-port", means: "the client does not allow itself this port"}),
 	say(`ERR_ADDRESS_INVALID`, saying{intent: connect, means: "the browser does not take this address as a destination"}),
 	say(`ERR_SOCKET_BAD_PORT|port (?:number )?(?:must be|should be) |: invalid port\b|port out of range|Port number out of range|port must be 0-65535`,
 		saying{means: "the program was given a port that is none"}),
