@@ -60,6 +60,7 @@ var here = sources{
 	cgroup:  inCgroup,
 	second:  second,
 	environ: linuxEnviron,
+	program: linuxProgram,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode
