@@ -48,7 +48,7 @@ var nothing []string
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
 		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(), processSituations(),
-		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations())
+		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations(), proxySituations())
 }
 
 func judge(t *testing.T, table []situation) {

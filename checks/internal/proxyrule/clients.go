@@ -32,7 +32,9 @@ type Client struct {
 	Name     string
 	Programs []string // what its process may be called
 	Speakers []string // what --error calls it
-	Note     string   // when it reads the variables at all; empty: always
+	Common   bool     // many programs are built with it
+	Needs    string   // a variable without which it reads none of the others
+	Reads    string   // how it reads a list of exemptions
 
 	http, https []string // the variables that name the proxy, the first that is there counts
 	fallback    []string // for both, where there is none of those
@@ -58,24 +60,33 @@ var (
 var Clients = []*Client{
 	// HTTP_PROXY in capitals could come from a request's header Proxy, in a CGI
 	// program: curl does not read it (CVE-2016-5385).
-	{Name: "curl", Programs: []string{"curl"}, Speakers: []string{"curl"},
+	{Name: "curl", Common: true, Reads: "names and what is below them, IPv4 addresses and networks; neither ports nor *.name",
+		Programs: []string{"curl"}, Speakers: []string{"curl"},
 		http: []string{"http_proxy"}, https: []string{"https_proxy", "HTTPS_PROXY"}, fallback: all, noProxy: bothNo, exempts: curlExempts, settings: curlFile},
-	{Name: "git", Programs: []string{"git", "git-remote-http", "git-remote-https"}, Speakers: []string{"git"},
+	{Name: "git", Reads: "names and what is below them, IPv4 addresses and networks; neither ports nor *.name",
+		Programs: []string{"git", "git-remote-http", "git-remote-https"}, Speakers: []string{"git"},
 		http: []string{"http_proxy"}, https: []string{"https_proxy", "HTTPS_PROXY"}, fallback: all, noProxy: bothNo, emptyCounts: true, exempts: curlExempts, settings: gitFile},
-	{Name: "wget", Programs: []string{"wget"}, Speakers: []string{"wget"},
+	{Name: "wget", Reads: "what the host ends with; neither networks, ports nor *, and only the variable in small letters",
+		Programs: []string{"wget"}, Speakers: []string{"wget"},
 		http: []string{"http_proxy"}, https: []string{"https_proxy"}, noProxy: []string{"no_proxy"}, exempts: wgetExempts, settings: wgetFile},
-	{Name: "Python's urllib", Programs: python, Speakers: []string{"Python"},
+	{Name: "Python's urllib", Reads: "what the host ends with, as it stands in the URL: ::1 in brackets; neither networks nor *.name",
+		Programs: python, Speakers: []string{"Python"},
 		http: []string{"http_proxy"}, https: []string{"https_proxy"}, noProxy: []string{"no_proxy"}, emptyCounts: true, anyCase: true, exempts: urllibExempts},
-	{Name: "Python's requests", Programs: append([]string{"pip", "pip3", "http", "https"}, python...), Speakers: []string{"Python", "requests"},
+	{Name: "Python's requests", Common: true, Reads: "what the host ends with, and IPv4 networks; ::1 without brackets, no *.name",
+		Programs: append([]string{"pip", "pip3", "http", "https"}, python...), Speakers: []string{"Python", "requests"},
 		http: []string{"http_proxy"}, https: []string{"https_proxy"}, fallback: []string{"all_proxy"}, noProxy: bothNo, emptyCounts: true, anyCase: true, exempts: requestsExempts},
-	{Name: "Go", Speakers: []string{"Go"},
-		http: []string{"HTTP_PROXY", "http_proxy"}, https: []string{"HTTPS_PROXY", "https_proxy"}, noProxy: []string{"NO_PROXY", "no_proxy"}, loopback: true, exempts: goExempts},
-	{Name: "Node's fetch", Programs: node, Speakers: []string{"Node"}, Note: "with NODE_USE_ENV_PROXY=1",
+	{Name: "Go", Reads: "names, addresses and networks, with a port or without",
+		Speakers: []string{"Go"},
+		http:     []string{"HTTP_PROXY", "http_proxy"}, https: []string{"HTTPS_PROXY", "https_proxy"}, noProxy: []string{"NO_PROXY", "no_proxy"}, loopback: true, exempts: goExempts},
+	{Name: "Node's fetch", Common: true, Reads: "the very host, ::1 in brackets, and what ends with .name or *.name; no networks",
+		Programs: node, Speakers: []string{"Node"}, Needs: "NODE_USE_ENV_PROXY",
 		http: []string{"http_proxy", "HTTP_PROXY"}, https: []string{"https_proxy", "HTTPS_PROXY"}, noProxy: bothNo, emptyCounts: true, exempts: undiciExempts},
-	{Name: "axios", Programs: node, Speakers: []string{"Node", "axios"},
+	{Name: "axios", Common: true, Reads: "the very host, ::1 in brackets, and what ends with .name or *.name; no networks",
+		Programs: node, Speakers: []string{"Node", "axios"},
 		http: []string{"npm_config_http_proxy", "NPM_CONFIG_HTTP_PROXY", "http_proxy", "HTTP_PROXY"}, https: []string{"npm_config_https_proxy", "NPM_CONFIG_HTTPS_PROXY", "https_proxy", "HTTPS_PROXY"},
 		fallback: append([]string{"npm_config_proxy", "NPM_CONFIG_PROXY"}, all...), noProxy: append([]string{"npm_config_no_proxy", "NPM_CONFIG_NO_PROXY"}, bothNo...), exempts: proxyFromEnvExempts},
-	{Name: "Java", Programs: []string{"java"}, Speakers: []string{"Java"}, settings: javaOptions},
+	{Name: "Java", Reads: "http.nonProxyHosts, separated by |, with a * at the start or the end; no variables",
+		Programs: []string{"java"}, Speakers: []string{"Java"}, settings: javaOptions},
 }
 
 var (
@@ -92,8 +103,16 @@ func (c *Client) Is(program string) bool {
 	return ok && slices.Contains(c.Programs, "python3") && strings.Trim(version, "0123456789") == ""
 }
 
+// Heeds tells whether the client reads proxy variables at all.
+func (c *Client) Heeds(p *facts.Proxies) bool {
+	return c.Needs == "" || slices.Contains(p.Variables, facts.Variable{Name: c.Needs, Value: "1"})
+}
+
 // Use tells what the client makes of a request.
 func (c *Client) Use(p *facts.Proxies, r Request) Use {
+	if !c.Heeds(p) {
+		return Use{}
+	}
 	if c.settings != nil {
 		if u, ok := c.settings(c, p, r); ok {
 			return u

@@ -204,7 +204,7 @@ func listen(t *testing.T, head string) *end {
 
 // fill puts the ports in and tells the rules the same as the clients.
 func (w *world) fill(vars []string) ([]string, *facts.Proxies) {
-	p := &facts.Proxies{Variables: []facts.Variable{}}
+	p := &facts.Proxies{Variables: []facts.Variable{{Name: "NODE_USE_ENV_PROXY", Value: "1"}}}
 	vars = slices.Clone(vars)
 	for i := range vars {
 		vars[i] = strings.NewReplacer("PROXY=PROXY", fmt.Sprintf("PROXY=http://127.0.0.1:%d", w.proxy.port), "proxy=PROXY", fmt.Sprintf("proxy=http://127.0.0.1:%d", w.proxy.port),
