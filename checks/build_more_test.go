@@ -49,7 +49,7 @@ func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
 		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(), processSituations(), processBlockedSituations(), processLimitsSituations(),
 		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations(),
-		httpSituations(), browserSituations())
+		httpSituations(), browserSituations(), proxySituations())
 }
 
 func judge(t *testing.T, table []situation) {

@@ -11,6 +11,10 @@ func init() {
 		localhostSubdomain,
 		localhostSlowFallback,
 		toolsDisagreeOnLocalhost,
+		proxyEnvCapturesLocalhost,
+		noProxyFormatMismatch,
+		systemProxyOrPAC,
+		preloadSOCKSWrapper,
 
 		loDown,
 		loV4AddressMissing,
@@ -45,6 +49,7 @@ func init() {
 		answeredElsewhere,
 
 		noListener,
+		deadLocalProxy,
 		configuredElsewhere,
 		tcpSwitchedOff,
 		boundNotListening,

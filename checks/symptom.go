@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	symptoms = []*Check{nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, portUnreachable, answeredByAnother, notAccepted, closedAtOnce,
+	symptoms = []*Check{sentToProxy, nameNotResolved, nameLeadsElsewhere, unreachable, denied, noReply, refused, portUnreachable, answeredByAnother, notAccepted, closedAtOnce,
 		noAnswer, notUnderstood, certificateRefused, turnedAway, serverError, redirectFails, clientFails, cannotBind}
 }
 

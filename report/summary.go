@@ -88,6 +88,9 @@ func summary(f *facts.Facts, d *checks.Diagnosis) string {
 		}
 		return l + " works."
 	case checks.Partly:
+		if len(d.Symptoms) > 0 && name(d.Symptoms[0].Finding) == "sent-to-proxy" {
+			return l + " works from here, but your client asks a proxy."
+		}
 		if good, bad := divide(f, d); len(good) > 0 && len(bad) > 0 {
 			return fmt.Sprintf("%s answers on %s, not on %s.", l, list(good, "and"), list(bad, "or"))
 		}

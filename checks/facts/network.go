@@ -337,11 +337,6 @@ func (l *Limits) IsReserved(port uint16) bool {
 	return false
 }
 
-// Proxies is the proxy variables of the client.
-type Proxies struct {
-	Variables []Variable `json:"variables"`
-}
-
 // Variable is one environment variable, its secrets masked.
 type Variable struct {
 	Name  string `json:"name"`

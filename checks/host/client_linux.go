@@ -181,7 +181,7 @@ func linuxEnviron(pid int) ([]string, error) {
 	if pid != 0 {
 		return process.Environ(pid)
 	}
-	own := os.Environ()
+	own := beforeSudo(os.Environ())
 	has := func(name string) bool {
 		return slices.ContainsFunc(own, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
 	}

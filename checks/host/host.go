@@ -91,6 +91,7 @@ type sources struct {
 	cgroup  func(as *facts.Identity, forbidden bool) (socket func(family, kind int) (int, error), end func())
 	second  func()
 	environ func(pid int) ([]string, error)
+	program func(pid int) program
 
 	// A client that is run to be watched.
 	watch func(argv []string) (*Watched, error)
@@ -252,21 +253,6 @@ func get[T any](ctx context.Context, l *look, g facts.Group, into *T, do func() 
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// proxyVariables are what clients read; a password in one is masked before it
-// is written down.
-func proxyVariables(environ []string) *facts.Proxies {
-	p := &facts.Proxies{Variables: []facts.Variable{}}
-	for _, kv := range environ {
-		name, value, _ := strings.Cut(kv, "=")
-		switch strings.ToLower(name) {
-		case "http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy":
-			p.Variables = append(p.Variables, facts.Variable{Name: name, Value: maskURL(value)})
-		}
-	}
-	slices.SortFunc(p.Variables, func(a, b facts.Variable) int { return strings.Compare(a.Name, b.Name) })
-	return p
-}
 
 // maskURL hides everything between the scheme and the last @: who types a
 // password with a slash in it does not escape it.

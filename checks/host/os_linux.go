@@ -69,6 +69,7 @@ var here = sources{
 	second:  second,
 	environ: linuxEnviron,
 	watch:   watchClient,
+	program: linuxProgram,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode

@@ -120,7 +120,7 @@ func TestPasted(t *testing.T) {
 		"a foreign address":   {"connect ECONNREFUSED 192.0.2.1:3000", "Node ECONNREFUSED refused connect 192.0.2.1 192.0.2.1 3000"},
 		"a foreign name":      {"curl: (7) Failed to connect to example.com port 443 after 3 ms: Couldn't connect to server", "curl - failed connect example.com - 443"},
 		"no port":             {"connect ECONNREFUSED 127.0.0.1:99999", "Node ECONNREFUSED refused connect - - -"},
-		"a proxy's port":      {"curl: (97) cannot complete SOCKS5 connection to localhost. (1)", "curl - - connect - - -"},
+		"a proxy's port":      {"curl: (97) cannot complete SOCKS5 connection to localhost. (1)", "curl - sent-to-proxy connect - - -"},
 		"a mapped address":    {"connect ECONNREFUSED ::ffff:127.0.0.1:3000", "Node ECONNREFUSED refused connect 127.0.0.1 127.0.0.1 3000"},
 		"two answers":         {"dial tcp [::1]:80: connect: connection refused\ndial tcp 127.0.0.1:80: connect: connection refused", "Go ECONNREFUSED refused connect - - 80"},
 		"longer than read":    {"Error: connect ECONNREFUSED ::1:3000 " + strings.Repeat("x", 2*MaxText), refused},

@@ -110,7 +110,7 @@ var sayings = []saying{
 	say(`ERR_SOCKET_BAD_PORT|port (?:number )?(?:must be|should be) |: invalid port\b|port out of range|Port number out of range|port must be 0-65535`,
 		saying{means: "the program was given a port that is none"}),
 	say(`curl: \((?:5|97)\)|ERR_PROXY_CONNECTION_FAILED|ERR_TUNNEL_CONNECTION_FAILED|resolve proxy|ProxyError|proxyconnect|proxy server (?:is )?refusing`,
-		saying{intent: connect, means: "the proxy of the client cannot be reached"}),
+		saying{intent: connect, symptom: "sent-to-proxy", means: "the proxy of the client cannot be reached"}),
 	say(`\bENOTFOUND\b`, saying{errno: "ENOTFOUND", intent: connect, symptom: "name-not-resolved", means: "the name does not resolve"}),
 	say(`\bEAI_AGAIN\b|Temporary failure in name resolution`, saying{errno: "EAI_AGAIN", intent: connect, symptom: "name-not-resolved", means: "the name does not resolve"}),
 	say(`curl: \(6\)|Could not resolve|Name or service not known|nodename nor servname|no such host|No such host is known|UnknownHostException|failed to lookup address|php_network_getaddresses|unable to resolve host|ERR_NAME_NOT_RESOLVED|:nxdomain|bad address '|Name does not resolve|Host not found|having trouble finding that site|EAI_NONAME|11001\b`,

@@ -48,7 +48,7 @@ var texts = []struct{ text, want string }{
 	{"curl: (28) Failed to connect to 127.0.0.1 port 8080 after 2002 ms: Timeout was reached", "curl ETIMEDOUT no-reply connect 127.0.0.1 127.0.0.1 8080"},
 	{"curl: (28) Operation timed out after 1001 milliseconds with 0 bytes received", "curl - not-accepted connect - - -"},
 	{"curl: (6) Could not resolve host: localhost", "curl - name-not-resolved connect localhost - -"},
-	{"curl: (5) Could not resolve proxy: proxy.internal", "curl - - connect - - -"},
+	{"curl: (5) Could not resolve proxy: proxy.internal", "curl - sent-to-proxy connect - - -"},
 	{"curl: (35) OpenSSL/3.0.19: error:0A00010B:SSL routines::wrong version number", "curl - - connect - - -"},
 	{"curl: (60) SSL certificate problem: self-signed certificate", "curl - - connect - - -"},
 	{"curl: (1) Received HTTP/0.9 when not allowed", "curl - - connect - - -"},

@@ -1,0 +1,103 @@
+package checks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// How a client is kept from asking a proxy for this machine.
+
+// fixes are alternatives, what concerns this machine alone first.
+func (p *proxying) fixes(f *facts.Facts) []Fix {
+	a := p.asking[0]
+	if a.use.Proxy.Program == "git" {
+		return p.gitFixes(a.use.Proxy)
+	}
+	list := exempting(a.use.Exempt.Value, p.request.Host)
+	switch a.use.Proxy.Program {
+	case "java":
+		return []Fix{{Do: fmt.Sprintf("Take -Dhttp.nonProxyHosts= out of %s: without it Java exempts localhost and 127.*, and else write them there, separated by |.", a.use.Proxy.Where())}}
+	case "curl":
+		return []Fix{{Do: fmt.Sprintf("For once: curl --noproxy '*' %s", urlOf(p.request))},
+			{Do: fmt.Sprintf("Write the line noproxy = \"%s\" into %s.", list, a.use.Proxy.File)}}
+	case "wget":
+		return []Fix{{Do: fmt.Sprintf("For once: wget --no-proxy %s", urlOf(p.request))},
+			{Do: fmt.Sprintf("Write the line no_proxy = %s into %s.", list, a.use.Proxy.File)}}
+	}
+	return append(exemptInEnvironment(f, list, a.use.Proxy.Name), once(p)...)
+}
+
+// once is a way round the proxy for one request.
+func once(p *proxying) []Fix {
+	for _, a := range p.asking {
+		switch a.client.Name {
+		case "curl":
+			return []Fix{{Do: fmt.Sprintf("For once: curl --noproxy '*' %s", urlOf(p.request))}}
+		case "wget":
+			return []Fix{{Do: fmt.Sprintf("For once: wget --no-proxy %s", urlOf(p.request))}}
+		}
+	}
+	return nil
+}
+
+// exempting is a list with which every client goes to this machine itself: none reads
+// networks, brackets and stars as another does, so each form stands by itself.
+func exempting(old, host string) string {
+	var list []string
+	for _, e := range strings.FieldsFunc(old, func(c rune) bool { return strings.ContainsRune(", \t|;", c) }) {
+		list = append(list, e)
+	}
+	want := []string{"localhost", "127.0.0.1", "::1", "[::1]", host}
+	if strings.Contains(host, ":") {
+		want = append(want, "["+host+"]")
+	}
+	for _, e := range want {
+		if !slices.Contains(list, e) {
+			list = append(list, e)
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+// exemptInEnvironment sets both spellings: wget reads the small letters only, Go the
+// capitals first.
+func exemptInEnvironment(f *facts.Facts, list, name string) []Fix {
+	p := f.Proxies
+	if p.Unit != "" && strings.HasSuffix(p.Unit, ".service") && len(f.Host.As) > 0 && f.Host.As[0].PID != 0 && !strings.HasPrefix(p.Unit, "user@") {
+		return []Fix{{Do: fmt.Sprintf("Exempt this machine in the unit: sudo systemctl edit %[1]s, below [Service] the line Environment=\"no_proxy=%[2]s\" \"NO_PROXY=%[2]s\", then sudo systemctl restart %[1]s.", p.Unit, list)}}
+	}
+	do := fmt.Sprintf("Exempt this machine, in the shell that starts the client: export no_proxy='%[1]s' NO_PROXY='%[1]s'", list)
+	for _, s := range p.SetIn {
+		if s.Name == name {
+			do += fmt.Sprintf(" (to keep it, write that behind line %d of %s)", s.Line, s.File)
+			break
+		}
+	}
+	return []Fix{{Do: do}}
+}
+
+// gitFixes: an empty proxy of a URL exempts it and leaves the rest as it is.
+func (p *proxying) gitFixes(s facts.ProxySetting) []Fix {
+	name := "http." + urlOf(p.request) + ".proxy"
+	if s.Name == name { // it names a proxy for this very URL
+		return unsetFixes(s)
+	}
+	return append([]Fix{{Do: "Exempt this server for git.", Lasts: Persistent,
+		Steps: [][]string{{"git", "config", "--file", s.File, name, ""}}, Undo: [][]string{{"git", "config", "--file", s.File, "--unset", name}}}}, unsetFixes(s)...)
+}
+
+// unsetFixes take a setting away, by its program where that has a command. What was
+// masked cannot be put back.
+func unsetFixes(s facts.ProxySetting) []Fix {
+	switch masked := strings.Contains(s.Value, "***"); {
+	case s.File == "":
+		return []Fix{{Do: fmt.Sprintf("Take the variable away, in the shell that starts the client: unset %s", s.Name)}}
+	case s.Program == "git" && !masked:
+		return []Fix{{Do: "Let git use no proxy any more.", Lasts: Persistent, Risk: "without it git may not reach other servers",
+			Steps: [][]string{{"git", "config", "--file", s.File, "--unset", s.Name}}, Undo: [][]string{{"git", "config", "--file", s.File, s.Name, s.Value}}}}
+	}
+	return []Fix{{Do: fmt.Sprintf("Take the line %s = %s out of %s.", s.Name, s.Value, s.Where())}}
+}
