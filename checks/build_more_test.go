@@ -48,7 +48,8 @@ var nothing []string
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
 		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(), processSituations(),
-		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations())
+		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations(),
+		forwardSituations())
 }
 
 func judge(t *testing.T, table []situation) {
