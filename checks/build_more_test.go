@@ -47,9 +47,10 @@ var nothing []string
 // for all checks alike.
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
-		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(), processSituations(), processBlockedSituations(), processLimitsSituations(),
+		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(),
+		processSituations(), processBlockedSituations(), processLimitsSituations(),
 		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations(),
-		httpSituations(), browserSituations(), proxySituations())
+		httpSituations(), browserSituations(), proxySituations(), forwardSituations())
 }
 
 func judge(t *testing.T, table []situation) {

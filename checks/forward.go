@@ -202,7 +202,7 @@ func startThere(w facts.Forward) []Fix {
 }
 
 var sshTargetRefused = &Check{
-	Name:     "ssh-L-target-refused",
+	Name:     "ssh-l-target-refused",
 	Doc:      "ssh -L takes the connection, and the far machine gets none to the target",
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
@@ -235,7 +235,7 @@ var sshTargetRefused = &Check{
 }
 
 var sshProhibited = &Check{
-	Name:     "ssh-L-prohibited",
+	Name:     "ssh-l-prohibited",
 	Doc:      "the ssh server forbids the forwarding that ssh -L asks for",
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,

@@ -23,12 +23,13 @@ var sshForwardListenFailed = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupForwards},
 	Uses:     []facts.Group{facts.GroupOwners},
 	Explains: []*Check{refused},
-	Refines:  []*Check{noListener},
+	Refines:  []*Check{noListener, v6OnlyServerV4Client, v4OnlyServerV6Client},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, w := range f.Forwards.Found {
 			// A master that this client speaks to may have taken the port for it.
-			if w.Kind != "ssh -L" && w.Kind != "ssh -D" || w.Held || slices.ContainsFunc(listeners(f), func(s facts.Socket) bool { return heldBy(f, s, "ssh") }) {
+			master := !w.Held && slices.ContainsFunc(listeners(f), func(s facts.Socket) bool { return heldBy(f, s, "ssh") })
+			if w.Kind != "ssh -L" && w.Kind != "ssh -D" || w.Held && !w.Both || master {
 				continue
 			}
 			name := onwards(f, w)
@@ -44,6 +45,13 @@ var sshForwardListenFailed = &Check{
 				x := base
 				x.Affects = []netip.Addr{a}
 				switch ls := serving(f, a); {
+				case w.Held && len(ls) == 0: // of both addresses it is content with one
+					x.Certainty = Proven
+					x.Summary = fmt.Sprintf("%s was told to listen on both loopback addresses, and has not got %s: that one was not free when it began.", name, at(f, a))
+					x.Evidence = append(slices.Clone(x.Evidence), socketEvidence(f, listeners(f)[0]))
+					x.Fixes = []Fix{again}
+				case w.Held:
+					continue
 				case len(ls) == 0:
 					x.Summary = fmt.Sprintf("%s was told to listen on %s, and does not: the port was not free when it began, or it is not logged in yet.", name, at(f, a))
 					if x.Certainty == Proven {

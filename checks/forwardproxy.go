@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -51,14 +52,14 @@ func proxyGaveUp(f *facts.Facts, a netip.Addr) (gaveUp, bool) {
 		}
 		switch {
 		case x.HTTP != nil && x.HTTP.Status >= 502 && x.HTTP.Status <= 504:
-			return gaveUp{heard(x), x.HTTP.Status, true}, true
+			return gaveUp{strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), x.HTTP.Status, true}, true
 		case x.End == facts.Silence && x.Bytes == 0:
-			return gaveUp{heard(x), 0, false}, true
+			return gaveUp{fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), 0, false}, true
 		}
 	}
 	for _, d := range f.Dials {
 		if d.Addr == a && d.Closed != "" {
-			return gaveUp{d.Closed + " without a byte", 0, true}, true
+			return gaveUp{closedEvidence(f, d).Text, 0, true}, true
 		}
 	}
 	return gaveUp{}, false

@@ -42,7 +42,10 @@ func linuxForwards(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 	holders, held := holdersOf(f)
 	seen := len(holders) > 0
 	for _, p := range holders {
-		w.ofProcess(p, true, slices.ContainsFunc(holders, func(q facts.Process) bool { return q.PID == p.PPID }))
+		// What a worker does, its parent was told.
+		if !slices.ContainsFunc(holders, func(q facts.Process) bool { return q.PID == p.PPID && q.Name == p.Name }) {
+			w.ofProcess(p, true)
+		}
 	}
 	// Where it is not seen who holds the port, or somebody else does, arguments are
 	// all there is: everybody may read them.
@@ -87,16 +90,14 @@ func programOf(p facts.Process) string {
 	return p.Name
 }
 
-// ofProcess reads what one process was told. worker: its parent holds the port, too.
-func (w *ways) ofProcess(p facts.Process, held, worker bool) {
+// ofProcess reads what one process was told.
+func (w *ways) ofProcess(p facts.Process, held bool) {
 	base := facts.Forward{PID: p.PID, Program: programOf(p), Started: p.Started, Held: held}
 	if s := serverOf(p); s != nil && upstreams[s.program] != nil && p.Args != nil && !slices.Contains(p.Args, "reverse-proxy") {
 		base.Kind, base.Proxies = s.program, true
-		switch {
-		case worker:
-		case p.Container != "":
-			w.add(base)
-		default:
+		if p.Container != "" {
+			w.add(base) // its files are not this system's
+		} else {
 			w.ofProxy(*s, &p, base)
 		}
 		return
@@ -121,6 +122,12 @@ func (w *ways) ofProcess(p facts.Process, held, worker bool) {
 		x.Listen, x.Both = listenAt(t.Bind, t.Port)
 		if p.Name == "ssh" {
 			x.Through = clean(cmp.Or(session.User, p.User) + "@" + session.Host)
+			if x.Both && session.Family != "" {
+				x.Both = false
+				if session.Family == "6" {
+					x.Listen = netip.AddrPortFrom(v6, t.Port)
+				}
+			}
 			x.Here = w.isHere(session)
 			if n, err := strconv.ParseUint(session.Port, 10, 16); err == nil && n != 22 {
 				x.Port = uint16(n)
@@ -165,7 +172,7 @@ func (w *ways) ofOthers(holders []facts.Process, unseen bool) {
 		}
 		switch {
 		case name == "ssh" || name == "kubectl" || name == "oc" || unseen && !strings.HasSuffix(name, "sh"):
-			w.ofProcess(p, false, false)
+			w.ofProcess(p, false)
 		case strings.HasSuffix(name, "sh") && name != "ssh":
 			w.ofLoop(p)
 		}

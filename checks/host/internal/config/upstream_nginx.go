@@ -1,6 +1,11 @@
 package config
 
-import "strings"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // UpstreamsNginx reads where nginx sends requests on to:
 //
@@ -54,7 +59,7 @@ func UpstreamsNginx(data []byte) Proxying {
 					port = "80"
 				}
 				server.ports = append(server.ports, port)
-				server.first0 = server.first0 || oneOf("default_server", words[2:]...) || oneOf("default", words[2:]...)
+				server.standard = server.standard || oneOf("default_server", words[2:]...) || oneOf("default", words[2:]...)
 			}
 		case "server_name":
 			if server != nil {
@@ -89,7 +94,7 @@ type nginxBlock struct {
 	line         int
 	first        int // index of the first upstream in it
 	ports, names []string
-	first0       bool // default_server
+	standard     bool // default_server
 }
 
 // finish gives the lines of a server what was known at its end only.
@@ -102,7 +107,7 @@ func (b nginxBlock) finish(p *Proxying) {
 	}
 	for i := b.first; i < len(p.Upstreams); i++ {
 		u := &p.Upstreams[i]
-		u.Site, u.Listen, u.Names, u.Default = b.line, b.ports, lower(b.names), b.first0
+		u.Site, u.Listen, u.Names, u.Default = b.line, b.ports, lower(b.names), b.standard
 	}
 }
 
@@ -111,9 +116,10 @@ func substitute(s string, vars map[string]string) string {
 	if !strings.Contains(s, "$") {
 		return s
 	}
-	for name, value := range vars {
+	names := slices.SortedFunc(maps.Keys(vars), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	for _, name := range names { // $app before $a
 		if len(s) < maxLine {
-			s = strings.ReplaceAll(s, name, value)
+			s = strings.ReplaceAll(s, name, vars[name])
 		}
 	}
 	return s

@@ -12,6 +12,7 @@ type Session struct {
 	HostName string // what the configuration has in its place
 	User     string
 	Port     string
+	Family   string // "4" or "6": it uses that one only
 	Jumps    bool   // by way of another machine
 	Config   string // -F
 	Log      string // -E
@@ -52,6 +53,9 @@ func SSH(args []string) Session {
 			c := a[k]
 			if strings.IndexByte(sshValues, c) < 0 {
 				s.Mux = s.Mux || c == 'M'
+				if c == '4' || c == '6' {
+					s.Family = string(c)
+				}
 				continue
 			}
 			at, text, value := i, a, a[k+1:]
@@ -114,7 +118,7 @@ func (s *Session) set(key, value, from, text string) {
 	}
 	switch key {
 	case "localforward":
-		s.way("ssh -L", strings.Join(strings.Fields(value), " "), from, text)
+		s.way("ssh -L", strings.Join(strings.Fields(strings.ReplaceAll(value, `"`, "")), " "), from, text)
 	case "dynamicforward":
 		s.way("ssh -D", value, from, text)
 	case "remoteforward":
@@ -123,6 +127,10 @@ func (s *Session) set(key, value, from, text string) {
 		first(&s.HostName)
 	case "proxyjump", "proxycommand":
 		s.Jumps = s.Jumps || !strings.EqualFold(value, "none")
+	case "addressfamily":
+		if family := map[string]string{"inet": "4", "inet6": "6"}[strings.ToLower(value)]; s.Family == "" {
+			s.Family = family
+		}
 	case "user":
 		first(&s.User)
 	case "port":
@@ -186,7 +194,7 @@ func (s *Session) way(kind, spec, from, text string) {
 // brackets. A path takes the rest up to the next colon.
 func specification(s string) []string {
 	sep := byte(':')
-	if !strings.Contains(s, ":") && strings.Count(s, "/") >= 2 && !strings.HasPrefix(s, "/") {
+	if slash, colon := strings.IndexByte(s, '/'), strings.IndexByte(s, ':'); slash > 0 && (colon < 0 || slash < colon) {
 		sep = '/' // "8080/fe80::1/80", for IPv6
 	}
 	var parts []string

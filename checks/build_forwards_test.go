@@ -1,0 +1,107 @@
+package checks
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// passesOn adds a way on of process pid, which holds a listener on the port.
+func passesOn(kind string, pid int, to string, changes ...func(*facts.Forward)) change {
+	return func(f *facts.Facts) {
+		w := facts.Forward{PID: pid, Kind: kind, Program: kind, Started: morning.Add(-time.Hour), Held: true, From: "argument 2", Text: to, To: to}
+		if kind == "ssh -L" || kind == "ssh -D" {
+			w.Program = "ssh"
+		}
+		for _, c := range changes {
+			c(&w)
+		}
+		if f.Forwards == nil {
+			f.Forwards = &facts.Forwards{}
+		}
+		f.Forwards.Found = append(f.Forwards.Found, w)
+	}
+}
+
+// noForwards is a look for forwarders that found none.
+func noForwards(f *facts.Facts) { f.Forwards = &facts.Forwards{Found: []facts.Forward{}} }
+
+type wayMark = func(*facts.Forward)
+
+// farAt adds what is at an address to which the way leads; owner is empty where nothing
+// listens.
+func farAt(at, owner string) wayMark {
+	return func(w *facts.Forward) { w.Far = append(w.Far, endAt(at, owner)) }
+}
+
+// nearAt adds who listens on that port at another address.
+func nearAt(at, owner string) wayMark {
+	return func(w *facts.Forward) { w.Near = append(w.Near, endAt(at, owner)) }
+}
+
+func endAt(at, owner string) facts.FarEnd {
+	e := facts.FarEnd{Listens: owner != "", Owner: owner}
+	if a, err := netip.ParseAddrPort(at); err == nil {
+		e.Addr = a
+	} else {
+		e.Unix = at
+	}
+	return e
+}
+
+func byWay(machine string) wayMark { return func(w *facts.Forward) { w.Through = machine } }
+func wayIsHere(w *facts.Forward)   { w.Here = true }
+
+// wroteNow is what its log said last, while loopdoctor noForwards.
+func wroteNow(line string) wayMark {
+	return func(w *facts.Forward) { w.Log, w.LogFrom, w.Fresh = []string{line}, "/home/ann/ssh.log", true }
+}
+
+// wroteBefore is the same, at some earlier time.
+func wroteBefore(line string) wayMark {
+	return func(w *facts.Forward) { wroteNow(line)(w); w.Fresh = false }
+}
+
+// toldToTake is a way whose process holds nothing: it was told to listen.
+func toldToTake(at string) wayMark {
+	return func(w *facts.Forward) {
+		w.Held, w.Both = false, at == "localhost"
+		a := v4Loopback
+		if !w.Both {
+			a = netip.MustParseAddr(at)
+		}
+		w.Listen = netip.AddrPortFrom(a, port)
+	}
+}
+
+func beganAgo(ago time.Duration) wayMark {
+	return func(w *facts.Forward) { w.Started = morning.Add(-ago) }
+}
+
+// configuredAt is a line of a reverse proxy's configuration.
+func configuredAt(at, text string) wayMark {
+	return func(w *facts.Forward) { w.Proxies, w.From, w.Text = true, at, text }
+}
+
+// givesStatus adds an answer to the question that the client puts.
+func givesStatus(from string, status int) change {
+	return func(f *facts.Facts) {
+		f.Target.Speak = facts.AskHTTP
+		f.Answers = append(f.Answers, facts.Answer{Addr: netip.MustParseAddr(from), As: 1000, Question: facts.AskHTTP, Protocol: "http/1.1", Bytes: 100, End: facts.Answered,
+			HTTP: &facts.HTTPAnswer{Status: status}})
+	}
+}
+
+// givesNothing is a question without an answer.
+func givesNothing(from string) change {
+	return func(f *facts.Facts) {
+		f.Target.Speak = facts.AskHTTP
+		f.Answers = append(f.Answers, facts.Answer{Addr: netip.MustParseAddr(from), As: 1000, Question: facts.AskHTTP, End: facts.Silence, ElapsedMS: 1000})
+	}
+}
+
+// printed is what a client or a forwarder printed.
+func printed(text string) change {
+	return func(f *facts.Facts) { f.Target.Error = &facts.ClientError{Text: text} }
+}

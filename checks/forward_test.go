@@ -1,0 +1,150 @@
+package checks
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+func forwardSituations() []situation {
+	const a = "127.0.0.1"
+	closed := dials(a, facts.Connected, closedBy)
+	fine := dials(a, facts.Connected)
+	refusedThere := dials(a, facts.Refused)
+	held := func(name string, rest ...change) *facts.Facts {
+		return machine(a, append([]change{listens(a, 50, named(name)), closed}, rest...)...)
+	}
+	hidden := func(rest ...change) *facts.Facts {
+		return machine(a, append([]change{listens(a, 0), closed}, rest...)...)
+	}
+	proxy := func(rest ...change) *facts.Facts {
+		return machine(a, append([]change{listens(a, 50, named("nginx")), fine}, rest...)...)
+	}
+	localhost3000 := configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://localhost:3000;")
+	shop, refusal, forbidden := byWay("ann@shop"), "channel 2: open failed: connect failed: Connection refused", "channel 2: open failed: administratively prohibited: open failed"
+	return slices.Concat(
+		of(forwarderAcceptsBackendDead,
+			row{"nothing listens where socat leads", held("socat", passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), says("proven 127.0.0.1", "socat (pid 50)", "127.0.0.1:3000", "nothing listens there")},
+			row{"it listens on the other family", held("socat", passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""), nearAt("[::1]:3000", "node (pid 9)"))), says("proven 127.0.0.1", "node (pid 9) listens on [::1]:3000 only")},
+			row{"nothing listens on the UNIX socket", held("systemd-socket-proxyd", passesOn("systemd-socket-proxyd", 50, "/run/app.sock", farAt("/run/app.sock", ""))), says("proven 127.0.0.1", "/run/app.sock")},
+			row{"somebody listens there, and closes", held("socat", passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "node (pid 9)")},
+			row{"it leads to a container", held("docker-proxy", passesOn("docker-proxy", 50, "172.17.0.2:80")), says("inferred 127.0.0.1", "172.17.0.2:80")},
+			row{"it is not seen where it leads", held("code", passesOn("ide", 50, "")), says("inferred 127.0.0.1", "code (pid 50)")},
+			row{"it is not seen who holds the port, and arguments fit", hidden(passesOn("socat", 50, "127.0.0.1:3000", toldToTake(a), farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "socat (pid 50)", "nothing listens")},
+			row{"it is not seen who holds the port, and arguments name another address", hidden(passesOn("socat", 50, "127.0.0.1:3000", toldToTake("127.0.0.2"), farAt("127.0.0.1:3000", ""))), nothing},
+			row{"another process leads there", held("python3", passesOn("socat", 51, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), nothing},
+			row{"the connection stays open", machine(a, listens(a, 50, named("socat")), fine, passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), nothing},
+		),
+		of(sshTargetRefused,
+			row{"ssh writes that it was refused", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop, wroteNow(refusal))), says("proven 127.0.0.1", "ssh (pid 50)", "localhost:3000", "ann@shop", "Connection refused")},
+			row{"the far machine is this one, and nothing listens", held("ssh", passesOn("ssh -L", 50, "localhost:3000", byWay("ann@localhost"), wayIsHere, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", ""))), says("proven 127.0.0.1", "this machine", "nothing listens there")},
+			row{"the far machine is another", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop)), says("inferred 127.0.0.1", "ann@shop")},
+			row{"it was refused at some other time", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop, wroteBefore(refusal))), says("inferred 127.0.0.1")},
+			row{"ssh writes that it is forbidden", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop, wroteNow(forbidden))), nothing},
+			row{"the far machine is this one, and somebody listens", held("ssh", passesOn("ssh -L", 50, "localhost:3000", byWay("ann@localhost"), wayIsHere, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
+			row{"a SOCKS proxy", held("ssh", passesOn("ssh -D", 50, "", shop)), nothing},
+			row{"the tunnel works", machine(a, listens(a, 50, named("ssh")), fine, passesOn("ssh -L", 50, "localhost:3000", shop)), nothing},
+		),
+		of(sshProhibited,
+			row{"ssh writes it", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop, wroteNow(forbidden))), says("proven 127.0.0.1", "ssh (pid 50)", "ann@shop", "does not allow")},
+			row{"the far machine is this one, and somebody listens", held("ssh", passesOn("ssh -L", 50, "localhost:3000", byWay("ann@localhost"), wayIsHere, farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1")},
+			row{"the far machine is another", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop)), says("inferred 127.0.0.1")},
+			row{"ssh writes that it was refused", held("ssh", passesOn("ssh -L", 50, "localhost:3000", shop, wroteNow(refusal))), nothing},
+			row{"nothing listens at the far end", held("ssh", passesOn("ssh -L", 50, "localhost:3000", byWay("ann@localhost"), wayIsHere, farAt("127.0.0.1:3000", ""))), nothing},
+			row{"another program", held("socat", passesOn("socat", 50, "localhost:3000")), nothing},
+		),
+		of(kubectlPortForwardTarget,
+			row{"kubectl closes at once", held("kubectl", passesOn("kubectl port-forward", 50, "localhost:80", byWay("svc/web in namespace shop"))), says("inferred 127.0.0.1", "kubectl (pid 50)", "port 80", "svc/web in namespace shop")},
+			row{"kubectl writes why", held("kubectl", passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"), wroteNow("E1129 portforward.go:413] an error occurred forwarding 8080 -> 80: connection refused"))), says("proven 127.0.0.1")},
+			row{"a port with a name", held("kubectl", passesOn("kubectl port-forward", 50, "", byWay("pod/web"))), says("inferred 127.0.0.1", "a named port")},
+			row{"it works", machine(a, listens(a, 50, named("kubectl")), fine, passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"))), nothing},
+			row{"ssh closes at once", held("ssh", passesOn("ssh -L", 50, "localhost:80", shop)), nothing},
+		),
+		of(sshForwardListenFailed,
+			row{"ssh writes that it could not", machine(a, refusedThere, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), wroteBefore("channel_setup_fwd_listener_tcpip: cannot listen to port: 62893"))), says("proven 127.0.0.1", "ssh (pid 50)", "127.0.0.1:62893")},
+			row{"it runs without", machine("62893", refusedThere, passesOn("ssh -D", 50, "", toldToTake("localhost"))), says("inferred 127.0.0.1 ::1")},
+			row{"it has the other address only", machine(a, listens("::1", 50, named("ssh")), refusedThere, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), func(w *facts.Forward) { w.Held = true })), says("proven 127.0.0.1", "has not got 127.0.0.1:62893")},
+			row{"it has both", machine("62893", listens(a, 50, named("ssh")), listens("::1", 50, named("ssh")), fine, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), func(w *facts.Forward) { w.Held = true })), nothing},
+			row{"it has just begun", machine(a, refusedThere, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), beganAgo(5*time.Second))), says("inferred 127.0.0.1", "logged in")},
+			row{"somebody else has the port", machine(a, listens(a, 51, named("node")), fine, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"))), says("remark 127.0.0.1", "node (pid 51)")},
+			row{"it writes of another port", machine(a, refusedThere, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), wroteBefore("cannot listen to port: 80"))), says("inferred 127.0.0.1")},
+			row{"its master has the port", machine(a, listens(a, 51, named("ssh")), fine, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"))), nothing},
+			row{"it would have ended", machine(a, listens(a, 51, named("node")), fine, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), func(w *facts.Forward) { w.Strict = true })), nothing},
+			row{"it was told another address", machine(a, refusedThere, passesOn("ssh -L", 50, "h:80", toldToTake("127.0.0.2"))), nothing},
+			row{"it is not seen who has the port", machine(a, listens(a, 0), fine, passesOn("ssh -L", 50, "h:80", toldToTake("localhost"))), nothing},
+			row{"there is no ssh", machine(a, refusedThere, noForwards), nothing},
+		),
+		of(kubectlPortForwardDropped,
+			row{"kubectl runs, and does not listen", machine(a, refusedThere, passesOn("kubectl port-forward", 50, "localhost:80", toldToTake("localhost"), byWay("pod/web"))), says("inferred 127.0.0.1", "pod/web")},
+			row{"a loop starts it again", machine(a, refusedThere, passesOn("loop of kubectl port-forward", 50, "localhost:80", toldToTake("localhost"), byWay("pod/web"))), says("inferred 127.0.0.1", "over and over")},
+			row{"the loop's log says why", machine(a, refusedThere, passesOn("loop of kubectl port-forward", 50, "localhost:80", toldToTake("localhost"), byWay("pod/web"), wroteBefore("error: lost connection to pod"))), says("proven 127.0.0.1", "lost its connection")},
+			row{"the person was told", machine(a, refusedThere, printed("error: lost connection to pod")), says("inferred 127.0.0.1", "has ended")},
+			row{"the person was told something else", machine(a, refusedThere, printed("connection refused")), nothing},
+			row{"it has the port", machine(a, listens(a, 50, named("kubectl")), fine, passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"))), nothing},
+			row{"it was told another port", machine(a, refusedThere, passesOn("kubectl port-forward", 50, "localhost:80", toldToTake("127.0.0.2"), byWay("pod/web"))), nothing},
+			row{"somebody else has it again", machine(a, listens(a, 51), fine, printed("error: lost connection to pod")), nothing},
+		),
+		of(reverseProxyUpstream,
+			row{"nothing listens upstream", proxy(givesStatus(a, 502), passesOn("nginx", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", ""))), says("proven 127.0.0.1", "nginx (pid 50)", "localhost:3000", "nothing listens there")},
+			row{"it listens on the other family", proxy(givesStatus(a, 502), passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("[::1]:3000", "node (pid 9)"))), says("proven 127.0.0.1", "node (pid 9) listens on [::1]:3000 only")},
+			row{"nothing listens on the UNIX socket", proxy(givesStatus(a, 502), passesOn("nginx", 50, "/run/php.sock", configuredAt("/etc/nginx/a:3", "fastcgi_pass unix:/run/php.sock;"), farAt("/run/php.sock", ""))), says("proven 127.0.0.1", "/run/php.sock")},
+			row{"all of a group", proxy(givesStatus(a, 503), passesOn("haproxy", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "")), passesOn("haproxy", 50, "127.0.0.1:3001", localhost3000, farAt("127.0.0.1:3001", ""))), says("proven 127.0.0.1", "127.0.0.1:3000 and 127.0.0.1:3001")},
+			row{"one of two", proxy(givesStatus(a, 502), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "")), passesOn("nginx", 50, "127.0.0.1:3001", localhost3000, farAt("127.0.0.1:3001", "node (pid 9)"))), says("inferred 127.0.0.1", "127.0.0.1:3000")},
+			row{"the upstream listens, and nginx has nothing of it", proxy(givesStatus(a, 504), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "node (pid 9)")},
+			row{"it says nothing", proxy(givesNothing(a), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "nothing listens")},
+			row{"it is not seen who holds the port", machine(a, listens(a, 0), fine, givesStatus(a, 502), passesOn("nginx", 0, "127.0.0.1:3000", localhost3000, func(w *facts.Forward) { w.Held = false }, farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "nginx sends requests on")},
+			row{"HAProxy passes TCP on, and closes", machine(a, listens(a, 50, named("haproxy")), closed, passesOn("haproxy", 50, "127.0.0.1:3000", configuredAt("/etc/haproxy/haproxy.cfg:9", "server a 127.0.0.1:3000"), farAt("127.0.0.1:3000", ""))), says("proven 127.0.0.1", "haproxy (pid 50)")},
+			row{"the upstream answers 404", proxy(givesStatus(a, 404), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
+			row{"the upstream is busy, and says so", proxy(givesStatus(a, 503), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
+			row{"nothing was asked", proxy(passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", ""))), nothing},
+			row{"the upstream is on another machine", proxy(givesStatus(a, 502), passesOn("nginx", 50, "10.0.0.7:3000", localhost3000)), nothing},
+			row{"an application answers 502 itself", machine(a, listens(a, 50), fine, givesStatus(a, 502), noForwards), nothing},
+		),
+	)
+}
+
+func TestForwards(t *testing.T) { judge(t, forwardSituations()) }
+
+func TestForwardersInRank(t *testing.T) {
+	const a = "127.0.0.1"
+	closed := dials(a, facts.Connected, closedBy)
+	// Nothing tells the two apart: they are candidates of the broader one.
+	expect(t, machine(a, listens(a, 50, named("ssh")), closed, passesOn("ssh -L", 50, "localhost:3000", byWay("ann@shop"))),
+		"broken", "active forwarder-accepts-backend-dead inferred of ssh-l-prohibited ssh-l-target-refused")
+	expect(t, machine(a, listens(a, 50, named("ssh")), closed, passesOn("ssh -L", 50, "localhost:3000", byWay("ann@shop"), wroteNow("channel 2: open failed: administratively prohibited: open failed"))),
+		"broken", "active ssh-l-prohibited proven")
+	expect(t, machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), givesStatus(a, 502), passesOn("nginx", 50, "localhost:3000", configuredAt("/c:1", "x"), farAt("127.0.0.1:3000", ""))),
+		"partly", "active reverse-proxy-upstream-localhost proven") // it can be reached
+	expect(t, machine(a, dials(a, facts.Refused), counts(a, 1, realReset), passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), wroteBefore("cannot listen to port: 62893"))),
+		"broken", "active ssh-forward-listen-failed proven")
+	expect(t, machine(a, listens(a, 50, named("haproxy")), closed, passesOn("haproxy", 50, "127.0.0.1:3000", configuredAt("/c:1", "x"), farAt("127.0.0.1:3000", ""))),
+		"broken", "active reverse-proxy-upstream-localhost proven")
+}
+
+func TestHealingForwards(t *testing.T) {
+	const a = "127.0.0.1"
+	closed := dials(a, facts.Connected, closedBy)
+	f := machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), givesStatus(a, 502),
+		passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("0.0.0.0:3000", "node (pid 9)")))
+	if got, want := found(t, reverseProxyUpstream, f)[0].Fixes[0].Do, "Write `proxy_pass http://127.0.0.1:3000;` in /etc/nginx/nginx.conf:12, and let nginx read it again."; got == want {
+		t.Errorf("it changes nothing: %s", got)
+	}
+	f = machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), givesStatus(a, 502),
+		passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("[::1]:3000", "node (pid 9)")))
+	if got, want := found(t, reverseProxyUpstream, f)[0].Fixes[0].Do, "Write `proxy_pass http://[::1]:3000;` in /etc/nginx/nginx.conf:12, and let nginx read it again."; got != want {
+		t.Errorf("got %s", got)
+	}
+	// What came from outside stands in no command that a person may copy.
+	for _, evil := range []string{"-oProxyCommand=reboot", "h:80;reboot", "$(reboot):80", "h 80"} {
+		f := machine(a, listens(a, 50, named("ssh")), closed, passesOn("ssh -L", 50, evil, byWay("ann@shop")))
+		g := machine(a, listens(a, 50, named("ssh")), closed, passesOn("ssh -L", 50, "h:80", byWay(evil)))
+		k := machine(a, listens(a, 50, named("kubectl")), closed, passesOn("kubectl port-forward", 50, "localhost:80", byWay(evil)))
+		for _, x := range slices.Concat(found(t, sshTargetRefused, f), found(t, sshProhibited, g), found(t, kubectlPortForwardTarget, k)) {
+			if x.Settle != "" {
+				t.Errorf("%s: %s", evil, x.Settle)
+			}
+		}
+	}
+}
