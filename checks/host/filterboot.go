@@ -147,7 +147,15 @@ func withoutCounts(text string) string {
 
 // plainRule is a rule without what may differ: blanks, quotes and counts.
 func plainRule(s string) string {
-	w := strings.Fields(strings.NewReplacer(`"`, "", ";", " ").Replace(s))
+	w := strings.Fields(strings.Map(func(r rune) rune {
+		switch r {
+		case '"':
+			return -1
+		case ';':
+			return ' '
+		}
+		return r
+	}, s))
 	w = slices.DeleteFunc(w, func(s string) bool { return s == "counter" })
 	for i := 0; i+3 < len(w); i++ { // counter packets 3 bytes 180
 		if w[i] == "packets" && w[i+2] == "bytes" {

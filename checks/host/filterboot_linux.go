@@ -53,8 +53,8 @@ var included = []string{"/etc/nftables", "/etc/nftables.d", "/etc/nftables.conf.
 
 // bootLook reads the files below a root directory.
 type bootLook struct {
+	bootUnits
 	ctx   context.Context
-	root  string // "" but in tests
 	rules []facts.FilterRule
 	seen  map[string]bool
 	lines []facts.BootLine
@@ -91,7 +91,7 @@ func (l *bootLook) file(b bootFile, path string, depth int) {
 	}
 	lines, include := bootLinesIn(data, b.format, l.rules)
 	for _, line := range lines {
-		line.Path, line.By, line.On = path, b.by, switchedOn(l.root, b.by)
+		line.Path, line.By, line.On = path, b.by, l.switchedOn(b.by)
 		l.lines = append(l.lines, line)
 	}
 	for _, pattern := range include {
@@ -110,32 +110,63 @@ func (l *bootLook) file(b bootFile, path string, depth int) {
 	}
 }
 
+// bootUnits knows which units are started at boot, below a root directory.
+type bootUnits struct {
+	root   string   // "" but in tests
+	wants  []string // folders of links
+	listed bool     // they have been looked for
+}
+
+// unitFolders are systemd's own folders of units.
+var unitFolders = []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"}
+
 // switchedOn tells whether a unit is started at boot: by the links that systemctl
 // enable makes, or those of OpenRC's runlevels. A preset link below /usr/lib counts
 // as well.
-func switchedOn(root, unit string) bool {
-	folders := []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"}
-	for _, folder := range folders {
-		for _, target := range []string{"multi-user", "sysinit", "basic", "network-pre", "network", "default"} {
-			// The link counts: it leads out of a root that is not ours.
-			if _, err := os.Lstat(root + folder + target + ".target.wants/" + unit); err == nil {
-				return true
+func (u *bootUnits) switchedOn(unit string) bool {
+	if names, _ := filepath.Glob(u.root + "/etc/runlevels/*/" + strings.TrimSuffix(unit, ".service")); len(names) > 0 {
+		return true
+	}
+	// A link may be left of one that is not installed any more; most are not there.
+	return slices.ContainsFunc(u.folders(installed(u.root, unit)), func(folder string) bool {
+		_, err := os.Lstat(folder + "/" + unit) // the link counts: it leads out of a root that is not ours
+		return err == nil
+	})
+}
+
+// folders are those with links to what is started: all of them, or the common ones, for
+// to look through what lies beside them takes a part of a millisecond.
+func (u *bootUnits) folders(all bool) []string {
+	if !all {
+		var common []string
+		for _, folder := range unitFolders {
+			for _, target := range []string{"multi-user", "sysinit", "basic", "network-pre", "network", "default"} {
+				common = append(common, u.root+folder+target+".target.wants")
+			}
+		}
+		return common
+	}
+	for i := 0; i < len(unitFolders) && !u.listed; i++ {
+		folder := u.root + unitFolders[i]
+		if usr, err := os.Stat(u.root + "/usr" + unitFolders[i]); err == nil {
+			if info, err := os.Stat(folder); err == nil && os.SameFile(usr, info) {
+				continue // /lib leads to /usr/lib
+			}
+		}
+		d, err := os.Open(folder)
+		if err != nil {
+			continue
+		}
+		names, _ := d.Readdirnames(-1)
+		d.Close()
+		for _, n := range names {
+			if strings.HasSuffix(n, ".wants") || strings.HasSuffix(n, ".requires") {
+				u.wants = append(u.wants, folder+n)
 			}
 		}
 	}
-	patterns := []string{"/etc/runlevels/*/" + strings.TrimSuffix(unit, ".service")}
-	// To look through all that is in those folders takes a millisecond for each.
-	if installed(root, unit) {
-		for _, folder := range folders {
-			patterns = append(patterns, folder+"*.wants/"+unit, folder+"*.requires/"+unit)
-		}
-	}
-	for _, pattern := range patterns {
-		if names, _ := filepath.Glob(root + pattern); len(names) > 0 {
-			return true
-		}
-	}
-	return false
+	u.listed = true
+	return u.wants
 }
 
 // installed tells whether there is such a unit of systemd.

@@ -69,11 +69,14 @@ var loaders = []struct{ unit, name string }{
 	{"ip6tables.service", "iptables-services"},
 }
 
-// filterManagers returns the programs that write rules on this machine.
+// filterManagers returns the programs that write rules on this machine. It looks at the
+// processes meanwhile.
 func filterManagers(ctx context.Context, f *facts.Facts) []facts.FilterManager {
+	running := make(chan []facts.FilterManager, 1)
+	mine, _ := inode("/proc/thread-self/net/tcp") // of this thread: another may be in another namespace
+	go func() { running <- runningWriters(ctx, mine) }()
 	ms := managersIn("")
-	running := runningWriters(ctx)
-	for _, m := range running {
+	for _, m := range <-running {
 		ms = addManager(ms, m)
 	}
 	if f.Interfaces != nil {
@@ -111,9 +114,10 @@ func managersIn(root string) (ms []facts.FilterManager) {
 	if m, ok := iptablesIn(root); ok {
 		ms = append(ms, m)
 	}
+	units := bootUnits{root: root}
 	for _, l := range loaders {
 		switch {
-		case switchedOn(root, l.unit):
+		case units.switchedOn(l.unit):
 			ms = addManager(ms, facts.FilterManager{Name: l.name, Active: true, Detail: l.unit + " is switched on"})
 		case installed(root, l.unit):
 			ms = addManager(ms, facts.FilterManager{Name: l.name, Detail: l.unit + " is switched off"})
@@ -178,13 +182,12 @@ func linkEnd(root, name string) string {
 	return name
 }
 
-// runningWriters looks for such programs in this network namespace.
-func runningWriters(ctx context.Context) (ms []facts.FilterManager) {
+// runningWriters looks for such programs in one network namespace.
+func runningWriters(ctx context.Context, mine uint64) (ms []facts.FilterManager) {
 	pids, err := process.PIDs()
 	if err != nil {
 		return nil
 	}
-	mine, _ := inode("/proc/thread-self/net/tcp")
 	for _, pid := range pids {
 		if ctx.Err() != nil {
 			break

@@ -76,11 +76,11 @@ func TestBootLinesOfKnownFiles(t *testing.T) {
 		{Path: "/etc/nftables/more.conf", Line: 4, Text: "tcp dport 62893 drop", By: "nftables.service", On: true},
 		{Path: "/etc/iptables/rules.v4", Line: 2, Text: "-A INPUT -p tcp -m tcp --dport 62893 -j DROP", By: "netfilter-persistent.service"},
 	}
-	l := &bootLook{ctx: t.Context(), root: root, rules: rules, seen: map[string]bool{}}
+	l := &bootLook{ctx: t.Context(), bootUnits: bootUnits{root: root}, rules: rules, seen: map[string]bool{}}
 	if got := l.all(); !slices.Equal(got, want) {
 		t.Errorf("got %+v", got)
 	}
-	l = &bootLook{ctx: t.Context(), root: root, seen: map[string]bool{}}
+	l = &bootLook{ctx: t.Context(), bootUnits: bootUnits{root: root}, seen: map[string]bool{}}
 	if l.all(); len(l.seen) > 0 {
 		t.Errorf("without rules %v were read", l.seen)
 	}

@@ -206,7 +206,7 @@ func (l *filterLook) last(f facts.FilterRule) bool {
 			continue
 		}
 		seen := false
-		for _, e := range r.Exprs {
+		for _, e := range r.Whole().Exprs {
 			switch x := e.(type) {
 			case *nft.Counter:
 				seen = true

@@ -61,6 +61,9 @@ func linuxFilters(ctx context.Context, f *facts.Facts, about []suspect, mayTrace
 	l.outside()
 	l.queues()
 	l.prove(mayTrace)
+	if l.reading != nil {
+		l.out.Engines[0].Opaque = l.reading.Opaque()
+	}
 	if l.found() {
 		l.out.Managers = filterManagers(l.ctx, l.f)
 		l.out.Boot = bootLines(l.ctx, l.deciding())
@@ -98,7 +101,7 @@ func (l *filterLook) read() error {
 		e := facts.FilterEngine{Name: facts.NFTables, NotRead: notRead(err), ReadInMS: millis(time.Since(begin))}
 		if err == nil {
 			l.reading = r
-			l.add(e, r.Tables, r.Opaque)
+			l.add(e, r.Tables, 0) // those come to light as the rules are walked through
 		} else {
 			l.out.Engines = append(l.out.Engines, e)
 		}
@@ -167,11 +170,10 @@ func (l *filterLook) walk(s suspect) {
 	if !c.From.IsValid() {
 		c.From = netip.AddrPortFrom(l.source(s.Addr), 0)
 	}
-	for _, packet := range handshakePackets {
+	for w := range l.rules.Handshake(c) {
 		if l.ctx.Err() != nil {
 			return
 		}
-		w := l.rules.Walk(c, packet)
 		w.Addr, w.As, w.AsPID = s.Addr, s.As, s.AsPID
 		l.finish(&w)
 		l.out.Walks = append(l.out.Walks, w)

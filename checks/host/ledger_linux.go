@@ -29,8 +29,8 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 	tc := trafficCounters()
 	defer tc.close()
 	dropped := tc.read()
-	// Those of a run a moment ago live for a minute, and a port comes up again.
-	stale := halfOpen(to.Port())
+	server := newServerSide(to)
+	defer server.close()
 	before, err := readCounters(to.Addr().Is6())
 	if err != nil {
 		return l, err
@@ -38,7 +38,12 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 	err = asClient(as.Identity, func() {
 		for range syns {
 			p := newProbe(to, as)
-			p.bound = bound
+			p.bound = func(port uint16) {
+				server.before(port)
+				if bound != nil {
+					bound(port)
+				}
+			}
 			p.open(to)
 			probes = append(probes, p)
 		}
@@ -53,40 +58,81 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 	}
 	l.Delta, l.Missing = after.since(before)
 	maps.Copy(l.Delta, tc.since(dropped))
-	ours := map[netip.AddrPort]bool{}
-	for _, p := range probes {
+	from := make([]netip.AddrPort, len(probes))
+	for i, p := range probes {
 		f := p.Fact()
 		name := f.Errno
 		if name == "" {
 			name = string(f.Outcome)
 		}
 		l.Outcomes[name]++
-		ours[f.From] = true
+		from[i] = f.From
 	}
-	// Half-open sockets of our own on the server's side: the SYN arrived.
-	for remote := range halfOpen(to.Port()) {
-		if ours[remote] && !stale[remote] {
-			l.HalfOpen++
-		}
-	}
+	l.HalfOpen = server.halfOpen(from, l.Delta["InSegs"] > 0)
 	return l, nil
 }
 
-// halfOpen returns who has half-open sockets at a port.
-func halfOpen(port uint16) map[netip.AddrPort]bool {
-	found := map[netip.AddrPort]bool{}
-	c, err := sockdiag.Open()
-	if err != nil {
-		return found
+// serverSide looks for half-open sockets of our own on the server's side: their SYN
+// has arrived.
+type serverSide struct {
+	diag  *sockdiag.Client // nil: the kernel cannot be asked
+	to    netip.AddrPort
+	stale map[uint16]bool // ports whose socket was there before
+}
+
+func newServerSide(to netip.AddrPort) *serverSide {
+	c, _ := sockdiag.Open()
+	return &serverSide{c, to, map[uint16]bool{}}
+}
+
+func (s *serverSide) close() {
+	if s.diag != nil {
+		s.diag.Close()
 	}
-	defer c.Close()
-	ss, _ := c.Port(port)
-	for _, s := range ss {
-		if s.State == facts.SynRecv {
-			found[s.Remote] = true
+}
+
+// before is called with the port of a client that has not sent its SYN yet: what is
+// half open of a run a moment ago lives for a minute, and a port comes up again.
+func (s *serverSide) before(port uint16) {
+	if s.diag == nil {
+		return
+	}
+	if x, _ := s.diag.Pair(s.to, netip.AddrPortFrom(s.to.Addr(), port)); x != nil {
+		s.stale[port] = true
+	}
+}
+
+// halfOpen counts those of our clients. Where they have no socket at all although
+// something arrived, a translation may have led them to another address: then the
+// kernel goes through all sockets of the port, which takes it a millisecond and more.
+func (s *serverSide) halfOpen(from []netip.AddrPort, arrived bool) (n int) {
+	if s.diag == nil {
+		return 0
+	}
+	ours := map[netip.AddrPort]bool{}
+	for _, client := range from {
+		if !client.IsValid() || s.stale[client.Port()] {
+			continue
+		}
+		x, err := s.diag.Pair(s.to, client)
+		switch {
+		case err != nil:
+		case x == nil:
+			ours[client] = true
+		case x.State == facts.SynRecv:
+			n++
 		}
 	}
-	return found
+	if n > 0 || !arrived || len(ours) == 0 {
+		return n
+	}
+	all, _ := s.diag.Port(s.to.Port())
+	for _, x := range all {
+		if x.State == facts.SynRecv && ours[x.Remote] {
+			n++
+		}
+	}
+	return n
 }
 
 // readCounters reads the counters of this network namespace.

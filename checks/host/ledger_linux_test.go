@@ -112,3 +112,32 @@ func TestLedgerOfAFullQueue(t *testing.T) {
 		t.Errorf("got %v: %v", l.Delta, err)
 	}
 }
+
+// What is half open is found in a listener of both families, and where a translation
+// leads to another address.
+func TestHalfOpenElsewhere(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	for name, test := range map[string]struct {
+		listens netip.Addr
+		port    uint16
+		rules   string
+	}{
+		"both families":   {netip.IPv6Unspecified(), served, ""},
+		"another address": {netip.MustParseAddr("127.0.0.5"), servedToo, fmt.Sprintf("table ip n {\nchain c {\ntype nat hook output priority -100; tcp dport %d dnat to 127.0.0.5\n}\n}\n", servedToo)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, err := net.Listen("tcp", netip.AddrPortFrom(test.listens, test.port).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			filter(t, hook("input", fmt.Sprintf("tcp sport %d drop", test.port))+test.rules)
+			l, err := ledger(netip.AddrPortFrom(v4, test.port), us(), burst, nil)
+			if err != nil || l.HalfOpen != burst {
+				t.Errorf("%d half open: %v, %v", l.HalfOpen, l.Delta, err)
+			}
+		})
+	}
+}

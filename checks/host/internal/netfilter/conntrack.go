@@ -134,7 +134,7 @@ func (w *walker) look(c *Chain) {
 		return
 	}
 	for _, r := range c.Rules {
-		if slices.ContainsFunc(r.Exprs, w.tracks) {
+		if slices.ContainsFunc(r.Whole().Exprs, w.tracks) {
 			w.tracking = Yes
 			return
 		}

@@ -21,7 +21,7 @@ func Diff(before, after []*Table) map[*Rule]uint64 {
 			} else if i < len(old.Rules) && len(old.Rules) == len(c.Rules) {
 				was = old.Rules[i]
 			}
-			if was == nil || was.Packets == nil || r.Packets == nil || *r.Packets <= *was.Packets {
+			if was == nil || was.Whole().Packets == nil || r.Whole().Packets == nil || *r.Packets <= *was.Packets {
 				continue
 			}
 			// Only now: text is made when it is asked for, and most counters stand still.

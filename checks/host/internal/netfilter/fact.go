@@ -20,6 +20,7 @@ const (
 // which it was reached, path the chains from there to the rule's own (nil where it
 // is the base chain itself).
 func (r *Rule) Fact(base *Chain, path []string) facts.FilterRule {
+	r.Whole()
 	f := base.fact()
 	f.Path, f.Handle, f.Number, f.Comment, f.Packets = path, r.Handle, r.Number, Cut(r.Comment, maxName), r.Packets
 	if c := r.Chain; c != nil {

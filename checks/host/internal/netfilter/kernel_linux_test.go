@@ -274,7 +274,7 @@ func (w *world) counted(s *score, now *netfilter.Ruleset, stop *facts.FilterStop
 	for _, t := range now.Tables {
 		for _, ch := range t.Chains {
 			for _, r := range ch.Rules {
-				if same(stop.Rule, t, r) && (r.Packets == nil || *r.Packets == 0) {
+				if same(stop.Rule, t, r) && (r.Whole().Packets == nil || *r.Packets == 0) {
 					s.wrong++
 					w.t.Errorf("%v to %v as %d: %s %s rule %d (%s) is blamed, and met no packet\n%s", c.From, c.To, c.Client.UID,
 						t.Name, ch.Name, r.Number, stop.Rule.Text, what)

@@ -104,11 +104,12 @@ type Chain struct {
 	Rules    []*Rule
 }
 
-// Rule is one rule.
+// Rule is one rule. What stands behind Late is empty until Whole.
 type Rule struct {
 	Chain   *Chain
 	Handle  uint64 // nf_tables
 	Number  int    // place in the chain, from 1
+	Late    Late   // nil: there is no more to decode
 	Exprs   []Expr
 	Opaque  string // an expression, match or target that is not known, by its name; such a rule is never "matches" and never "does not"
 	Comment string
@@ -117,6 +118,22 @@ type Rule struct {
 	// Print gives the text and, if it says all there is, the argument vector that
 	// makes the rule again: see facts.FilterRule.
 	Print func() (text string, words []string)
+}
+
+// Late decodes a rule when its turn comes: most of ten thousand are left behind at
+// their first expressions.
+type Late interface {
+	Misses(*State) bool // the packet certainly fails one of the first expressions
+	Decode(*Rule)
+}
+
+// Whole decodes what was left for later.
+func (r *Rule) Whole() *Rule {
+	if late := r.Late; late != nil {
+		r.Late = nil
+		late.Decode(r)
+	}
+	return r
 }
 
 // Expr is one expression of a rule: of nf_tables, or a match or a target of

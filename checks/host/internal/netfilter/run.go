@@ -199,6 +199,13 @@ func (w *walker) judge(f *frame, r *Rule, s *State, at place) place {
 // the rule ended early although it might not have; nil: there are none.
 func evaluate(r *Rule, s *State) (effect Effect, off *Packet) {
 	s.Registers, s.Cause = Registers{}, ""
+	if r.Late != nil {
+		if r.Late.Misses(s) {
+			return Break, nil
+		}
+		s.Registers, s.Cause = Registers{}, ""
+		r.Whole()
+	}
 	effect = Continue
 	xtables := r.Chain != nil && r.Chain.Table != nil && r.Chain.Table.Engine != facts.NFTables
 	// An expression that is not known may change what others see: what stands before

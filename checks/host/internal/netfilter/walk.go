@@ -1,6 +1,7 @@
 package netfilter
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -43,18 +44,29 @@ type walker struct {
 // Unsure comes before the first stop, or there is none. Sets are read when they are
 // first asked for: one walk at a time.
 func (rs *Ruleset) Walk(c Connection, kind string) facts.FilterWalk {
-	w := newWalker(rs, c)
-	for _, k := range []string{facts.Syn, facts.SynAck, facts.Ack} {
-		w.out = &facts.FilterWalk{Addr: c.To.Addr(), As: c.Client.UID, Packet: k, Unsure: slices.Clone(w.later)}
-		w.packet(k)
-		if w.exhausted {
-			w.out.Partial = "too many rules to follow"
-		}
-		if k == kind {
-			break
+	for walk := range rs.Handshake(c) {
+		if walk.Packet == kind {
+			return walk
 		}
 	}
-	return *w.out
+	return facts.FilterWalk{}
+}
+
+// Handshake follows the packets of a handshake one after the other.
+func (rs *Ruleset) Handshake(c Connection) iter.Seq[facts.FilterWalk] {
+	return func(yield func(facts.FilterWalk) bool) {
+		w := newWalker(rs, c)
+		for _, k := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+			w.out = &facts.FilterWalk{Addr: c.To.Addr(), As: c.Client.UID, Packet: k, Unsure: slices.Clone(w.later)}
+			w.packet(k)
+			if w.exhausted {
+				w.out.Partial = "too many rules to follow"
+			}
+			if !yield(*w.out) {
+				return
+			}
+		}
+	}
 }
 
 func newWalker(rs *Ruleset, c Connection) *walker {

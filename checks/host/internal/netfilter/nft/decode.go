@@ -20,6 +20,7 @@ type decoder struct {
 	device func(index uint32) string // its name; nil: not known
 	opaque int
 	last   *netfilter.Chain // of the rule before
+	whole  *decoder         // of which this one reads a part; nil: it reads all
 
 	uses      uint64 // of chains, by rules that stand in them or jump to them
 	malformed bool   // something could not be put in its place
@@ -161,27 +162,13 @@ func (d *decoder) addRule(b []byte) {
 		d.malformed = true
 		return
 	}
-	r := &netfilter.Rule{Chain: c, Handle: a.opt64(3), Number: len(c.Rules) + 1}
-	r.Exprs, r.Opaque = d.expressions(c.Table, a.v[4])
-	if a.bad && r.Opaque == "" {
-		r.Opaque = malformed
+	r := &row{d: d, exprs: a.v[4], userdata: a.v[7]}
+	r.Chain, r.Handle, r.Number, r.Late = c, a.opt64(3), len(c.Rules)+1, r
+	r.bad = a.bad
+	if d.whole != nil {
+		r.d = d.whole
 	}
-	if r.Opaque != "" {
-		d.opaque++
-	}
-	r.Comment = comment(a.v[7])
-	for _, e := range r.Exprs {
-		switch e := e.(type) {
-		case *Counter:
-			r.Packets = &e.Packets
-		case *Compat:
-			if e.Name == "comment" && !e.Target {
-				r.Comment = text(e.Info)
-			}
-		}
-	}
-	r.Print = func() (string, []string) { return print(r, d.device) }
-	c.Rules = append(c.Rules, r)
+	c.Rules = append(c.Rules, &r.Rule)
 }
 
 // ruleChain finds the chain of a rule: mostly that of the rule before.

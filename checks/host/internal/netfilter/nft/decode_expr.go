@@ -40,22 +40,9 @@ const malformed = "malformed expression"
 
 // expression decodes one; nil and its name if it is not understood.
 func (d *decoder) expression(t *netfilter.Table, b []byte) (netfilter.Expr, string) {
-	var name, body []byte
-	for len(b) > 0 {
-		typ, v, rest, ok := next(b)
-		if !ok {
-			return nil, malformed
-		}
-		switch typ {
-		case 1: // NFTA_EXPR_NAME
-			name = v
-		case 2: // NFTA_EXPR_DATA
-			body = v
-		}
-		b = rest
-	}
-	if n := len(name); n > 0 && name[n-1] == 0 {
-		name = name[:n-1]
+	name, body, ok := nameAndData(b)
+	if !ok {
+		return nil, malformed
 	}
 	var a attrs
 	var e netfilter.Expr
@@ -112,6 +99,27 @@ func (d *decoder) expression(t *netfilter.Table, b []byte) (netfilter.Expr, stri
 		return nil, text(name)
 	}
 	return e, ""
+}
+
+// nameAndData splits an expression.
+func nameAndData(b []byte) (name, body []byte, ok bool) {
+	for len(b) > 0 {
+		typ, v, rest, ok := next(b)
+		if !ok {
+			return nil, nil, false
+		}
+		switch typ {
+		case 1: // NFTA_EXPR_NAME
+			name = v
+		case 2: // NFTA_EXPR_DATA
+			body = v
+		}
+		b = rest
+	}
+	if n := len(name); n > 0 && name[n-1] == 0 {
+		name = name[:n-1]
+	}
+	return name, body, true
 }
 
 // rarer decodes the expressions that few rules have.
@@ -191,7 +199,7 @@ func (d *decoder) rarer(t *netfilter.Table, a *attrs, name string, body []byte) 
 	return nil
 }
 
-func (a *attrs) meta() netfilter.Expr {
+func (a *attrs) meta() *Meta {
 	m := &Meta{Key: a.u32(2), Reg: a.opt32(1)}
 	if m.Set = a.has(3); m.Set {
 		m.Reg = a.u32(3)
@@ -200,7 +208,7 @@ func (a *attrs) meta() netfilter.Expr {
 	return m
 }
 
-func (a *attrs) payload() netfilter.Expr {
+func (a *attrs) payload() *Payload {
 	p := &Payload{Base: a.u32(2), Offset: a.u32(3), Len: a.u32(4), Reg: a.opt32(1)}
 	if p.Set = a.has(5); p.Set {
 		p.Reg = a.u32(5)
@@ -221,7 +229,7 @@ func (a *attrs) ct() netfilter.Expr {
 	return c
 }
 
-func (a *attrs) bitwise() netfilter.Expr {
+func (a *attrs) bitwise() *Bitwise {
 	b := &Bitwise{From: a.u32(1), To: a.u32(2), Len: a.u32(3), Op: a.opt32(6), Reg2: a.opt32(8)}
 	switch {
 	case b.Op == 0:

@@ -46,7 +46,7 @@ func TestDump(t *testing.T) {
 	for _, table := range read(t).Tables {
 		for _, c := range table.Chains {
 			for _, r := range c.Rules {
-				for _, e := range r.Exprs {
+				for _, e := range r.Whole().Exprs {
 					l, ok := e.(*Lookup)
 					if !ok || l.Set == nil {
 						continue

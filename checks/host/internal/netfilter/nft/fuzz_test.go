@@ -70,11 +70,13 @@ func decoded(all map[byte][][]byte) *decoder {
 	return d
 }
 
-// rules is all rules that were decoded.
+// all is all rules, decoded.
 func (d *decoder) all() (list []*netfilter.Rule) {
 	for _, t := range d.tables {
 		for _, c := range t.Chains {
-			list = append(list, c.Rules...)
+			for _, r := range c.Rules {
+				list = append(list, r.Whole())
+			}
 		}
 	}
 	return list

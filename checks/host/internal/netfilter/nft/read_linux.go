@@ -30,9 +30,18 @@ const tries = 4
 // asked for, until Close.
 type Reading struct {
 	Tables []*netfilter.Table
-	Opaque int // rules with an expression that is not known
 
 	conn *netlink.Conn
+	d    *decoder
+}
+
+// Opaque is how many rules have an expression that is not known, of those that were
+// decoded: that a walk came to.
+func (r *Reading) Opaque() int {
+	if r.d == nil {
+		return 0
+	}
+	return r.d.opaque
 }
 
 // Close closes the socket. Sets that were not asked for can no longer be read.
@@ -83,7 +92,7 @@ func (r *Reading) read() error {
 			if d.malformed {
 				return fmt.Errorf("list rules of nf_tables: %w", netlink.ErrMalformed)
 			}
-			r.Tables, r.Opaque = d.tables, d.opaque
+			r.Tables, r.d = d.tables, d
 			return nil
 		}
 		before = after
@@ -157,6 +166,7 @@ func (r *Reading) dumpChains(d *decoder) error {
 			defer conn.Close()
 		}
 		readers[i] = *d // whose tables, chains and sets are only read from here on
+		readers[i].whole = d
 		wait.Go(func() {
 			for n := next.Add(1) - 1; int(n) < len(chains) && failed[i] == nil; n = next.Add(1) - 1 {
 				failed[i] = readers[i].rules(conn, chainAsk(chains[n]))
@@ -165,7 +175,6 @@ func (r *Reading) dumpChains(d *decoder) error {
 	}
 	wait.Wait()
 	for i := range readers {
-		d.opaque += readers[i].opaque
 		d.malformed = d.malformed || readers[i].malformed
 	}
 	return errors.Join(failed...)

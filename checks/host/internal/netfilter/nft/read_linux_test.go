@@ -56,13 +56,19 @@ func TestRead(t *testing.T) {
 	}
 	load(t, sample)
 	r := read(t)
-	if len(r.Tables) != 3 || r.Opaque != 1 {
-		t.Fatalf("%d tables, %d opaque rules", len(r.Tables), r.Opaque)
+	if len(r.Tables) != 3 || r.Opaque() != 0 {
+		t.Fatalf("%d tables, %d opaque rules before they are looked at", len(r.Tables), r.Opaque())
 	}
 	guard := r.Tables[0]
 	input := guard.Chain("input")
 	if guard.Family != netfilter.Inet || input.Hook != netfilter.Input || !input.Drop || input.Type != "filter" || len(input.Rules) != 6 {
 		t.Fatalf("chain: %+v", input)
+	}
+	for _, rule := range input.Rules {
+		rule.Whole()
+	}
+	if r.Opaque() != 1 {
+		t.Errorf("%d opaque rules", r.Opaque())
 	}
 	first := input.Rules[0]
 	if first.Comment != "no loopback" || first.Packets == nil || first.Handle == 0 || first.Number != 1 {
@@ -126,8 +132,8 @@ func TestReadManyRules(t *testing.T) {
 	enterNamespace(t)
 	load(t, many(30))
 	r := read(t)
-	if len(r.Tables) != 1 || len(r.Tables[0].Chains) != 30 || r.Opaque != 0 {
-		t.Fatalf("%+v, %d opaque", r.Tables, r.Opaque)
+	if len(r.Tables) != 1 || len(r.Tables[0].Chains) != 30 {
+		t.Fatalf("%+v", r.Tables)
 	}
 	for i, c := range r.Tables[0].Chains {
 		if c.Name != fmt.Sprint("c", i) || len(c.Rules) != 101 {
@@ -135,10 +141,13 @@ func TestReadManyRules(t *testing.T) {
 		}
 		for n, rule := range c.Rules[:100] {
 			want := fmt.Sprintf("ip saddr 10.%d.%d.0/24 tcp dport %d counter packets 0 bytes 0 drop", i, n, 1000+n)
-			if text, _ := rule.Print(); text != want || rule.Number != n+1 || rule.Chain != c {
+			if text, _ := rule.Whole().Print(); text != want || rule.Number != n+1 || rule.Chain != c {
 				t.Fatalf("rule %d of %s: %s", rule.Number, rule.Chain.Name, text)
 			}
 		}
+	}
+	if r.Opaque() != 0 {
+		t.Errorf("%d opaque", r.Opaque())
 	}
 }
 

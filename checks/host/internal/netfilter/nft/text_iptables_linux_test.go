@@ -33,7 +33,7 @@ func TestTextIsThatOfIPTables(t *testing.T) {
 				}
 				for _, c := range table.Chains {
 					for _, r := range c.Rules {
-						text, words := r.Print()
+						text, words := r.Whole().Print()
 						got = append(got, text)
 						count++
 						if strings.Contains(text, "sctp") { // which nobody reads here

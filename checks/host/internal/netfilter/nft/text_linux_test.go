@@ -39,7 +39,7 @@ func TestTextIsThatOfNFT(t *testing.T) {
 	for _, table := range r.Tables {
 		for _, c := range table.Chains {
 			for _, rule := range c.Rules {
-				text, words := rule.Print()
+				text, words := rule.Whole().Print()
 				got = append(got, text)
 				if words == nil {
 					none = append(none, text)
@@ -64,7 +64,7 @@ func TestTextIsThatOfNFT(t *testing.T) {
 	for _, table := range r.Tables {
 		for _, c := range table.Chains {
 			for _, rule := range c.Rules {
-				if _, words := rule.Print(); words != nil {
+				if _, words := rule.Whole().Print(); words != nil {
 					at := strings.Join([]string{"rule", table.Family.String(), table.Name, c.Name, "handle", decimal(rule.Handle)}, " ")
 					script.WriteString("insert " + at + " " + strings.Join(words, " ") + "\ndelete " + at + "\n")
 				}

@@ -188,7 +188,7 @@ func TestOthersCannotChangeTheTrace(t *testing.T) {
 		t.Errorf("another program deleted it: %s", out)
 	}
 	r := read(t)
-	if len(r.Tables) != 1 || r.Tables[0].Owner == 0 || r.Opaque != 0 {
+	if len(r.Tables) != 1 || r.Tables[0].Owner == 0 || r.Opaque() != 0 {
 		t.Errorf("read %+v", r.Tables)
 	}
 }
