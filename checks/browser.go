@@ -169,8 +169,8 @@ const browserLimit = 6
 // browsers are the names that their processes have (comm, 15 bytes).
 var browsers = []string{"chrome", "chromium", "google-chrome", "brave", "msedge", "opera", "vivaldi-bin", "firefox", "firefox-esr", "firefox-bin", "Socket Process", "librewolf", "epiphany", "WebKitNetworkPr", "Google Chrome He", "NetworkService"}
 
-// atLimit finds the browsers that have as many connections to the address as they make.
-func atLimit(f *facts.Facts, a netip.Addr) []facts.Process {
+// outOfConnections finds the browsers that have as many connections to the address as they make.
+func outOfConnections(f *facts.Facts, a netip.Addr) []facts.Process {
 	if f.Sockets == nil || f.Owners == nil {
 		return nil
 	}
@@ -194,7 +194,7 @@ func atLimit(f *facts.Facts, a netip.Addr) []facts.Process {
 
 // ownLimit is the browser at its limit that is the client itself (--as PID).
 func ownLimit(f *facts.Facts, a netip.Addr) *facts.Process {
-	for _, p := range atLimit(f, a) {
+	for _, p := range outOfConnections(f, a) {
 		if slices.ContainsFunc(f.Host.As, func(id facts.Identity) bool { return id.PID == p.PID }) {
 			return &p
 		}
@@ -213,7 +213,7 @@ var browserConnectionLimit = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range f.Target.Expected() {
-			for _, p := range atLimit(f, a) {
+			for _, p := range outOfConnections(f, a) {
 				x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Remark: ownLimit(f, a) == nil,
 					Summary: fmt.Sprintf("%s has %d connections open to %s, which is all that a browser makes to one server with HTTP/1.1: while they are busy (event streams, long polls, videos), further requests and tabs wait.", who(p), browserLimit, at(f, a))}
 				for _, s := range f.Sockets.Sockets {

@@ -18,7 +18,7 @@ type desktop struct {
 	felt  bool                 // a browser says that it asks a proxy
 }
 
-var browsers = []string{"Chrome", "Firefox", "Safari"}
+var spokenBrowsers = []string{"Chrome", "Firefox", "Safari"}
 
 // desktopProxy finds it; nil: there is none, or it exempts this machine.
 func desktopProxy(f *facts.Facts) *desktop {
@@ -38,7 +38,7 @@ func desktopProxy(f *facts.Facts) *desktop {
 		d := &desktop{}
 		d.mode, _ = get("mode")
 		e := f.Target.Error
-		d.felt = e != nil && slices.Contains(browsers, e.Client) && e.Fits(toProxy)
+		d.felt = e != nil && slices.Contains(spokenBrowsers, e.Client) && e.Fits(toProxy)
 		switch d.mode.Value {
 		case "manual", "1":
 			ignored, set := get("ignore-hosts")

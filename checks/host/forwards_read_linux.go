@@ -176,7 +176,7 @@ func (w *ways) log(x *facts.Forward, p facts.Process, file string) {
 		if err != nil {
 			return
 		}
-		x.Log = tellingLines(string(data))
+		x.Log = forwardLogLines(string(data))
 		if len(x.Log) > 0 {
 			x.LogFrom = clean(file)
 			x.Fresh = !time.Unix(st.Mtim.Unix()).Before(w.f.Time.Add(-forwardTick))
@@ -184,8 +184,8 @@ func (w *ways) log(x *facts.Forward, p facts.Process, file string) {
 	})
 }
 
-// tellingLines picks the last lines that matter, each once.
-func tellingLines(text string) []string {
+// forwardLogLines picks the last lines that matter, each once.
+func forwardLogLines(text string) []string {
 	var found []string
 	for line := range strings.Lines(text) {
 		low := strings.ToLower(line)
