@@ -46,7 +46,7 @@ func isProcess(program string) change {
 	}
 }
 
-func clientSays(client, symptom, addr string) change {
+func proxySays(client, symptom, addr string) change {
 	return func(f *facts.Facts) {
 		f.Target.Error = &facts.ClientError{Client: client, Symptom: symptom}
 		if addr != "" {
@@ -77,8 +77,8 @@ func proxySituations() []situation {
 		row{"a process that runs", healthy("62893", isProcess("wget"), environment(squid)), says("proven 127.0.0.1 ::1", "wget (pid 70) asks the proxy")},
 		row{"Node has two ways", healthy("62893", isProcess("node"), environment(squid)), says("proven 127.0.0.1 ::1", "node (pid 70)")},
 		row{"Node has two ways, and fetch is one with the other variable", healthy("62893", isProcess("node"), environment("all_proxy=http://proxy:3128", "NODE_USE_ENV_PROXY=1")), says("inferred 127.0.0.1 ::1", "if it uses axios")},
-		row{"the error of a client that works from here", healthy("localhost", clientSays("git", "", ""), environment(squid)), says("proven 127.0.0.1 ::1", "git asks")},
-		row{"git's own file", healthy("localhost", clientSays("git", "", ""), setting("git", "http.proxy", "http://proxy:3128", "/home/ann/.gitconfig")), says("proven 127.0.0.1 ::1", "http.proxy in /home/ann/.gitconfig")},
+		row{"the error of a client that works from here", healthy("localhost", proxySays("git", "", ""), environment(squid)), says("proven 127.0.0.1 ::1", "git asks")},
+		row{"git's own file", healthy("localhost", proxySays("git", "", ""), setting("git", "http.proxy", "http://proxy:3128", "/home/ann/.gitconfig")), says("proven 127.0.0.1 ::1", "http.proxy in /home/ann/.gitconfig")},
 		row{"curl's own file", healthy("localhost", ofURL("http://localhost:62893/"), setting("curl", "proxy", "proxy:3128", "/home/ann/.curlrc")), says("proven 127.0.0.1 ::1", "proxy in /home/ann/.curlrc")},
 		row{"Java with an empty list", healthy("localhost", isProcess("java"), setting("java", "http.proxyHost", "proxy", "its arguments"), setting("java", "http.nonProxyHosts", "", "its arguments")), says("proven 127.0.0.1 ::1", "proxy:80")},
 		row{"nothing set", healthy("localhost", ofURL("http://localhost:62893/")), nothing},
@@ -87,7 +87,7 @@ func proxySituations() []situation {
 		row{"git's own file, and nobody says git", healthy("62893", setting("git", "http.proxy", "http://proxy:3128", "/home/ann/.gitconfig")), nothing},
 		row{"Java's default", healthy("localhost", isProcess("java"), setting("java", "http.proxyHost", "proxy", "its arguments")), nothing},
 		row{"the server is down", machine("62893", dials("127.0.0.1", facts.Refused), environment(squid)), nothing},
-		row{"the client met the server itself", machine("127.0.0.1", ofURL(local), dials("127.0.0.1", facts.Refused), clientSays("curl", "refused", "127.0.0.1:62893"), environment(squid)), nothing},
+		row{"the client met the server itself", machine("127.0.0.1", ofURL(local), dials("127.0.0.1", facts.Refused), proxySays("curl", "refused", "127.0.0.1:62893"), environment(squid)), nothing},
 		row{"a database", healthy("127.0.0.1", asksPort(5432), environment(squid)), nothing},
 		row{"a URL of a database", healthy("127.0.0.1", func(f *facts.Facts) { f.Target.Raw = "redis://127.0.0.1:62893" }, environment(squid)), nothing},
 		row{"a server wants to bind", machine("62893", toBind, environment(squid)), nothing},
@@ -112,7 +112,7 @@ func proxySituations() []situation {
 		row{"the target is git's proxy", machine("localhost", asksPort(7890), dials("127.0.0.1", facts.Refused), setting("git", "http.proxy", "socks5://localhost:7890", "/home/ann/.gitconfig"), end("127.0.0.1:7890", false)), says("proven 127.0.0.1 ::1", "http.proxy in /home/ann/.gitconfig")},
 		row{"a client asks it", healthy("localhost", ofURL("http://localhost:62893/"), environment("http_proxy=http://127.0.0.1:9"), end("127.0.0.1:9", false)), says("proven 127.0.0.1 ::1 at resolve", "nothing listens there")},
 		row{"a bare port is a remark", healthy("62893", environment("http_proxy=127.0.0.1:9"), end("127.0.0.1:9", false)), says("remark 127.0.0.1 ::1 at resolve", "127.0.0.1:9")},
-		row{"an error names it", healthy("localhost", ofURL("http://localhost:62893/"), clientSays("curl", "refused", "127.0.0.1:9"), environment("http_proxy=127.0.0.1:9"), end("127.0.0.1:9", false)), says("proven 127.0.0.1 ::1 at resolve", "curl asks")},
+		row{"an error names it", healthy("localhost", ofURL("http://localhost:62893/"), proxySays("curl", "refused", "127.0.0.1:9"), environment("http_proxy=127.0.0.1:9"), end("127.0.0.1:9", false)), says("proven 127.0.0.1 ::1 at resolve", "curl asks")},
 		row{"it runs", healthy("localhost", ofURL("http://localhost:62893/"), environment("http_proxy=http://127.0.0.1:9"), end("127.0.0.1:9", true)), nothing},
 		row{"it is dead, and this machine exempt", healthy("localhost", ofURL("http://localhost:62893/"), environment("http_proxy=http://127.0.0.1:9", "no_proxy=localhost"), end("127.0.0.1:9", false)), nothing},
 		row{"another port is refused", machine("127.0.0.1", dials("127.0.0.1", facts.Refused), environment("http_proxy=http://127.0.0.1:9"), end("127.0.0.1:9", false)), nothing},
@@ -146,10 +146,10 @@ func proxySituations() []situation {
 	}
 	system := of(systemProxyOrPAC,
 		row{"by hand, without the exemption", healthy("localhost", manual("intranet")), says("remark 127.0.0.1 ::1", "GNOME", "proxy:3128", "do not exempt localhost")},
-		row{"a browser says it", healthy("localhost", manual("intranet"), clientSays("Chrome", "sent-to-proxy", "")), says("inferred 127.0.0.1 ::1", "proxy:3128")},
+		row{"a browser says it", healthy("localhost", manual("intranet"), proxySays("Chrome", "sent-to-proxy", "")), says("inferred 127.0.0.1 ::1", "proxy:3128")},
 		row{"a PAC file that is gone", healthy("localhost", pac("file:///home/ann/proxy.pac", "no such file or directory")), says("remark 127.0.0.1 ::1", "proxy.pac", "no such file")},
 		row{"a PAC file from a server here that is down", healthy("localhost", pac("http://127.0.0.1:9/proxy.pac", ""), end("127.0.0.1:9", false)), says("remark 127.0.0.1 ::1", "nothing listens on 127.0.0.1:9")},
-		row{"a PAC file, and a browser says it", healthy("localhost", pac("http://wpad/proxy.pac", ""), clientSays("Firefox", "sent-to-proxy", "")), says("inferred 127.0.0.1 ::1", "may name one")},
+		row{"a PAC file, and a browser says it", healthy("localhost", pac("http://wpad/proxy.pac", ""), proxySays("Firefox", "sent-to-proxy", "")), says("inferred 127.0.0.1 ::1", "may name one")},
 		row{"KDE exempts nothing by itself", healthy("localhost", setting("KDE", "mode", "1", "/k"), setting("KDE", "http", "http://proxy 3128", "/k")), says("remark 127.0.0.1 ::1", "http://proxy:3128")},
 		row{"a PAC file, as in every company", healthy("localhost", pac("http://wpad/proxy.pac", "")), nothing},
 		row{"by hand, with the exemption", healthy("localhost", manual("localhost,127.0.0.0/8,::1")), nothing},
