@@ -18,7 +18,7 @@ var filterDropsLoopback = &Check{
 	Stage:    StageInput, // or where the rule stands
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupLimits},
 	Explains: []*Check{noReply, notAccepted, localhostSlowFallback},
 	Refines:  []*Check{lostOnOutput, lostOnWire, lostOnInput},
 	Run: func(f *facts.Facts) []Finding {
@@ -38,7 +38,7 @@ var filterDropsReplies = &Check{
 	Stage:    StageReply,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupLimits},
 	Explains: []*Check{noReply, notAccepted, localhostSlowFallback},
 	Refines:  []*Check{replyLost, lostOnOutput, lostOnWire, lostOnInput}, // the last packet of the handshake is lost at one of these
 	Run: func(f *facts.Facts) []Finding {
@@ -60,7 +60,7 @@ var filterOneFamilyOnly = &Check{
 	Stage:    StageInput, // or where the rule stands
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters, facts.GroupDials, facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners, facts.GroupLimits},
 	Explains: []*Check{noReply, refused, localhostSlowFallback},
 	Refines:  []*Check{filterDropsLoopback, filterRejectsLoopback},
 	Run: func(f *facts.Facts) []Finding {
@@ -89,7 +89,7 @@ var legacyAndNFTSplit = &Check{
 	Stage:    StageInput, // or where the rule stands
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters, facts.GroupDials},
-	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupLimits},
 	Explains: []*Check{noReply, refused, localhostSlowFallback},
 	Refines:  []*Check{filterDropsLoopback, filterRejectsLoopback},
 	Run: func(f *facts.Facts) []Finding {

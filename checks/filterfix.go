@@ -104,6 +104,10 @@ func through(f *facts.Facts, hs []hurdle, wide bool) (Fix, bool) {
 	if wide && slices.ContainsFunc(x.Steps, func(s []string) bool { return s[0] != "fail2ban-client" && s[len(s)-1] != "--panic-off" }) {
 		risks = append(risks, "all programs of this machine can talk to each other over lo then; nothing is opened to other machines")
 	}
+	if i := slices.IndexFunc(hs, func(h hurdle) bool { return h.holdsAnswers(f) }); i >= 0 && !wide {
+		low, high := portsOf(hs[i].rule)
+		risks = append(risks, fmt.Sprintf("an answer to a client whose own port is one of %d-%d meets that rule, too: if some connections still fail, accept everything on lo", low, high))
+	}
 	if slices.ContainsFunc(hs, func(h hurdle) bool { return forSome(h.rule) }) {
 		risks = append(risks, "the rule is there to hold back some users or programs, and those get through as well")
 	}
@@ -120,6 +124,38 @@ func (h hurdle) behind(f *facts.Facts, o hurdle, wide bool) bool {
 		return false
 	}
 	return o.packet == h.packet || a.Policy || keeperOf(f, a) != nil || inOneChain(a, b) && (b.Policy || a.Number <= b.Number)
+}
+
+// holdsAnswers tells whether the rule stops answers as well, those to clients of some
+// of the ports that the kernel gives them.
+func (h hurdle) holdsAnswers(f *facts.Facts) bool {
+	low, high := portsOf(h.rule)
+	if text := strings.ToLower(h.rule.Text); strings.Contains(text, "syn") || strings.Contains(text, "new") {
+		return false // it is about first packets only
+	}
+	return f.Limits != nil && !h.reply && low < int(h.port) && int(h.port) <= high && low <= f.Limits.EphemeralHigh && high >= f.Limits.EphemeralLow
+}
+
+// portsOf is the range of destination ports that a rule asks for, as nft (30000-65535)
+// or iptables (30000:65535) prints it: the first one; 0, 0 if there is none.
+func portsOf(r facts.FilterRule) (low, high int) {
+	words := strings.Fields(r.Text)
+	for i, w := range words {
+		if i+1 == len(words) || w != "dport" && w != "--dport" && w != "--dports" || i > 0 && words[i-1] == "!" {
+			continue
+		}
+		for _, part := range strings.FieldsFunc(strings.Join(words[i+1:min(i+16, len(words))], " "), func(c rune) bool { return c == ' ' || c == ',' || c == '{' || c == '}' }) {
+			from, to, ok := strings.Cut(strings.Replace(part, ":", "-", 1), "-")
+			a, err := strconv.ParseUint(from, 10, 16)
+			if err != nil {
+				break
+			}
+			if b, err := strconv.ParseUint(to, 10, 16); ok && err == nil && a < b {
+				return int(a), int(b)
+			}
+		}
+	}
+	return 0, 0
 }
 
 // forSome tells whether the rule is about the owner of the socket.

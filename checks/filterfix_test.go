@@ -303,3 +303,24 @@ func TestHostileRules(t *testing.T) {
 		}
 	}
 }
+
+func TestARangeThatHoldsAnswers(t *testing.T) {
+	for text, want := range map[string]bool{
+		"tcp dport 30000-65535 drop":                  true,
+		"tcp dport { 80, 60000-63000 } drop":          true,
+		"tcp dport 62893 drop":                        false,
+		"tcp dport 62000-63000 drop":                  false,
+		"ct state new tcp dport 30000-65535 drop":     false,
+		"tcp sport 30000-65535 drop":                  false,
+		"-A INPUT -p tcp --dport 30000:65535 -j DROP": true,
+	} {
+		f := stuckWith(nftRule("input", text), ephemeral(32768, 60999))
+		fixes := found(t, filterDropsLoopback, f)[0].Fixes
+		if got := strings.Contains(fixes[0].Risk, "whose own port is one of"); got != want {
+			t.Errorf("%s: %q", text, fixes[0].Risk)
+		}
+		if strings.Contains(fixes[1].Risk, "whose own port") {
+			t.Errorf("%s: what opens all of lo: %q", text, fixes[1].Risk)
+		}
+	}
+}

@@ -25,4 +25,9 @@ func TestRulesNotReadAreNotNone(t *testing.T) {
 	if got := said(); strings.Contains(got, "of the 41 rules read here stops it") || strings.Contains(got, "bpftool") || !strings.Contains(got, "the rules of ip_tables: not permitted") {
 		t.Errorf("some were not read, and it says\n%s", got)
 	}
+	for with, want := range map[string]string{"net_admin": "sudo loopdoctor 127.0.0.1:62893\n", "net_admin dac_read_search": findRule + "\n"} {
+		if f.Host.LookedWith = strings.Fields(with); !strings.HasPrefix(said(), want) {
+			t.Errorf("who looked with %s hears\n%s\nnot %s", with, said(), want)
+		}
+	}
 }

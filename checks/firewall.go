@@ -135,7 +135,7 @@ var answeredElsewhere = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners, facts.GroupFilters},
+	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupOwners, facts.GroupFilters, facts.GroupLimits},
 	Explains: []*Check{refused, answeredByAnother, notAccepted},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding

@@ -18,7 +18,7 @@ var packetQueueWithoutReader = &Check{
 	Stage:    StageInput, // or where the rule stands
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters, facts.GroupDials, facts.GroupLedger},
-	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupLimits},
 	Explains: []*Check{noReply, notAccepted, localhostSlowFallback},
 	Refines:  []*Check{lostOnOutput, lostOnInput, replyLost},
 	Run: func(f *facts.Facts) []Finding {

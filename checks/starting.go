@@ -33,6 +33,9 @@ var slowStart = &Check{
 			Fixes: []Fix{{Do: fmt.Sprintf("Wait until it listens: until ss -Htln 'sport = :%d' | grep -q .; do sleep 1; done", f.Target.Port)},
 				{Do: "Let what depends on it wait, too (compose: a healthcheck, and depends_on with condition: service_healthy), rather than sleep for a fixed time."}}}
 		if has(c, f.Target.Port) {
+			if !slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome == facts.Refused && slices.Contains(x.Affects, d.Addr) }) {
+				return nil // silence is not what a port gives that nobody listens on yet
+			}
 			x.Certainty = Proven
 			x.Summary = fmt.Sprintf("%s was started %s ago; it did not listen on port %d when the connection was refused, and does now.", who(c.Process), seconds(old), f.Target.Port)
 		}

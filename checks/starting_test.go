@@ -89,6 +89,7 @@ func startingSituations() []situation {
 			row{"a young process names the port and has no socket", nobody(running("python3", justNow, argued)), says("inferred "+here, "python3 (pid 70)", "3 s ago", "argument 3")},
 			row{"it may be a bare word", nobody(running("python3", justNow, positional)), says("inferred "+here, "argument 2")},
 			row{"it listens by now", nobody(running("python3", justNow, argued, on("127.0.0.1:62893"))), says("proven "+here, "does now")},
+			row{"it listens by now, and the connection got no answer", machine("127.0.0.1", dials("127.0.0.1", facts.Timeout), running("python3", justNow, argued, on("127.0.0.1:62893"))), nothing},
 			row{"a shell started it", nobody(running("sh", justNow, argued, parentOf(71)), running("python3", justNow, argued)), says("inferred "+here, "pid 71")},
 			row{"a variable, and nobody else has it", nobody(running("node", justNow, environ("PORT=62893"))), says("inferred "+here, "its variable PORT")},
 			row{"a variable that two have: it was handed down", nobody(running("node", justNow, environ("PORT=62893")), running("worker", justNow, environ("PORT=62893"))), nothing},

@@ -18,7 +18,7 @@ var vpnKillSwitch = &Check{
 	Stage:    StageInput, // or where the rule stands
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters, facts.GroupDials},
-	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupInterfaces},
+	Uses:     []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupInterfaces, facts.GroupLimits},
 	Explains: []*Check{noReply, refused, notAccepted, localhostSlowFallback},
 	Refines:  []*Check{filterDropsLoopback, filterRejectsLoopback, filterDropsReplies},
 	Run: func(f *facts.Facts) []Finding {
@@ -117,7 +117,7 @@ var vpnTunCapturesLoopback = &Check{
 	Stage:    StageOutput, // or at the routing rule
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupFilters, facts.GroupDials},
-	Uses:     []facts.Group{facts.GroupRoutes, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupConntrack, facts.GroupInterfaces},
+	Uses:     []facts.Group{facts.GroupRoutes, facts.GroupLedger, facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupConntrack, facts.GroupInterfaces, facts.GroupLimits},
 	Explains: []*Check{refused, noReply, answeredByAnother, notAccepted, unreachable, denied, lostOnOutput, lostOnWire, replyLost, localhostSlowFallback},
 	Refines:  []*Check{natHijacksLoopback, policyRuleBeforeLocal},
 	Run: func(f *facts.Facts) []Finding {

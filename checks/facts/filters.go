@@ -55,7 +55,7 @@ type FilterEngine struct {
 	Tables   int     `json:"tables"`
 	Chains   int     `json:"chains"`
 	Rules    int     `json:"rules"`
-	Opaque   int     `json:"opaque,omitempty"`   // rules with an expression that loopdoctor does not know
+	Opaque   int     `json:"opaque,omitempty"`   // rules with an expression that loopdoctor does not know, of those that a packet came to (in a legacy table: of all)
 	NotRead  string  `json:"not_read,omitempty"` // why not, or not all of it: "not permitted"
 	ReadInMS float64 `json:"read_in_ms"`
 }

@@ -137,6 +137,18 @@ func loaded(module string) bool {
 	return strings.Contains(string(builtin), "/"+module+".ko")
 }
 
+// logLine is a line of the kernel's log as dmesg shows it: without its priority.
+//
+//	<4>[ 12.345678] nf_conntrack: table full, dropping packet
+func logLine(line string) string {
+	if rest, ok := strings.CutPrefix(line, "<"); ok {
+		if number, rest, ok := strings.Cut(rest, ">"); ok && strings.Trim(number, "0123456789") == "" {
+			line = rest
+		}
+	}
+	return strings.TrimSpace(line)
+}
+
 // kernelLog returns the last lines of the kernel's log that contain the words, where
 // it may be read (syslog(2), SYSLOG_ACTION_READ_ALL; kernel.dmesg_restrict).
 func kernelLog(words string) []string {
@@ -149,7 +161,7 @@ func kernelLog(words string) []string {
 	var found []string
 	for line := range strings.Lines(string(buf[:min(n, len(buf))])) {
 		if strings.Contains(line, words) {
-			found = append(found, netfilter.Cut(strings.TrimSpace(line), 200))
+			found = append(found, netfilter.Cut(logLine(line), 200))
 		}
 	}
 	return found[max(0, len(found)-most):]

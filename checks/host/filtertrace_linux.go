@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -149,7 +148,7 @@ func (l *filterLook) traced(s suspect, before []nft.TraceEvent, e nft.TraceEvent
 	}
 	t.Rule = c.Rules[i].Fact(base, path)
 	l.complete(&t.Rule)
-	t.With = rejectsWith(t.Rule.Text)
+	t.With = rejectsWith(c.Rules[i], s.to)
 	return t, true
 }
 
@@ -184,20 +183,26 @@ func verdictWord(c netfilter.Code) string {
 	return "drop"
 }
 
-// rejectsWith is the answer that a rule sends, which a trace calls a drop: from its
-// text, as nft(8) or iptables prints it.
-func rejectsWith(text string) string {
-	if _, with, ok := strings.Cut(text, "--reject-with "); ok {
-		with, _, _ = strings.Cut(with, " ")
-		return strings.ReplaceAll(with, "tcp-reset", "tcp reset")
+// rejectsWith is the answer that a rule sends, which a trace calls a drop; "" if it
+// sends none.
+func rejectsWith(r *netfilter.Rule, to netip.AddrPort) string {
+	family := netfilter.IPv4
+	if to.Addr().Is6() {
+		family = netfilter.IPv6
 	}
-	words := strings.Fields(text)
-	i := slices.Index(words, "reject")
-	switch {
-	case i < 0:
-		return ""
-	case i+3 < len(words) && words[i+1] == "with":
-		return strings.Join(words[i+2:i+4], " ")
+	for _, e := range r.Whole().Exprs {
+		switch x := e.(type) {
+		case *nft.Reject:
+		case *nft.Compat:
+			if !x.Target {
+				continue
+			}
+		default:
+			continue
+		}
+		if v := e.Eval(&netfilter.State{Packet: &netfilter.Packet{From: to, To: to}, Family: family}).Verdict; v.Code == netfilter.Reject {
+			return v.With
+		}
 	}
-	return "icmp port-unreachable"
+	return ""
 }

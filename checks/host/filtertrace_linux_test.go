@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/netfilter/nft"
 )
 
 // The kernel names the rule where nobody could foresee it, for the very client whom
@@ -121,4 +123,28 @@ func listed(t *testing.T) string {
 		t.Fatalf("nft: %v\n%s", err, out)
 	}
 	return string(out)
+}
+
+func TestRejectsWith(t *testing.T) {
+	for want, e := range map[string]netfilter.Expr{"tcp reset": &nft.Reject{Type: 1}, "icmp admin-prohibited": &nft.Reject{Type: 2, Code: 3}, "": &nft.Counter{}} {
+		r := &netfilter.Rule{Exprs: []netfilter.Expr{&nft.Log{}, e}, Print: func() (string, []string) { return `log prefix "reject with icmp host-unreachable" drop`, nil }}
+		if got := rejectsWith(r, netip.AddrPortFrom(v4, served)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got, want := rejectsWith(&netfilter.Rule{Exprs: []netfilter.Expr{&nft.Reject{Type: 2, Code: 3}}}, netip.AddrPortFrom(v6, served)), "icmpv6 admin-prohibited"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLogLine(t *testing.T) {
+	for line, want := range map[string]string{
+		"<4>[ 12.345678] nf_conntrack: table full\n": "[ 12.345678] nf_conntrack: table full",
+		"<12>nf_conntrack: x":                        "nf_conntrack: x",
+		"<a>b":                                       "<a>b", "<4": "<4", "": "",
+	} {
+		if got := logLine(line); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+	}
 }

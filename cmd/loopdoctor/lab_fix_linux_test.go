@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,23 +139,30 @@ func guarded(pid int, started time.Time) error {
 	return nil
 }
 
-// state is what fixes change, as plain commands show it. Counters and handles
-// are left out: they differ without anything having changed.
-var state = [][]string{
-	{"nft", "-s", "list", "ruleset"},
+// state is what fixes change, as plain commands show it: few processes, for nearly
+// every scenario of a fix asks for it. Counters and handles are left out: they differ
+// without anything having changed.
+var state = []struct {
+	argv  []string
+	input string
+}{
+	{argv: []string{"nft", "-s", "list", "ruleset"}},
 	// What nft says of iptables' rules lacks comments and matches that it cannot translate.
-	{"sh", "-c", save("iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save")},
-	{"ipset", "-sorted", "save"},
-	{"ip", "-o", "link", "show", "lo"},
-	{"ip", "-o", "addr"},
-	{"ip", "rule"}, {"ip", "-6", "rule"},
-	{"ip", "route", "show", "table", "all"}, {"ip", "-6", "route", "show", "table", "all"},
-	{"sh", "-c", "tc qdisc show dev lo | sed 's/ [0-9a-f]*: / /'"}, // their numbers are given out anew
-	{"tc", "filter", "show", "dev", "lo", "ingress"}, {"tc", "filter", "show", "dev", "lo", "egress"},
-	{"cat", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"},
-	{"stat", "-c", "%n %a", "/etc/hosts", "/etc/nsswitch.conf"},
-	{"sh", "-c", "cd /proc/sys/net && head -n 99 ipv4/ip_unprivileged_port_start ipv4/ip_local_port_range ipv4/ip_local_reserved_ports ipv4/conf/lo/route_localnet ipv6/conf/lo/disable_ipv6 ipv6/bindv6only ipv4/ip_forward ipv4/conf/all/route_localnet netfilter/nf_conntrack_max netfilter/nf_conntrack_buckets"},
+	{argv: []string{"sh", "-c", save("iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save")}},
+	{argv: []string{"ipset", "-sorted", "save"}},
+	{[]string{"ip", "-o", "-force", "-batch", "-"}, "link show lo\naddr\nrule\nroute show table all\n"},
+	{[]string{"ip", "-6", "-force", "-batch", "-"}, "rule\nroute show table all\n"},
+	{[]string{"tc", "-force", "-batch", "-"}, "qdisc show dev lo\nfilter show dev lo ingress\nfilter show dev lo egress\n"},
 }
+
+// The files that fixes change, and the settings.
+var stateFiles = []string{"/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf",
+	"/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ip_local_port_range", "/proc/sys/net/ipv4/ip_local_reserved_ports",
+	"/proc/sys/net/ipv4/conf/lo/route_localnet", "/proc/sys/net/ipv6/conf/lo/disable_ipv6", "/proc/sys/net/ipv6/bindv6only", "/proc/sys/net/ipv4/ip_forward",
+	"/proc/sys/net/ipv4/conf/all/route_localnet", "/proc/sys/net/netfilter/nf_conntrack_max", "/proc/sys/net/netfilter/nf_conntrack_buckets"}
+
+// qdiscNumber is one that the kernel gives out anew.
+var qdiscNumber = regexp.MustCompile(`(?m)^(qdisc \S+) [0-9a-f]+: `)
 
 // save is a script that runs commands like iptables-save and leaves out the
 // packets and bytes of chains, and the time. One that is missing or refused (a
@@ -168,16 +176,26 @@ func (l *lab) snapshot(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: snapshot FILE")
 	}
 	var out bytes.Buffer
-	for _, argv := range state {
-		if _, err := exec.LookPath(argv[0]); err != nil {
+	for _, q := range state {
+		if _, err := exec.LookPath(q.argv[0]); err != nil {
 			continue
 		}
-		text, err := exec.Command(argv[0], argv[1:]...).Output()
-		fmt.Fprintf(&out, "# %s\n", strings.Join(argv, " "))
+		cmd := exec.Command(q.argv[0], q.argv[1:]...)
+		cmd.Stdin = strings.NewReader(q.input)
+		text, err := cmd.Output()
+		fmt.Fprintf(&out, "# %s\n", strings.Join(q.argv, " "))
 		if err != nil {
-			fmt.Fprintf(&out, "%v\n", err) // a name file may be missing on purpose
+			fmt.Fprintf(&out, "%v\n", err)
 		}
-		out.Write(text)
+		out.Write(qdiscNumber.ReplaceAll(text, []byte("$1 ")))
+	}
+	for _, file := range stateFiles {
+		mode := "none" // a name file may be missing on purpose, and so may be a module
+		if info, err := os.Stat(file); err == nil {
+			mode = info.Mode().String()
+		}
+		text, _ := os.ReadFile(file)
+		fmt.Fprintf(&out, "# %s %s\n%s", file, mode, text)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o644))
 }

@@ -37,7 +37,7 @@ func TestDump(t *testing.T) {
 		}
 	}
 	for kind, typ := range map[byte]uint16{'t': getTable, 's': getSet, 'c': getChain, 'r': getRule} {
-		list, err := netlink.Dump(conn, typ, make([]byte, genLen), keep)
+		list, err := netlink.Dump(conn, typ, make([]byte, genLen), keeper())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -112,7 +111,7 @@ func (r *Reading) dump(d *decoder) error {
 		{getChain, "chains", d.addChain},
 	} {
 		// It is decoded when it is whole, for the kernel may begin it again.
-		list, err := netlink.Dump(r.conn, ask.typ, make([]byte, genLen), keep)
+		list, err := netlink.Dump(r.conn, ask.typ, make([]byte, genLen), keeper())
 		if err != nil {
 			return fmt.Errorf("list %s of nf_tables: %w", ask.what, err)
 		}
@@ -132,7 +131,7 @@ const manyRules = 2000
 
 // rules asks for rules: of all tables, or of one chain.
 func (d *decoder) rules(conn *netlink.Conn, ask []byte) error {
-	list, err := netlink.Dump(conn, getRule, ask, keep)
+	list, err := netlink.Dump(conn, getRule, ask, keeper())
 	if errors.Is(err, unix.ENOENT) { // the chain was deleted meanwhile
 		err = netlink.ErrInterrupted
 	}
@@ -187,12 +186,20 @@ func chainAsk(c *netfilter.Chain) []byte {
 	return netlink.Append(ask, 2, append([]byte(c.Name), 0))
 }
 
-// keep keeps a message of the families that matter.
-func keep(b []byte) ([]byte, bool) {
-	if _, _, ok := open(b); !ok {
-		return nil, false
+// keeper keeps the messages of the families that matter, many in one piece of memory.
+func keeper() func(b []byte) ([]byte, bool) {
+	var room []byte
+	return func(b []byte) ([]byte, bool) {
+		if _, _, ok := open(b); !ok {
+			return nil, false
+		}
+		if len(room)+len(b) > cap(room) {
+			room = make([]byte, 0, max(len(b), min(64<<10, 4<<10+2*cap(room))))
+		}
+		begin := len(room)
+		room = append(room, b...)
+		return room[begin:len(room):len(room)], true
 	}
-	return bytes.Clone(b), true
 }
 
 // generation is a number that moves with every change.
@@ -217,7 +224,7 @@ func (r *Reading) elements(d *decoder, s *Set) ([]Element, error) {
 	ask := append(make([]byte, 0, 64), byte(s.Table.Family), 0, 0, 0)
 	ask = netlink.Append(ask, 1, append([]byte(s.Table.Name), 0))
 	ask = netlink.Append(ask, 2, append([]byte(s.Name), 0))
-	messages, err := netlink.Dump(r.conn, getElement, ask, keep)
+	messages, err := netlink.Dump(r.conn, getElement, ask, keeper())
 	var list []Element
 	for _, b := range messages {
 		if err == nil {
