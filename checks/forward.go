@@ -162,6 +162,9 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 		x.Certainty = cond(w.Held, Proven, Inferred)
 		x.Summary = fmt.Sprintf("%s forwards %s to %s, and nothing listens there%s.", name, at(f, d.Addr), w.To, listensInstead(w))
 		x.Fixes = startThere(w)
+	case wrongOne(w) != nil:
+		x.Summary = fmt.Sprintf("%s forwards %s to %s, tries one address of that name only, and nothing listens on %s: %s listens on %s.", name, at(f, d.Addr), w.To, wrongOne(w).Addr, listensAt(w), theOther(w))
+		x.Fixes = []Fix{{Do: fmt.Sprintf("Lead %s to %s: write the address instead of the name.", w.Program, theOther(w))}}
 	case len(w.Far) > 0:
 		x.Summary = fmt.Sprintf("%s forwards %s to %s, where %s listens, and closes at once (%s): that connection does not come to pass, or is closed over there.", name, at(f, d.Addr), w.To, listensAt(w), d.Closed)
 		x.Settle = "loopdoctor " + w.To
@@ -171,6 +174,21 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Start the service at %s, or forward to where it listens.", w.To)}}
 	}
 	return x
+}
+
+// wrongOne is the address of a name at which nobody listens, of a forwarder that takes
+// one of its addresses and not the next: which one depends on the program.
+func wrongOne(w facts.Forward) *facts.FarEnd {
+	i := slices.IndexFunc(w.Far, func(e facts.FarEnd) bool { return !e.Listens })
+	if i < 0 || len(w.Far) < 2 || w.Dead() || !slices.Contains([]string{"socat", "systemd-socket-proxyd", "haproxy"}, w.Kind) {
+		return nil
+	}
+	return &w.Far[i]
+}
+
+// theOther is the address of that name at which somebody listens.
+func theOther(w facts.Forward) netip.AddrPort {
+	return w.Far[slices.IndexFunc(w.Far, func(e facts.FarEnd) bool { return e.Listens })].Addr
 }
 
 // listensAt names who listens at the far end.
