@@ -26,7 +26,8 @@ func waysOn(f *facts.Facts, a netip.Addr) []facts.Forward {
 	var out []facts.Forward
 	for _, w := range f.Forwards.Found {
 		holds := slices.ContainsFunc(owners, func(p facts.Process) bool { return p.PID == w.PID })
-		if w.Held && holds || !w.Held && len(ls) > 0 && len(owners) == 0 && (w.PID == 0 || toldToServe(w, f.Target.Port, a)) {
+		gone := w.Gone && len(ls) == 0 && (w.Listen.Port() == 0 || toldToServe(w, f.Target.Port, a))
+		if w.Held && (holds || gone) || !w.Held && len(ls) > 0 && len(owners) == 0 && (w.PID == 0 || toldToServe(w, f.Target.Port, a)) {
 			out = append(out, w)
 		}
 	}
@@ -320,8 +321,11 @@ var kubectlPortForwardTarget = &Check{
 				Fixes: []Fix{{Do: "Forward to the port on which the container really listens: see containerPort, and the first lines of `kubectl logs`."},
 					{Do: "Let the application in the pod listen on 0.0.0.0 or 127.0.0.1 rather than on the pod's address alone."}}}
 			if lastLog(w, "forwarding port", "connection refused", "error forwarding", "occurred forwarding") {
-				x.Certainty = Proven
-				x.Settle = ""
+				x.Certainty, x.Settle = Proven, ""
+			}
+			if w.Gone {
+				x.Summary = fmt.Sprintf("%s took %s to %s of %s, closed it at once (%s), and ended, as it does when a connection does not come to pass in the pod.", onwards(f, w), at(f, d.Addr), podPort(w), pod, d.Closed)
+				x.Fixes = append(x.Fixes, Fix{Do: "Start kubectl port-forward anew: it is gone with that connection."})
 			}
 			return x, true
 		})

@@ -59,6 +59,7 @@ func forwardSituations() []situation {
 		of(kubectlPortForwardTarget,
 			row{"kubectl closes at once", held("kubectl", passesOn("kubectl port-forward", 50, "localhost:80", byWay("svc/web in namespace shop"))), says("inferred 127.0.0.1", "kubectl (pid 50)", "port 80", "svc/web in namespace shop")},
 			row{"kubectl writes why", held("kubectl", passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"), wroteNow("E1129 portforward.go:413] an error occurred forwarding 8080 -> 80: connection refused"))), says("proven 127.0.0.1")},
+			row{"kubectl ends with it", machine(a, listens(a, 50, named("kubectl")), closed, passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"), func(w *facts.Forward) { w.Gone, w.Listen = true, addr(a) }), func(f *facts.Facts) { f.Sockets.Sockets = nil }), says("inferred 127.0.0.1", "kubectl (pid 50)", "and ended")},
 			row{"a port with a name", held("kubectl", passesOn("kubectl port-forward", 50, "", byWay("pod/web"))), says("inferred 127.0.0.1", "a named port")},
 			row{"it works", machine(a, listens(a, 50, named("kubectl")), fine, passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"))), nothing},
 			row{"ssh closes at once", held("ssh", passesOn("ssh -L", 50, "localhost:80", shop)), nothing},

@@ -81,6 +81,7 @@ var sayings = []saying{
 	// What comes after the connection.
 	say(`Permission denied \(publickey|password authentication failed|Access denied for user|NOAUTH|authentication failed`,
 		saying{intent: connect, answer: true, means: "the application answers and refuses the login"}),
+	say(`lost connection to pod`, saying{intent: connect, symptom: "refused", means: "kubectl has lost its connection to the pod, and ended"}),
 	say(`blocked by CORS policy|CORS error`, saying{intent: connect, answer: true, means: "the browser withholds the application's answer (CORS)"}),
 	say(`HTTP/0\.9|ERR_INVALID_HTTP_RESPONSE|HPE_INVALID_|Parse Error: Expected HTTP|BadStatusLine|malformed HTTP response|Invalid HTTP (?:response|version)`,
 		saying{intent: connect, answer: true, means: "the application's answer is not HTTP"}),
