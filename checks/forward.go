@@ -26,7 +26,8 @@ func waysOn(f *facts.Facts, a netip.Addr) []facts.Forward {
 	var out []facts.Forward
 	for _, w := range f.Forwards.Found {
 		holds := slices.ContainsFunc(owners, func(p facts.Process) bool { return p.PID == w.PID })
-		if w.Held && holds || !w.Held && len(ls) > 0 && len(owners) == 0 && (w.PID == 0 || toldToServe(w, f.Target.Port, a)) {
+		gone := w.Gone && len(ls) == 0 && (w.Listen.Port() == 0 || toldToServe(w, f.Target.Port, a))
+		if w.Held && (holds || gone) || !w.Held && len(ls) > 0 && len(owners) == 0 && (w.PID == 0 || toldToServe(w, f.Target.Port, a)) {
 			out = append(out, w)
 		}
 	}
@@ -162,6 +163,9 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 		x.Certainty = cond(w.Held, Proven, Inferred)
 		x.Summary = fmt.Sprintf("%s forwards %s to %s, and nothing listens there%s.", name, at(f, d.Addr), w.To, listensInstead(w))
 		x.Fixes = startThere(w)
+	case wrongOne(w) != nil:
+		x.Summary = fmt.Sprintf("%s forwards %s to %s, tries one address of that name only, and nothing listens on %s: %s listens on %s.", name, at(f, d.Addr), w.To, wrongOne(w).Addr, listensAt(w), theOther(w))
+		x.Fixes = []Fix{{Do: fmt.Sprintf("Lead %s to %s: write the address instead of the name.", w.Program, theOther(w))}}
 	case len(w.Far) > 0:
 		x.Summary = fmt.Sprintf("%s forwards %s to %s, where %s listens, and closes at once (%s): that connection does not come to pass, or is closed over there.", name, at(f, d.Addr), w.To, listensAt(w), d.Closed)
 		x.Settle = "loopdoctor " + w.To
@@ -171,6 +175,21 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Start the service at %s, or forward to where it listens.", w.To)}}
 	}
 	return x
+}
+
+// wrongOne is the address of a name at which nobody listens, of a forwarder that takes
+// one of its addresses and not the next: which one depends on the program.
+func wrongOne(w facts.Forward) *facts.FarEnd {
+	i := slices.IndexFunc(w.Far, func(e facts.FarEnd) bool { return !e.Listens })
+	if i < 0 || len(w.Far) < 2 || w.Dead() || !slices.Contains([]string{"socat", "systemd-socket-proxyd", "haproxy"}, w.Kind) {
+		return nil
+	}
+	return &w.Far[i]
+}
+
+// theOther is the address of that name at which somebody listens.
+func theOther(w facts.Forward) netip.AddrPort {
+	return w.Far[slices.IndexFunc(w.Far, func(e facts.FarEnd) bool { return e.Listens })].Addr
 }
 
 // listensAt names who listens at the far end.
@@ -302,8 +321,11 @@ var kubectlPortForwardTarget = &Check{
 				Fixes: []Fix{{Do: "Forward to the port on which the container really listens: see containerPort, and the first lines of `kubectl logs`."},
 					{Do: "Let the application in the pod listen on 0.0.0.0 or 127.0.0.1 rather than on the pod's address alone."}}}
 			if lastLog(w, "forwarding port", "connection refused", "error forwarding", "occurred forwarding") {
-				x.Certainty = Proven
-				x.Settle = ""
+				x.Certainty, x.Settle = Proven, ""
+			}
+			if w.Gone {
+				x.Summary = fmt.Sprintf("%s took %s to %s of %s, closed it at once (%s), and ended, as it does when a connection does not come to pass in the pod.", onwards(f, w), at(f, d.Addr), podPort(w), pod, d.Closed)
+				x.Fixes = append(x.Fixes, Fix{Do: "Start kubectl port-forward anew: it is gone with that connection."})
 			}
 			return x, true
 		})

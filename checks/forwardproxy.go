@@ -81,13 +81,18 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 	case len(dead) > 0:
 		w := dead[0]
 		x.Certainty = cond(felt.sure && len(dead) == len(ways) && w.Held, Proven, Inferred)
-		x.Since = w.Started
+		x.Since, x.Settle = w.Started, cond(felt.sure, "", settleAnswer(f))
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), w.To, listensInstead(w))
 		if len(dead) > 1 {
 			x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), list(targets(dead)), listensInstead(w))
 		}
 		x.Fixes = startThere(w)
 		ways = append(dead, alive...)
+	case slices.ContainsFunc(alive, func(w facts.Forward) bool { return wrongOne(w) != nil }):
+		w := alive[slices.IndexFunc(alive, func(w facts.Forward) bool { return wrongOne(w) != nil })]
+		x.Summary = fmt.Sprintf("%s sends requests on to %s, takes one address of that name only, and nothing listens on %s: %s listens on %s.", onwards(f, w), w.To, wrongOne(w).Addr, listensAt(w), theOther(w))
+		x.Settle = settleAnswer(f)
+		x.Fixes = []Fix{{Do: fmt.Sprintf("Write %s instead of %s in %s, and let %s read it again.", theOther(w), w.To, w.From, w.Program)}}
 	case len(alive) > 0 && (felt.status == 502 || felt.status == 504 || felt.status == 0):
 		w := alive[0]
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, or speaks another protocol.", onwards(f, w), w.To, listensAt(w))

@@ -20,6 +20,7 @@ type Forward struct {
 	Program string         `json:"program"`
 	Started time.Time      `json:"started,omitzero"`
 	Held    bool           `json:"held,omitempty"`    // its process is seen to hold a listener on the port
+	Gone    bool           `json:"gone,omitempty"`    // its listener went while loopdoctor looked
 	Proxies bool           `json:"proxies,omitempty"` // it is a reverse proxy: it speaks HTTP with both sides
 	From    string         `json:"from,omitempty"`    // what says so: "argument 3", "/etc/nginx/nginx.conf:12"
 	Text    string         `json:"text,omitempty"`    // the words there, masked

@@ -47,6 +47,17 @@ func linuxForwards(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 			w.ofProcess(p, true)
 		}
 	}
+	if !held && f.Owners != nil { // it had the port, and our connection was its end
+		for _, p := range f.Owners.Processes {
+			if p.Forwards() {
+				before := len(w.found)
+				w.ofProcess(p, true)
+				for i := range w.found[before:] {
+					w.found[before+i].Gone = true
+				}
+			}
+		}
+	}
 	// Where it is not seen who holds the port, or somebody else does, arguments are
 	// all there is: everybody may read them.
 	if !held || !seen || f.Target.Error != nil || f.Target.Intent == facts.ToBind {

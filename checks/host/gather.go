@@ -153,6 +153,9 @@ const discard = 9
 
 // lookByConnecting dials, and looks deeper where that fails.
 func (l *look) lookByConnecting(ctx context.Context) {
+	// They are waited for anyway, and some are gone after a connection: kubectl
+	// port-forward ends when it cannot pass one on.
+	l.waitForOwners()
 	var open []connection
 	if err := guard(func() error { open = l.dials(ctx); return nil }); err != nil {
 		l.missing(facts.GroupDials, err)

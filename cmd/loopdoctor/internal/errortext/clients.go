@@ -13,7 +13,7 @@ var clients = []struct {
 	{"Apache", re(`\bAH\d{5}: `)},
 	{"HAProxy", re(`haproxy|cannot bind socket \(|cannot bind socket \[|Layer4 connection problem`)},
 	{"Caddy", re(`http app module|caddy`)},
-	{"kubectl", re(`did you specify the right host or port|memcache\.go`)},
+	{"kubectl", re(`did you specify the right host or port|memcache\.go|lost connection to pod`)},
 	{"Docker", re(`Error response from daemon|driver failed programming external|port is already allocated|Docker daemon|userland proxy|failed to bind host port|Ports are not available`)},
 	{"psql", re(`\bpsql: `)},
 	{"libpq", re(`connection to server (?:at|on socket) "|psycopg|Is the server running (?:on that host|on host|locally)`)},

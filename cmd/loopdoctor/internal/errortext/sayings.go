@@ -86,6 +86,7 @@ var sayings = []saying{
 		saying{intent: connect, answer: true, means: "the application answers and refuses the login"}),
 	say("address space `?(?:loopback|local|private)|(?:loopback|local|private)`? address space|more-private address space|Access-Control-Allow-(?:Private|Local)-Network|private network request|Local Network Access|LocalNetworkAccess",
 		saying{intent: connect, answer: true, cause: "browser-local-network-access", means: "the browser forbids the page to reach this address (Local Network Access)"}),
+	say(`lost connection to pod`, saying{intent: connect, symptom: "refused", means: "kubectl has lost its connection to the pod, and ended"}),
 	say(`blocked by CORS policy|CORS error`, saying{intent: connect, answer: true, means: "the browser withholds the application's answer (CORS)"}),
 	say(`HTTP/0\.9|ERR_INVALID_HTTP_RESPONSE|HPE_INVALID_|Parse Error: Expected HTTP|BadStatusLine|malformed HTTP response|Invalid HTTP (?:response|version)`,
 		saying{intent: connect, answer: true, means: "the application's answer is not HTTP"}),

@@ -5,6 +5,7 @@ package errortext
 // "client errno symptom intent host address port", "-" for what is not there.
 var texts = []struct{ text, want string }{
 	// Node
+	{"error: lost connection to pod", "kubectl - refused connect - - -"},
 	{"Error: connect ECONNREFUSED ::1:3000", "Node ECONNREFUSED refused connect ::1 ::1 3000"},
 	{"Error: connect ECONNREFUSED 127.0.0.1:3000", "Node ECONNREFUSED refused connect 127.0.0.1 127.0.0.1 3000"},
 	{"Error: connect ECONNREFUSED 0.0.0.0:3000", "Node ECONNREFUSED refused connect 0.0.0.0 0.0.0.0 3000"},
