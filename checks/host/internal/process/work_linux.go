@@ -236,7 +236,7 @@ func (g *glance) since(before glance) {
 		// The kernel counts the time in a queue when that ends: what never waits tells
 		// more.
 		tireless := now.state == 'R' && was.state == 'R' && now.paused == was.paused && now.paused >= 0
-		if b := w.Busiest; ran+queued > 0 && (b == nil || tireless && !b.Tireless || tireless == b.Tireless && ran+queued > b.CPUMS+b.QueuedMS) {
+		if b := w.Busiest; (tireless || ran+queued > 0) && (b == nil || tireless && !b.Tireless || tireless == b.Tireless && ran+queued > b.CPUMS+b.QueuedMS) {
 			w.Busiest = &facts.Thread{TID: tid, Name: now.comm, CPUMS: ran, QueuedMS: queued, Tireless: tireless}
 		}
 		if now.state == 'R' || was.state == 'R' || now.waits != was.waits {
