@@ -106,7 +106,7 @@ var eventLoopOrWorkersBlocked = &Check{
 // them might.
 func blockedFinding(f *facts.Facts, a netip.Addr, s facts.Socket) (x Finding, ok bool) {
 	all := f.Owners.Of(s)
-	x = Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Since: since(f, s)}
+	x = Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred)}
 	var ps []facts.Process
 	var how []string
 	stuck := false

@@ -160,7 +160,7 @@ func queueEvidence(f *facts.Facts, s facts.Socket) Evidence {
 	e := socketEvidence(f, s)
 	if f.Work != nil {
 		for _, q := range f.Work.Queues {
-			if q.Inode == s.Inode && s.Queue != nil && f.Work.ApartMS > 0 {
+			if q.Inode == s.Inode && s.Queue != nil && f.Work.ApartMS > 0 && q.Before.Length+q.Queue.Length > 0 {
 				e.Text = strings.Replace(e.Text, fmt.Sprintf("accept queue %d of %d", s.Queue.Length, s.Queue.Limit),
 					fmt.Sprintf("accept queue %d of %d, and %d after %.0f ms", q.Before.Length, q.Before.Limit, q.Queue.Length, f.Work.ApartMS), 1)
 			}

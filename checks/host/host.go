@@ -67,6 +67,7 @@ type sources struct {
 	// write to none.
 	ask      func(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer
 	work     func(ctx context.Context, f *facts.Facts) (*facts.Work, error)
+	full     func(pid int) bool // the process has as many files open as it may
 	forwards func(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 
 	// Where a server may be that does not listen. They read the facts that are

@@ -106,6 +106,21 @@ func Glance(pids []int) facts.Work {
 	return work
 }
 
+// OutOfFiles tells whether the process has as many files open as it may.
+func OutOfFiles(pid int) bool {
+	dir, err := os.OpenRoot("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	fds, err := dir.Open("fd")
+	if err != nil {
+		return openFiles(nil, dir).Full()
+	}
+	defer fds.Close()
+	return openFiles(fds, dir).Full()
+}
+
 func (d *describer) glance(pid int) (glance, bool) {
 	name := strconv.Itoa(pid)
 	dir, err := os.OpenRoot("/proc/" + name)
