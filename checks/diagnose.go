@@ -329,7 +329,7 @@ func verdict(f *facts.Facts, d *Diagnosis) Verdict {
 		bad, good := false, tried(f, a)
 		for _, s := range d.Symptoms {
 			if len(s.Affects) == 0 || slices.Contains(s.Affects, a) {
-				bad, good = true, good && s.Check != answeredByAnother
+				bad, good = true, good && s.Check != answeredByAnother && s.Stage != StageAnswer
 			}
 		}
 		switch {
