@@ -46,8 +46,8 @@ func silences(f *facts.Facts, fits func(*facts.Answer) bool, text string, sure C
 	var fs []Finding
 	for _, addr := range f.Target.Expected() {
 		a := unanswering(f, addr)
-		if a == nil || !fits(a) || slices.ContainsFunc(f.Answers, func(x facts.Answer) bool { return x.Addr == addr && x.Bytes > 0 }) {
-			continue // what answers another question speaks another protocol
+		if a == nil || !fits(a) {
+			continue
 		}
 		name := "The program"
 		x := Finding{Affects: []netip.Addr{addr}, Certainty: sure, Settle: cond(sure == Inferred, settleAnswer(f), ""),
@@ -106,7 +106,7 @@ var eventLoopOrWorkersBlocked = &Check{
 // them might.
 func blockedFinding(f *facts.Facts, a netip.Addr, s facts.Socket) (x Finding, ok bool) {
 	all := f.Owners.Of(s)
-	x = Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred), Since: since(f, s)}
+	x = Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s), Proven, Inferred)}
 	var ps []facts.Process
 	var how []string
 	stuck := false

@@ -35,7 +35,7 @@ var fdExhausted = &Check{
 					continue
 				}
 				p, o := ps[0], f.Work.Of(ps[0].PID).Files
-				x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s) && alike, Proven, Inferred), Since: p.Started, Brings: append(brought(s), closedAtOnce, eventLoopOrWorkersBlocked),
+				x := Finding{Affects: []netip.Addr{a}, Certainty: cond(f.Owners.Seen(s) && alike, Proven, Inferred), Brings: append(brought(s), closedAtOnce, eventLoopOrWorkersBlocked),
 					Evidence: []Evidence{{"descriptors", fmt.Sprintf("pid %d: %d open, limit %d", p.PID, o.Open, o.Limit)}, queueEvidence(f, s)}}
 				x.Summary = fmt.Sprintf("%s listens on %s and has %d files open, of %d that it may have: accept() fails with EMFILE%s.", who(p), s.Local, o.Open, o.Limit,
 					cond(i >= 0, ", and it closes what it cannot keep", ", and connections stay in the queue"))
@@ -185,7 +185,7 @@ func throttled(f *facts.Facts, w *facts.Worker) bool {
 func atLimit(f *facts.Facts, a netip.Addr, s facts.Socket, p facts.Process) Finding {
 	w := f.Work.Of(p.PID)
 	c := w.Cgroup
-	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Since: since(f, s), Brings: brought(s), Evidence: append(workEvidence(f, w), queueEvidence(f, s))}
+	x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Brings: brought(s), Evidence: append(workEvidence(f, w), queueEvidence(f, s))}
 	if throttled(f, w) {
 		quota, period := cpuMax(c)
 		x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup may use %.1f ms of processor time in each %.0f ms, and has used them up: within %.0f ms it was held back in %d of %d periods.",

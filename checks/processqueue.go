@@ -69,7 +69,7 @@ var synQueueFull = &Check{
 			}
 			s := serving(f, a)[0]
 			half := pick(f, func(h facts.Socket) bool { return h.State == facts.SynRecv && s.Serves(h.Local.Addr().Unmap()) })
-			x := Finding{Affects: []netip.Addr{a}, Certainty: cond(len(half) > 0, Proven, Inferred), Since: since(f, s),
+			x := Finding{Affects: []netip.Addr{a}, Certainty: cond(len(half) > 0, Proven, Inferred),
 				Evidence: []Evidence{{"counters", fmt.Sprintf("TcpExtTCPReqQFullDrop +%d for %d SYN", l.Delta["TCPReqQFullDrop"], l.SYNs)}, socketEvidence(f, s)},
 				Settle:   cond(len(half) > 0, "", fmt.Sprintf("ss -tn state syn-recv 'sport = :%d'", f.Target.Port))}
 			x.Summary = fmt.Sprintf("%s half-open at %s, as many as may, and the kernel drops the next SYN, since SYN cookies are off.", are(len(half), "connection"), s.Local)

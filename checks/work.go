@@ -23,24 +23,30 @@ func kept(f *facts.Facts, a netip.Addr, s facts.Socket) bool {
 		return f.Work.Stays(s)
 	}
 	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && unanswered(d) && !redirected(f, d) }) ||
-		slices.ContainsFunc(f.Answers, func(x facts.Answer) bool { return x.Addr == a && silent1(f, x) && !x.Server.Accepted })
+		slices.ContainsFunc(f.Answers, func(x facts.Answer) bool { return x.Addr == a && saysNothing(f, x) && !x.Server.Accepted })
 }
 
-// silent1 tells whether the question as the client puts it got no answer, and the
-// server's side of its connection was seen.
-func silent1(f *facts.Facts, a facts.Answer) bool {
-	return a.End == facts.Silence && a.Bytes == 0 && a.With == "" && a.Question == f.Target.Speak && a.Sent > 0 && a.Server != nil && a.Server.Local.Port() == f.Target.Port
+// saysNothing tells whether a question got no answer, and the server's side of its
+// connection was seen.
+func saysNothing(f *facts.Facts, a facts.Answer) bool {
+	return a.End == facts.Silence && a.Bytes == 0 && a.With == "" && a.Sent > 0 && a.Server != nil && a.Server.Local.Port() == f.Target.Port
 }
 
-// unanswering returns the answer that did not come from an application that holds the
-// connection; nil if there is none.
+// unanswering returns the first question that got no answer from an application that
+// holds the connection; nil if there is none, or if it answered another one: that speaks
+// another protocol.
 func unanswering(f *facts.Facts, a netip.Addr) *facts.Answer {
+	var none *facts.Answer
 	for i, x := range f.Answers {
-		if x.Addr == a && silent1(f, x) && x.Server.Accepted {
-			return &f.Answers[i]
+		switch {
+		case x.Addr != a:
+		case x.Bytes > 0:
+			return nil
+		case none == nil && saysNothing(f, x) && x.Server.Accepted:
+			none = &f.Answers[i]
 		}
 	}
-	return nil
+	return none
 }
 
 // acceptors returns the processes that are to accept: those that hold the listener,
@@ -154,7 +160,7 @@ func queueEvidence(f *facts.Facts, s facts.Socket) Evidence {
 	e := socketEvidence(f, s)
 	if f.Work != nil {
 		for _, q := range f.Work.Queues {
-			if q.Inode == s.Inode && s.Queue != nil && f.Work.ApartMS > 0 {
+			if q.Inode == s.Inode && s.Queue != nil && f.Work.ApartMS > 0 && q.Before.Length+q.Queue.Length > 0 {
 				e.Text = strings.Replace(e.Text, fmt.Sprintf("accept queue %d of %d", s.Queue.Length, s.Queue.Limit),
 					fmt.Sprintf("accept queue %d of %d, and %d after %.0f ms", q.Before.Length, q.Before.Limit, q.Queue.Length, f.Work.ApartMS), 1)
 			}

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -37,10 +38,18 @@ func (l *look) accept(ctx context.Context, c connection) {
 	case ok && l.own == nil && c.Fact().Server != nil:
 		if l.waitForOwners(); l.forwarded(a) {
 			c.Early(earlyEnd)
-		} else if st := facts.State(c.Fact().Server.State); st != facts.Established && st != facts.SynRecv && st != "" {
-			c.Early(0) // it has closed already
+		} else if st := facts.State(c.Fact().Server.State); st != facts.Established && st != facts.SynRecv && st != "" && l.outOfFiles(a) {
+			// It has closed already, since it cannot keep it (libuv, on EMFILE). Others
+			// that close at once mean to.
+			c.Early(0)
 		}
 	}
+}
+
+// outOfFiles tells whether a process that serves the address has as many files open as
+// it may.
+func (l *look) outOfFiles(a netip.Addr) bool {
+	return l.sources.full != nil && slices.ContainsFunc(l.serving(a), func(p facts.Process) bool { return l.sources.full(p.PID) })
 }
 
 // moves tells whether the accept queue has moved since the first look: somebody

@@ -68,6 +68,7 @@ type sources struct {
 	// write to none.
 	ask  func(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer
 	work func(ctx context.Context, f *facts.Facts) (*facts.Work, error)
+	full func(pid int) bool // the process has as many files open as it may
 	// The logs of what listens at an address, from now on (nil: none can be read), and
 	// their last line with a word in it; the lines that keep a client away from it.
 	watchLog    func(f *facts.Facts, a netip.Addr) logWatch

@@ -405,3 +405,42 @@ func TestTheTimeLimitEndsTheWaiting(t *testing.T) {
 		t.Errorf("asked %v, %+v, %v", m.asked, f.Absent[facts.GroupDials], err)
 	}
 }
+
+// What the processes do is looked at where somebody waits for them, or they turn him
+// away; never on a healthy run.
+func TestWhenProcessesAreLookedAt(t *testing.T) {
+	here := listening("127.0.0.1", false)
+	waits := func(length uint32) func(*machine) {
+		return func(m *machine) { m.sockets[len(m.sockets)-1].Queue = &facts.Queue{Length: length, Limit: 5} }
+	}
+	fares := func(d facts.Dial) func(*machine) { return func(m *machine) { m.dials["127.0.0.1"] = d } }
+	server := &facts.ServerSide{Accepted: true, State: "established"}
+	for _, test := range []struct {
+		name    string
+		machine *machine
+		want    bool
+	}{
+		{"it works", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Connected, Server: server})), false},
+		{"it works, and somebody waits for a moment", newMachine(here, waits(2), fares(facts.Dial{Outcome: facts.Connected, Server: server})), false},
+		{"it waits for the first byte", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Deferred, Server: server})), false},
+		{"nothing listens", newMachine(outcome("127.0.0.1", facts.Refused)), false},
+		{"no answer, and nothing listens", newMachine(outcome("127.0.0.1", facts.Timeout)), false},
+		{"nobody accepts", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{State: "established", WaitedMS: 1500}})), true},
+		{"no answer", newMachine(here, waits(0), outcome("127.0.0.1", facts.Timeout)), true},
+		{"its queue is full", newMachine(here, waits(6), outcome("127.0.0.1", facts.Timeout)), true},
+		{"it closes at once", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Connected, Server: server, Closed: "end of file"})), true},
+		{"somebody waits at the other of two listeners", newMachine(here, waits(0), here, waits(1), fares(facts.Dial{Outcome: facts.Connected, Server: server})), true},
+		{"nobody waits at either", newMachine(here, waits(0), here, waits(0), fares(facts.Dial{Outcome: facts.Connected, Server: server})), false},
+	} {
+		looked := false
+		// Of an owner that is hidden an early end of file is waited for.
+		test.machine.owners = func(context.Context, []facts.Socket) (*facts.Owners, error) {
+			return &facts.Owners{Processes: []facts.Process{{PID: 5, Name: "server", State: "S"}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5, Attribution: facts.ByDescriptor}}}}, nil
+		}
+		test.machine.sources.work = func(context.Context, *facts.Facts) (*facts.Work, error) { looked = true; return &facts.Work{}, nil }
+		f := mustLook(t, test.machine, target("127.0.0.1"), Options{NoCapture: true})
+		if looked != test.want || (f.Work != nil) != test.want {
+			t.Errorf("%s: looked %v, want %v: %+v", test.name, looked, test.want, f.Absent[facts.GroupWork])
+		}
+	}
+}

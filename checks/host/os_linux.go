@@ -37,6 +37,7 @@ var here = sources{
 	filters:    linuxFilters,
 	conntrack:  linuxConntrack,
 	work:       lookWork,
+	full:       process.OutOfFiles,
 	bind:       bind,
 	dial:       dial,
 	ask:        ask,

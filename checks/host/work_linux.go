@@ -17,7 +17,7 @@ const (
 	// apartMost is for a limit of CPU time with a long period.
 	apartMost = 1200 * time.Millisecond
 	// apartMore is for a machine that is so busy that a program hardly gets to run.
-	apartMore = 600 * time.Millisecond
+	apartMore = 900 * time.Millisecond
 )
 
 // hardlyRan tells whether a thread that wants to run all the time got so little of it

@@ -86,7 +86,7 @@ func parsePressure(r io.Reader) (float64, error) {
 		rest, ok := strings.CutPrefix(line, "some avg10=")
 		if value, _, _ := strings.Cut(rest, " "); ok {
 			n, err := strconv.ParseFloat(value, 64)
-			if err != nil || n < 0 || n > 100 {
+			if err != nil || !(n >= 0 && n <= 100) { // not a number is neither
 				return 0, fmt.Errorf("parse pressure: %q", value)
 			}
 			return n, nil

@@ -106,6 +106,21 @@ func Glance(pids []int) facts.Work {
 	return work
 }
 
+// OutOfFiles tells whether the process has as many files open as it may.
+func OutOfFiles(pid int) bool {
+	dir, err := os.OpenRoot("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	fds, err := dir.Open("fd")
+	if err != nil {
+		return openFiles(nil, dir).Full()
+	}
+	defer fds.Close()
+	return openFiles(fds, dir).Full()
+}
+
 func (d *describer) glance(pid int) (glance, bool) {
 	name := strconv.Itoa(pid)
 	dir, err := os.OpenRoot("/proc/" + name)
@@ -236,7 +251,7 @@ func (g *glance) since(before glance) {
 		// The kernel counts the time in a queue when that ends: what never waits tells
 		// more.
 		tireless := now.state == 'R' && was.state == 'R' && now.paused == was.paused && now.paused >= 0
-		if b := w.Busiest; ran+queued > 0 && (b == nil || tireless && !b.Tireless || tireless == b.Tireless && ran+queued > b.CPUMS+b.QueuedMS) {
+		if b := w.Busiest; (tireless || ran+queued > 0) && (b == nil || tireless && !b.Tireless || tireless == b.Tireless && ran+queued > b.CPUMS+b.QueuedMS) {
 			w.Busiest = &facts.Thread{TID: tid, Name: now.comm, CPUMS: ran, QueuedMS: queued, Tireless: tireless}
 		}
 		if now.state == 'R' || was.state == 'R' || now.waits != was.waits {
