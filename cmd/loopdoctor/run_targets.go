@@ -3,11 +3,9 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -137,7 +135,7 @@ func interrupted(m *facts.Met) bool {
 func targetOf(m *facts.Met, tried []facts.Attempt, c facts.Attempt) facts.Target {
 	port := c.To.Port()
 	several := slices.ContainsFunc(tried, func(o facts.Attempt) bool { return o.To.Addr() != c.To.Addr() })
-	host := ""
+	var other *facts.Target // a name that may be another machine's: the look says so, and then the address counts
 	if c.Proxy == "" {
 		for _, arg := range m.Args[1:] {
 			t, ok := named(arg, port)
@@ -145,27 +143,23 @@ func targetOf(m *facts.Met, tried []facts.Attempt, c facts.Attempt) facts.Target
 			case !ok || t.Network != c.Network:
 			case t.Literal && !several, t.Wildcard:
 				return t
-			case !t.Literal:
-				// It may be the name of another machine, as of one behind an entry of
-				// hosts: the look says so, and then the address counts.
-				if onLoopback(t.Host) {
-					return t
-				}
-				host = t.Host
+			case !t.Literal && onLoopback(t.Host):
+				return t
+			case !t.Literal && other == nil:
+				other = &t
 			}
 		}
 	}
-	local := c.To.Addr().IsLoopback()
-	if host == "" && local && (several || c.Looked) && c.Proxy == "" {
-		host = "localhost"
+	if other != nil {
+		return *other
 	}
-	s := net.JoinHostPort(cmp.Or(host, c.To.Addr().String()), strconv.Itoa(int(port)))
-	if c.Network == "udp" {
-		s = "udp://" + s
+	to := c.To.String()
+	if c.To.Addr().IsLoopback() && (several || c.Looked) && c.Proxy == "" {
+		to = fmt.Sprintf("localhost:%d", port)
 	}
-	t, err := ParseTarget(s, facts.Connect)
-	if err != nil { // a name that is none
-		t, _ = ParseTarget(c.To.String(), facts.Connect)
+	t, err := ParseTarget(cond(c.Network == "udp", "udp://", "")+to, facts.Connect)
+	if err != nil { // the kernel took it for an address, so it is one
+		t = facts.Target{Raw: to, Network: c.Network, Host: c.To.Addr().String(), Port: port, Named: true, Literal: true, Intent: facts.Connect}
 	}
 	return t
 }
@@ -221,6 +215,9 @@ func metError(t facts.Target, bad facts.Attempt, tried []facts.Attempt) *facts.C
 	e := facts.ClientError{Client: bad.Program, Errno: bad.Errno, Answer: bad.Works(), Failed: bad.Outcome == facts.Failed}
 	if r, ok := errortext.Read(fmt.Sprintf("connect %s %s", code, bad.To)); ok && code != "" {
 		e.Symptom, e.Means = r.Symptom, r.Means
+	}
+	if bad.Network == "udp" && e.Symptom == "refused" {
+		e.Symptom, e.Means = "port-unreachable", "nobody has the port"
 	}
 	e.Means = cmp.Or(means, e.Means, "the connection fails")
 	if bad.Errno != "" {
