@@ -89,6 +89,9 @@ def tries(f, *a):
 
 // TestRunSeesConnects runs clients that connect in all the ways there are.
 func TestRunSeesConnects(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT RUN: it takes ten seconds")
+	}
 	if _, err := exec.LookPath("python3"); err != nil {
 		missing(t, "python3 is not installed")
 	}

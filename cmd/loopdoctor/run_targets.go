@@ -43,7 +43,7 @@ func metTargets(w *host.Watched) []view {
 		}
 	}
 	// Nothing was seen: what it was told is all there is.
-	if m.Unwatched != "" && m.Exit != 0 {
+	if m.Unwatched != "" && m.Exit != 0 && len(views) == 0 {
 		for _, arg := range m.Args[1:] {
 			if t, err := ParseTarget(arg, facts.Connect); err == nil && t.Named && onLoopback(t.Host) {
 				t.Met = m
@@ -114,6 +114,7 @@ func viewOf(w *host.Watched, at where) view {
 	v := view{target: targetOf(m, tried, c), as: w.Client(c.PID), met: c.To}
 	v.target.Met = m
 	switch {
+	case m.Unwatched != "" && m.Exit == 0: // it may be what another program met
 	case worked: // it came through in the end: Happy Eyeballs (RFC 8305), or another try
 		v.trouble = m.Exit != 0 && !interrupted(m)
 	case bad != nil && (!bad.Works() || m.Exit != 0):
