@@ -38,12 +38,12 @@ func serveAll(t *testing.T) served {
 		}()
 		return l.Addr().(*net.TCPAddr).Port
 	}
-	b := make([]byte, 10)
+	read := func(c *net.TCPConn) { c.Read(make([]byte, 10)) }
 	s := served{
-		talks:  listen(func(c *net.TCPConn) { c.Write([]byte("hello")); c.Read(b); c.Close() }),
-		mute:   listen(func(c *net.TCPConn) { t.Cleanup(func() { c.Close() }); c.Read(b) }),
-		closes: listen(func(c *net.TCPConn) { c.Read(b); c.Close() }),
-		resets: listen(func(c *net.TCPConn) { c.Read(b); c.SetLinger(0); c.Close() }),
+		talks:  listen(func(c *net.TCPConn) { c.Write([]byte("hello")); read(c); c.Close() }),
+		mute:   listen(func(c *net.TCPConn) { t.Cleanup(func() { c.Close() }); read(c) }),
+		closes: listen(func(c *net.TCPConn) { read(c); c.Close() }),
+		resets: listen(func(c *net.TCPConn) { read(c); c.SetLinger(0); c.Close() }),
 	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -139,7 +140,7 @@ func targetOf(m *facts.Met, tried []facts.Attempt, c facts.Attempt) facts.Target
 	var other *facts.Target // a name that may be another machine's: the look says so, and then the address counts
 	if c.Proxy == "" {
 		for _, arg := range m.Args[1:] {
-			t, ok := named(arg, port)
+			t, ok := named(arg, port, reads(m.Args))
 			switch {
 			case !ok || t.Network != c.Network:
 			case t.Literal && !several, t.Wildcard:
@@ -183,20 +184,33 @@ func cond[T any](ok bool, a, b T) T {
 }
 
 // named finds a target of that port in an argument: http://localhost:3000/x,
-// localhost:3000, --url=http://localhost:3000. Of a URL the place counts, and
-// nothing of what is to be done there.
-func named(arg string, port uint16) (facts.Target, bool) {
+// localhost:3000, --url=http://localhost:3000. The path of a URL is what a server is
+// asked for; it stays only where the client does no more than ask, too.
+func named(arg string, port uint16, path bool) (facts.Target, bool) {
 	if strings.HasPrefix(arg, "-") {
 		_, arg, _ = strings.Cut(arg, "=")
 	}
-	if u, err := url.Parse(arg); err == nil && u.Host != "" && strings.Contains(arg, "://") {
+	if u, err := url.Parse(arg); err == nil && u.Host != "" && strings.Contains(arg, "://") && !path {
 		arg = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}).String()
-		if !slices.Contains([]string{"http", "https"}, u.Scheme) {
-			arg = strings.TrimSuffix(arg, "/")
-		}
 	}
 	t, err := ParseTarget(arg, facts.Connect)
 	return t, err == nil && t.Named && t.Port == port
+}
+
+// reads tells whether a client is curl or wget, and changes nothing on the server.
+func reads(args []string) bool {
+	if len(args) == 0 || !slices.Contains([]string{"curl", "wget"}, filepath.Base(args[0])) {
+		return false
+	}
+	return !slices.ContainsFunc(args[1:], func(a string) bool {
+		for _, long := range []string{"--request", "--data", "--json", "--form", "--upload", "--post", "--method", "--body", "--config"} {
+			if strings.HasPrefix(a, long) {
+				return true
+			}
+		}
+		// -sSXPOST: one of these letters in a bundle, or as a value, which is no harm.
+		return strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && strings.ContainsAny(a, "XdFTK")
+	})
 }
 
 // metError puts what the client met in the words of --error, so that it counts as

@@ -46,6 +46,7 @@ func (p *Program) listen() (end func(), err error) {
 		}
 		conns = append(conns, c)
 	}
+	p.record.note("What it met is told from the TCP sockets that ended here meanwhile: another program may have had some of them, and one that blocked until it was refused is not among them.")
 	served := listening()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	heard := func(wait time.Duration) {
@@ -112,14 +113,4 @@ func (p *Program) ended(msg []byte, served map[uint16]bool) {
 		}
 	}
 	p.record.add(c)
-}
-
-// otherwise sees what can be seen of a client that is not traced.
-func (p *Program) otherwise() (end func()) {
-	end, err := p.listen()
-	if err != nil {
-		return func() {}
-	}
-	p.record.note("What it met is told from the TCP sockets that ended here meanwhile: another program may have had some of them, and one that blocked until it was refused is not among them.")
-	return end
 }

@@ -139,11 +139,11 @@ func (p *Program) trace(path string, argv, env []string, started chan<- error) {
 			return
 		}
 	}
-	end := func() {}
-	if p.unwatched != nil && p.unwatched != errPrivileged { // the sockets of that one are another user's
-		end = p.otherwise()
+	if p.unwatched != nil {
+		if end, err := p.listen(); err == nil {
+			defer end()
+		}
 	}
-	defer func() { end() }() // before done is closed
 	if p.PID == 0 {
 		pid, err := fork(path, argv, env, false)
 		if err != nil {
