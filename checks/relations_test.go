@@ -115,7 +115,7 @@ func TestEveryCauseEndsInASymptom(t *testing.T) {
 // onlyRemarks are causes that matter at another time, or to clients which
 // loopdoctor is not and that no client's error (--error) makes more of.
 var onlyRemarks = []*Check{ownerHiddenFromYou, temporaryPort, exposedBeyondLoopback, browserOnAnotherMachine, destinationWildcard,
-	v6FirstV4OnlyServer, toolsDisagreeOnLocalhost, happyEyeballsTooShort, shadowSpecificVsWildcard, shadowV4V6Split,
+	toolsDisagreeOnLocalhost, happyEyeballsTooShort, shadowSpecificVsWildcard, shadowV4V6Split,
 	slowAnswer, redirectLeavesLoopback}
 
 // Every cause is said in some situation, and is silent in another; and every one

@@ -86,8 +86,9 @@ func ranNotes(f *facts.Facts, d *checks.Diagnosis) []string {
 	}
 	if len(met) > 0 {
 		s += ". It met " + strings.Join(met, "; ")
-	} else if m.Unwatched != "" {
-		s += ". Its connects could not be seen: " + m.Unwatched
+	}
+	if m.Unwatched != "" {
+		s += ". It could not be traced: " + m.Unwatched
 	}
 	switch {
 	case m.Elsewhere == 1:
@@ -115,6 +116,8 @@ func fare(m *facts.Met, c facts.Attempt) string {
 	switch {
 	case c.Outcome == facts.Timeout && c.Errno == "":
 		s = fmt.Sprintf("no reply from %s in %.1f s", end(c), c.ElapsedMS/1000)
+	case c.Outcome == facts.Failed && c.Errno == "":
+		s = "no connection to " + end(c)
 	case c.Works() && c.Network == "tcp":
 		s = fmt.Sprintf("a connection to %s, %d bytes sent, %d received%s", end(c), c.Sent, c.Received,
 			map[facts.EndedBy]string{facts.EndedByServer: ", closed by the other side", facts.EndedByReset: ", reset"}[c.End])

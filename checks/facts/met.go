@@ -14,7 +14,7 @@ type Met struct {
 	Exit      int       `json:"exit"`                       // its exit status; 128 and the number of the signal that ended it
 	Signal    string    `json:"signal,omitempty"`           // "SIGKILL"
 	ElapsedMS float64   `json:"elapsed_ms"`                 // how long it ran
-	Unwatched string    `json:"unwatched,omitempty"`        // why none of its connects could be seen
+	Unwatched string    `json:"unwatched,omitempty"`        // why it could not be traced: then few of its connects were seen, or none
 	Notes     []string  `json:"notes,omitempty"`            // what of it could not be seen: a sentence each
 	Connects  []Attempt `json:"connects"`                   // to this machine, and to proxies, in their order; equal ones are counted
 	More      int       `json:"more,omitempty"`             // connects that found no place in the list

@@ -19,6 +19,7 @@ import (
 
 	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host"
 )
 
 func show(v any) string {
@@ -95,7 +96,7 @@ func TestBadUsage(t *testing.T) {
 
 // TestHelp compares the help texts with testdata/help; UPDATE=1 rewrites them.
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"loopdoctor", "explain", "checks", "version"} {
+	for _, name := range []string{"loopdoctor", "run", "explain", "checks", "version"} {
 		args := []string{name, "--help"}
 		if name == "loopdoctor" {
 			args = args[1:]
@@ -122,11 +123,14 @@ func TestHelp(t *testing.T) {
 
 // Every command line of the help is one that the program takes.
 func TestExamples(t *testing.T) {
-	for line := range strings.Lines(rootExample) {
+	for line := range strings.Lines(rootExample + "\n" + runExample) {
 		for command := range strings.SplitSeq(line, "&&") {
 			words := shellWords(command)
 			words = words[slices.Index(words, "loopdoctor")+1:]
 			cmd := (&program{env: noEnv}).root()
+			if words[0] == "run" {
+				cmd, words = (&program{env: noEnv}).run(), words[1:]
+			}
 			if err := cmd.ParseFlags(words); err != nil {
 				t.Errorf("%s: %v", command, err)
 				continue
@@ -143,7 +147,12 @@ func TestExamples(t *testing.T) {
 					o.said = f.Value.String()
 				}
 			})
-			if _, err := o.check(cmd.Flags().Args(), cmd.Flags().Changed); err != nil {
+			if cmd.Name() == "run" {
+				o.format, o.output = cmd.Flag("format").Value.String(), cmd.Flag("output").Value.String()
+				if err := o.checkRun(cmd.Flags().Args(), cmd.Flags().Changed); err != nil && host.Watches() {
+					t.Errorf("%s: %v", command, err)
+				}
+			} else if _, err := o.check(cmd.Flags().Args(), cmd.Flags().Changed); err != nil {
 				t.Errorf("%s: %v", command, err)
 			}
 		}

@@ -29,6 +29,7 @@ const rootExample = `  loopdoctor 62893
   loopdoctor http://localhost:5173/
   loopdoctor --bind 8080
   loopdoctor --error 'connect ECONNREFUSED ::1:3000'
+  loopdoctor run -- curl http://localhost:3000/
   sudo loopdoctor --format json 62893
   loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json`
 

@@ -3,11 +3,10 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -45,7 +44,7 @@ func metTargets(w *host.Watched) []view {
 		}
 	}
 	// Nothing was seen: what it was told is all there is.
-	if m.Unwatched != "" && m.Exit != 0 {
+	if m.Unwatched != "" && m.Exit != 0 && len(views) == 0 {
 		for _, arg := range m.Args[1:] {
 			if t, err := ParseTarget(arg, facts.Connect); err == nil && t.Named && onLoopback(t.Host) {
 				t.Met = m
@@ -116,6 +115,7 @@ func viewOf(w *host.Watched, at where) view {
 	v := view{target: targetOf(m, tried, c), as: w.Client(c.PID), met: c.To}
 	v.target.Met = m
 	switch {
+	case m.Unwatched != "" && m.Exit == 0: // it may be what another program met
 	case worked: // it came through in the end: Happy Eyeballs (RFC 8305), or another try
 		v.trouble = m.Exit != 0 && !interrupted(m)
 	case bad != nil && (!bad.Works() || m.Exit != 0):
@@ -137,35 +137,31 @@ func interrupted(m *facts.Met) bool {
 func targetOf(m *facts.Met, tried []facts.Attempt, c facts.Attempt) facts.Target {
 	port := c.To.Port()
 	several := slices.ContainsFunc(tried, func(o facts.Attempt) bool { return o.To.Addr() != c.To.Addr() })
-	host := ""
+	var other *facts.Target // a name that may be another machine's: the look says so, and then the address counts
 	if c.Proxy == "" {
 		for _, arg := range m.Args[1:] {
-			t, ok := named(arg, port)
+			t, ok := named(arg, port, reads(m.Args))
 			switch {
 			case !ok || t.Network != c.Network:
 			case t.Literal && !several, t.Wildcard:
 				return t
-			case !t.Literal:
-				// It may be the name of another machine, as of one behind an entry of
-				// hosts: the look says so, and then the address counts.
-				if onLoopback(t.Host) {
-					return t
-				}
-				host = t.Host
+			case !t.Literal && onLoopback(t.Host):
+				return t
+			case !t.Literal && other == nil:
+				other = &t
 			}
 		}
 	}
-	local := c.To.Addr().IsLoopback()
-	if host == "" && local && (several || c.Looked) && c.Proxy == "" {
-		host = "localhost"
+	if other != nil {
+		return *other
 	}
-	s := net.JoinHostPort(cmp.Or(host, c.To.Addr().String()), strconv.Itoa(int(port)))
-	if c.Network == "udp" {
-		s = "udp://" + s
+	to := c.To.String()
+	if c.To.Addr().IsLoopback() && (several || c.Looked) && c.Proxy == "" {
+		to = fmt.Sprintf("localhost:%d", port)
 	}
-	t, err := ParseTarget(s, facts.Connect)
-	if err != nil { // a name that is none
-		t, _ = ParseTarget(c.To.String(), facts.Connect)
+	t, err := ParseTarget(cond(c.Network == "udp", "udp://", "")+to, facts.Connect)
+	if err != nil { // the kernel took it for an address, so it is one
+		t = facts.Target{Raw: to, Network: c.Network, Host: c.To.Addr().String(), Port: port, Named: true, Literal: true, Intent: facts.Connect}
 	}
 	return t
 }
@@ -188,20 +184,33 @@ func cond[T any](ok bool, a, b T) T {
 }
 
 // named finds a target of that port in an argument: http://localhost:3000/x,
-// localhost:3000, --url=http://localhost:3000. Of a URL the place counts, and
-// nothing of what is to be done there.
-func named(arg string, port uint16) (facts.Target, bool) {
+// localhost:3000, --url=http://localhost:3000. The path of a URL is what a server is
+// asked for; it stays only where the client does no more than ask, too.
+func named(arg string, port uint16, path bool) (facts.Target, bool) {
 	if strings.HasPrefix(arg, "-") {
 		_, arg, _ = strings.Cut(arg, "=")
 	}
-	if u, err := url.Parse(arg); err == nil && u.Host != "" && strings.Contains(arg, "://") {
+	if u, err := url.Parse(arg); err == nil && u.Host != "" && strings.Contains(arg, "://") && !path {
 		arg = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}).String()
-		if !slices.Contains([]string{"http", "https"}, u.Scheme) {
-			arg = strings.TrimSuffix(arg, "/")
-		}
 	}
 	t, err := ParseTarget(arg, facts.Connect)
 	return t, err == nil && t.Named && t.Port == port
+}
+
+// reads tells whether a client is curl or wget, and changes nothing on the server.
+func reads(args []string) bool {
+	if len(args) == 0 || !slices.Contains([]string{"curl", "wget"}, filepath.Base(args[0])) {
+		return false
+	}
+	return !slices.ContainsFunc(args[1:], func(a string) bool {
+		for _, long := range []string{"--request", "--data", "--json", "--form", "--upload", "--post", "--method", "--body", "--config"} {
+			if strings.HasPrefix(a, long) {
+				return true
+			}
+		}
+		// -sSXPOST: one of these letters in a bundle, or as a value, which is no harm.
+		return strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && strings.ContainsAny(a, "XdFTK")
+	})
 }
 
 // metError puts what the client met in the words of --error, so that it counts as
@@ -221,6 +230,9 @@ func metError(t facts.Target, bad facts.Attempt, tried []facts.Attempt) *facts.C
 	e := facts.ClientError{Client: bad.Program, Errno: bad.Errno, Answer: bad.Works(), Failed: bad.Outcome == facts.Failed}
 	if r, ok := errortext.Read(fmt.Sprintf("connect %s %s", code, bad.To)); ok && code != "" {
 		e.Symptom, e.Means = r.Symptom, r.Means
+	}
+	if bad.Network == "udp" && e.Symptom == "refused" {
+		e.Symptom, e.Means = "port-unreachable", "nobody has the port"
 	}
 	e.Means = cmp.Or(means, e.Means, "the connection fails")
 	if bad.Errno != "" {

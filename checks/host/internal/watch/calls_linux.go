@@ -294,6 +294,7 @@ func (t *tracer) finish(k key) {
 			c.End = facts.EndedByReset
 		case !c.pending && (state == tcpCloseWait || state == tcpLastAck || state == tcpClosing):
 			c.End = facts.EndedByServer
+			c.Received = max(c.Received, 1) - 1 // the kernel counts the FIN as a byte: tcp_rcv_nxt_update
 		case !c.pending && state != 0:
 			c.End = facts.EndedByClient
 		case state == tcpSynSent: // it gave up

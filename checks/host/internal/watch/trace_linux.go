@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -42,9 +43,10 @@ type Program struct {
 	stopped bool
 	free    bool // it is not traced (any more)
 
+	name      string
 	status    syscall.WaitStatus
 	record    record
-	unwatched error
+	unwatched error // why it is not traced
 }
 
 // Result is what a run came to.
@@ -54,7 +56,7 @@ type Result struct {
 	More      int
 	Notes     []string
 	Elapsed   time.Duration
-	Unwatched error // why nothing was seen
+	Unwatched error // why it was not traced: then little was seen, or nothing
 }
 
 // errPrivileged is why a program is not traced that takes another user's rights:
@@ -65,7 +67,7 @@ var errPrivileged = errors.New("it takes another user's rights, which a traced p
 // group of loopdoctor. One that cannot be watched runs all the same. An error is
 // that of execve(2).
 func Start(path string, argv, env []string, h Hooks) (*Program, error) {
-	p := &Program{Hooks: h, done: make(chan struct{}), got: map[syscall.Signal]time.Time{}}
+	p := &Program{Hooks: h, name: filepath.Base(argv[0]), done: make(chan struct{}), got: map[syscall.Signal]time.Time{}}
 	p.record.start = time.Now()
 	started := make(chan error)
 	go p.trace(path, argv, env, started)
@@ -131,10 +133,15 @@ func (p *Program) trace(path string, argv, env []string, started chan<- error) {
 			p.PID = pid
 			p.unwatched = t.seize()
 		case errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS): // of ptrace, perhaps: execve tells
-			p.unwatched = fmt.Errorf("trace it: %w", err)
+			p.unwatched = err
 		default:
 			started <- err
 			return
+		}
+	}
+	if p.unwatched != nil {
+		if end, err := p.listen(); err == nil {
+			defer end()
 		}
 	}
 	if p.PID == 0 {
@@ -173,14 +180,14 @@ const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix.PTRA
 func (t *tracer) seize() error {
 	var ws syscall.WaitStatus
 	if err := wait(t.PID, &ws); err != nil || !ws.Stopped() {
-		return fmt.Errorf("trace it: %w", cmpErr(err, unix.ECHILD))
+		return cmpErr(err, unix.ECHILD)
 	}
 	if err := ptrace(unix.PTRACE_DETACH, t.PID, 0, uintptr(unix.SIGSTOP)); err != nil {
-		return fmt.Errorf("trace it: %w", err)
+		return err
 	}
 	if err := ptrace(unix.PTRACE_SEIZE, t.PID, 0, options); err != nil {
 		unix.Kill(t.PID, unix.SIGCONT)
-		return fmt.Errorf("trace it: %w", err)
+		return err
 	}
 	// It says that it got SIGSTOP, which it shall not have, or that it has stopped:
 	// then it has to go on, by a SIGCONT that it shall not have either.
@@ -305,7 +312,10 @@ func (t *tracer) stop(tid int, th *thread, ws syscall.WaitStatus) {
 			t.halt()
 		}
 		return
-	case event == unix.PTRACE_EVENT_EXEC:
+	case event == unix.PTRACE_EVENT_EXEC: // the thread that did it is the first one now, and the others are gone
+		if was, err := unix.PtraceGetEventMsg(tid); err == nil && int(was) != tid {
+			delete(t.threads, int(was))
+		}
 		th.call = nil
 	case event == unix.PTRACE_EVENT_EXIT:
 		t.exits(tid)

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host"
+)
+
+func attempt(to string, o facts.Outcome, errno string) facts.Attempt {
+	return facts.Attempt{To: netip.MustParseAddrPort(to), Network: "tcp", PID: 7, Program: "c", Outcome: o, Errno: errno, Count: 1}
+}
+
+// TestMetTargets: what a client met becomes the targets that a person would have
+// typed, each with the error at the address that it tried.
+func TestMetTargets(t *testing.T) {
+	refused6, refused4 := attempt("[::1]:3000", facts.Refused, "ECONNREFUSED"), attempt("127.0.0.1:3000", facts.Refused, "ECONNREFUSED")
+	fine := attempt("127.0.0.1:3000", facts.Connected, "")
+	fine.Sent, fine.Received, fine.End = 80, 200, facts.EndedByClient
+	mute := fine
+	mute.Received = 0
+	closed := mute
+	closed.End = facts.EndedByServer
+	looked := func(a facts.Attempt) facts.Attempt { a.Looked = true; return a }
+	proxy := func(a facts.Attempt) facts.Attempt { a.Proxy = "http_proxy"; return a }
+	noReply := attempt("127.0.0.1:3000", facts.Timeout, "")
+	noReply.ElapsedMS = 2000
+	udp := attempt("127.0.0.1:53", facts.Refused, "ECONNREFUSED")
+	udp.Network = "udp"
+	for _, test := range []struct {
+		name, args, want string // targets: "what trouble symptom at", separated by |
+		exit             int
+		signal           string
+		connects         []facts.Attempt
+	}{
+		{"an address alone", "node app.js", "127.0.0.1:3000 trouble refused 127.0.0.1:3000", 1, "", []facts.Attempt{refused4}},
+		{"a name was looked up", "node app.js", "localhost:3000 trouble refused [::1]:3000", 1, "", []facts.Attempt{looked(refused6)}},
+		{"both addresses of a name", "node app.js", "localhost:3000 trouble refused -", 1, "", []facts.Attempt{refused6, refused4}},
+		{"a URL", "curl -s http://localhost:3000/a?token=x", "http://localhost:3000/a trouble refused -", 7, "", []facts.Attempt{refused6, refused4}},
+		{"a URL that is to be changed", "curl -sXDELETE http://localhost:3000/a", "http://localhost:3000/ trouble refused -", 7, "", []facts.Attempt{refused6, refused4}},
+		{"a URL, and who knows what for", "client http://localhost:3000/a", "http://localhost:3000/ trouble refused -", 7, "", []facts.Attempt{refused6, refused4}},
+		{"an option", "client --url=http://u:pw@localhost:3000/x", "http://localhost:3000/ trouble refused [::1]:3000", 7, "", []facts.Attempt{refused6}},
+		{"the URL of another port", "curl http://localhost:80/", "127.0.0.1:3000 trouble refused 127.0.0.1:3000", 7, "", []facts.Attempt{refused4}},
+		{"the next address did it", "curl http://localhost:3000/", "http://localhost:3000/ fine - -", 0, "", []facts.Attempt{refused6, fine}},
+		{"the next address did it, and then it failed", "curl http://localhost:3000/", "http://localhost:3000/ trouble - -", 22, "", []facts.Attempt{refused6, fine}},
+		{"it failed, and went on", "sh x", "127.0.0.1:3000 trouble refused 127.0.0.1:3000", 0, "", []facts.Attempt{refused4}},
+		{"no reply", "curl 127.0.0.1:3000", "127.0.0.1:3000 trouble no-reply 127.0.0.1:3000", 28, "", []facts.Attempt{noReply}},
+		{"no answer", "curl 127.0.0.1:3000", "127.0.0.1:3000 trouble - 127.0.0.1:3000", 28, "", []facts.Attempt{mute}},
+		{"no answer, and nobody minds", "notify", "127.0.0.1:3000 fine - -", 0, "", []facts.Attempt{mute}},
+		{"no answer, and somebody ended it", "curl 127.0.0.1:3000", "127.0.0.1:3000 trouble - 127.0.0.1:3000", 130, "SIGINT", []facts.Attempt{mute}},
+		{"ended by somebody, and all was well", "browser", "127.0.0.1:3000 fine - -", 130, "SIGINT", []facts.Attempt{fine}},
+		{"closed", "curl 127.0.0.1:3000", "127.0.0.1:3000 trouble closed-at-once 127.0.0.1:3000", 52, "", []facts.Attempt{closed}},
+		{"UDP", "dig @127.0.0.1", "udp://127.0.0.1:53 trouble port-unreachable 127.0.0.1:53", 9, "", []facts.Attempt{udp}},
+		{"two ports, the failing one first", "x", "127.0.0.1:4000 trouble refused 127.0.0.1:4000 | 127.0.0.1:3000 trouble - -", 1, "", []facts.Attempt{fine, attempt("127.0.0.1:4000", facts.Refused, "ECONNREFUSED")}},
+		{"a local proxy", "curl http://localhost:80/", "127.0.0.1:3000 trouble refused 127.0.0.1:3000", 7, "", []facts.Attempt{proxy(refused4)}},
+		{"a proxy elsewhere", "curl http://localhost:80/", "http://localhost:80/ trouble - -", 22, "", []facts.Attempt{proxy(attempt("10.0.0.5:3128", facts.Connected, ""))}},
+		{"another name", "curl http://shop.test:3000/", "http://shop.test:3000/ trouble refused 127.0.0.1:3000", 7, "", []facts.Attempt{looked(refused4)}},
+		{"a UNIX socket", "psql", "", 2, "", []facts.Attempt{{Network: "unix", Path: "/run/x", Outcome: facts.Failed, Errno: "ENOENT", Count: 1}}},
+	} {
+		w := &host.Watched{Met: &facts.Met{Program: "c", Args: strings.Fields(test.args), PID: 7, Exit: test.exit, Signal: test.signal, Connects: test.connects}}
+		var got []string
+		for _, v := range metTargets(w) {
+			symptom, at := "-", "-"
+			if e := v.target.Error; e != nil {
+				if e.Symptom != "" {
+					symptom = e.Symptom
+				}
+				if e.Addr.IsValid() {
+					at = e.Addr.String()
+				}
+				if e.Means == "" || e.Text == "" {
+					t.Errorf("%s: %+v", test.name, e)
+				}
+			}
+			got = append(got, fmt.Sprintf("%s %s %s %s", v.target.Raw, cond(v.trouble, "trouble", "fine"), symptom, at))
+			if v.target.Met == nil {
+				t.Errorf("%s: what it met is not in the target", test.name)
+			}
+		}
+		if s := strings.Join(got, " | "); s != test.want {
+			t.Errorf("%s\n got %s\nwant %s", test.name, s, test.want)
+		}
+	}
+}
+
+func TestUnmet(t *testing.T) {
+	m := &facts.Met{Program: "psql", PID: 7, Exit: 2, Elsewhere: 2, Failed: 1, Connects: []facts.Attempt{{Network: "unix", Path: "/run/x", Errno: "ENOENT"}}, Notes: []string{"A note."}}
+	if got, want := unmet(m), "psql (pid 7) ended with status 2, and connected to nothing on this machine; it connected to other machines 2 times (1 failed); the UNIX socket /run/x could not be reached (ENOENT). A note."; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	m = &facts.Met{Program: "su", PID: 7, Exit: 1, Unwatched: "it is special"}
+	if got := unmet(m); !strings.Contains(got, "could not be seen (it is special)") {
+		t.Error(got)
+	}
+}
