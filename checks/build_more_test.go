@@ -48,6 +48,7 @@ var nothing []string
 func situations() []situation {
 	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
 		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(), processSituations(),
+		speakSituations(),
 		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations())
 }
 
