@@ -181,7 +181,7 @@ func (l *look) put(ctx context.Context, who asked, q inquiry) facts.Answer {
 // hostField is the Host field of a client that was given this target: the port is left
 // out where it is the scheme's own (RFC 9110 section 7.2).
 func hostField(t facts.Target, tls bool) string {
-	host := cmp.Or(strings.Trim(t.Host, "[]"), "localhost")
+	host, _, _ := strings.Cut(cmp.Or(strings.Trim(t.Host, "[]"), "localhost"), "%") // a zone is not sent (RFC 9844 section 2)
 	if t.Port == 80 && !tls || t.Port == 443 && tls {
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
