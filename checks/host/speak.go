@@ -151,6 +151,8 @@ func settling(a facts.Answer) []inquiry {
 		return []inquiry{secure, two}
 	case a.Question == facts.AskHTTP && a.Protocol == "h2":
 		return []inquiry{two}
+	case slices.Contains([]facts.Question{facts.AskSMTP, facts.AskSSH, facts.AskMySQL}, a.Question) && a.End == facts.Silence:
+		return []inquiry{plain, secure} // both wait for the other to speak first
 	case !ofHTTP && a.Question != facts.AskDNS && a.End != facts.Silence && a.Protocol == "":
 		return []inquiry{plain, secure}
 	}
@@ -199,13 +201,14 @@ func masked(a facts.Answer) facts.Answer {
 		}
 		return process.Mask([]string{s})[0]
 	}
-	a.Says = mask(a.Says)
+	a.Says, a.First = mask(a.Says), mask(a.First)
 	if a.HTTP != nil {
 		a.HTTP.Body = mask(a.HTTP.Body)
 		for i, h := range a.HTTP.Headers {
 			v := mask(h.Value)
 			if h.Name == "Location" {
-				v, _, _ = strings.Cut(maskURL(v), "?") // a query is what a token travels in
+				v = maskURL(v)
+				v = v[:min(len(v), strings.IndexAny(v+"?", "?#"))] // behind it tokens travel
 			}
 			a.HTTP.Headers[i].Value = v
 		}

@@ -59,6 +59,7 @@ func TestWhatIsAsked(t *testing.T) {
 			return facts.Answer{End: facts.Answered, Protocol: "tls", Handshake: &facts.Handshake{}}
 		}, []string{"http inside TLS to 127.0.0.1"}},
 		"another protocol, and no answer": {speaks(facts.AskMySQL, false), of(nil), []string{"mysql to 127.0.0.1", "http to 127.0.0.1", "tls to 127.0.0.1"}},
+		"both wait for the other":         {speaks(facts.AskSMTP, false), of(map[facts.Question]facts.Answer{facts.AskSMTP: {End: facts.Silence}, facts.AskHTTP: page}), []string{"smtp to 127.0.0.1", "http to 127.0.0.1"}},
 		"a guess":                         {speaks(facts.AskGuess, false), of(map[facts.Question]facts.Answer{facts.AskNothing: {End: facts.Silence}, facts.AskHTTP: page}), []string{"nothing to 127.0.0.1", "http to 127.0.0.1"}},
 		"a guess, and it speaks first":    {speaks(facts.AskGuess, false), ends(facts.Answered, "ssh"), []string{"nothing to 127.0.0.1"}},
 		"a guess, and TLS":                {speaks(facts.AskGuess, false), of(map[facts.Question]facts.Answer{facts.AskHTTP: bad, facts.AskTLS: {End: facts.Answered, Protocol: "tls"}}), []string{"nothing to 127.0.0.1", "http to 127.0.0.1", "tls to 127.0.0.1"}},
@@ -121,11 +122,11 @@ func TestHowAQuestionIsPut(t *testing.T) {
 		t.Errorf("%+v, %+v", a, a.HTTP)
 	}
 	for want, x := range map[string]facts.Target{
-		"localhost:3000":      {Port: 3000},
-		"[::1]:3000":          {Host: "::1", Port: 3000},
-		"[::1]":               {Host: "::1", Port: 80},
-		"app.localhost:443":   {Host: "app.localhost", Port: 443},
-		"127.0.0.1":           {Host: "127.0.0.1", Port: 80},
+		"localhost:3000":    {Port: 3000},
+		"[::1]:3000":        {Host: "::1", Port: 3000},
+		"[::1]":             {Host: "::1", Port: 80},
+		"app.localhost:443": {Host: "app.localhost", Port: 443},
+		"127.0.0.1":         {Host: "127.0.0.1", Port: 80},
 		"[fe80::1]:3000":    {Host: "fe80::1%lo", Port: 3000},
 	} {
 		if got := hostField(x, false); got != want {
