@@ -50,7 +50,7 @@ func situations() []situation {
 		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(),
 		processSituations(), processBlockedSituations(), processLimitsSituations(),
 		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations(),
-		httpSituations(), browserSituations(), proxySituations(), forwardSituations())
+		speakSituations(), httpSituations(), browserSituations(), proxySituations(), forwardSituations())
 }
 
 func judge(t *testing.T, table []situation) {
