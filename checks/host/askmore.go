@@ -138,12 +138,12 @@ func (l *look) follow(ctx context.Context, who asked, a facts.Answer) {
 	}
 	for i, addr := range addrs {
 		to := netip.AddrPortFrom(addr, uint16(port))
-		q := inquiry{Question: facts.AskHTTP, tls: tls, host: u.Host, path: u.EscapedPath(), patience: l.patience()}
+		q := inquiry{Question: facts.AskHTTP, with: facts.WithRedirect, tls: tls, host: u.Host, path: u.EscapedPath(), patience: l.patience()}
 		if tls {
 			q.trust = l.trust()
 		}
 		x := masked(l.sources.ask(ctx, to, l.client(who.as), q))
-		x.Addr, x.As, x.AsPID, x.With, x.To = who.addr, who.as.UID, who.as.PID, facts.WithRedirect, to
+		x.Addr, x.As, x.AsPID, x.With, x.To = who.addr, who.as.UID, who.as.PID, q.with, to
 		if x.End != facts.NotAsked || i == len(addrs)-1 {
 			l.f.Answers = append(l.f.Answers, x)
 			return
