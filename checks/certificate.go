@@ -98,14 +98,14 @@ type maker struct {
 // makers are known by the names that they give. The first that fits counts.
 var makers = []maker{
 	{"mkcert", []string{"mkcert development CA"}, Fix{Do: "Put mkcert's authority into the trust stores of this user: mkcert -install. For Node: NODE_EXTRA_CA_CERTS=\"$(mkcert -CAROOT)/rootCA.pem\".",
-		Lasts: Persistent, Risk: "who has its key can make certificates that this user trusts"}},
+		Risk: "who has its key can make certificates that this user trusts"}},
 	{"Caddy", []string{"Caddy Local Authority"}, Fix{Do: "Put Caddy's authority into the trust store: caddy trust (it asks for your password). Undo: caddy untrust.",
-		Lasts: Persistent, Risk: "who has its key can make certificates that this machine trusts"}},
-	{"dotnet dev-certs", []string{"dotnet dev-certs"}, Fix{Do: "Trust the development certificate of ASP.NET: dotnet dev-certs https --trust. Undo: dotnet dev-certs https --clean.", Lasts: Persistent}},
+		Risk: "who has its key can make certificates that this machine trusts"}},
+	{"dotnet dev-certs", []string{"dotnet dev-certs"}, Fix{Do: "Trust the development certificate of ASP.NET: dotnet dev-certs https --trust. Undo: dotnet dev-certs https --clean."}},
 	{"Werkzeug's ad-hoc certificate", []string{"Dummy Certificate"}, Fix{Do: "Give Flask or runserver_plus a certificate of its own instead of 'adhoc': mkcert localhost 127.0.0.1 ::1, then ssl_context=('localhost+2.pem', 'localhost+2-key.pem')."}},
 	{"the default of selfsigned, as webpack, Vite and others use it", []string{"Blacksburg", "CN=example.org"}, Fix{Do: "Give the development server a certificate of a local authority: mkcert localhost 127.0.0.1 ::1, then its options key and cert."}},
-	{"smallstep", []string{"Smallstep", "step-ca"}, Fix{Do: "Put its root into the trust store: step certificate install root_ca.crt. Undo: step certificate uninstall root_ca.crt.", Lasts: Persistent}},
-	{"puma-dev", []string{"Puma-dev CA"}, Fix{Do: "Trust the authority of puma-dev: puma-dev -setup.", Lasts: Persistent}},
+	{"smallstep", []string{"Smallstep", "step-ca"}, Fix{Do: "Put its root into the trust store: step certificate install root_ca.crt. Undo: step certificate uninstall root_ca.crt."}},
+	{"puma-dev", []string{"Puma-dev CA"}, Fix{Do: "Trust the authority of puma-dev: puma-dev -setup."}},
 	{"minikube", []string{"minikubeCA"}, Fix{Do: "Use its authority: curl --cacert ~/.minikube/ca.crt, or kubectl, which knows it."}},
 }
 
@@ -140,7 +140,7 @@ func certificateFixes(f *facts.Facts, h *facts.Handshake, problems []string) []F
 		fixes = append(fixes, m.fix)
 	}
 	if stale || has(facts.WrongName) || len(fixes) == 0 && has(facts.SelfSigned) || has(facts.NotForServers) {
-		fixes = append(fixes, Fix{Do: "Make a new certificate with these names, and have the server read it: mkcert localhost 127.0.0.1 ::1 (once before: mkcert -install).", Lasts: Persistent})
+		fixes = append(fixes, Fix{Do: "Make a new certificate with these names, and have the server read it: mkcert localhost 127.0.0.1 ::1 (once before: mkcert -install)."})
 	}
 	if !stale && !has(facts.WrongName) && (has(facts.SelfSigned) || has(facts.UnknownAuthority)) {
 		fixes = append(fixes, Fix{Do: "For one client: give it the authority as a file (curl --cacert FILE, SSL_CERT_FILE=FILE, NODE_EXTRA_CA_CERTS=FILE, REQUESTS_CA_BUNDLE=FILE)."})

@@ -121,9 +121,9 @@ func (w *wire) http1(q Question, a *facts.Answer) error {
 
 // other notes an answer that is not the protocol of the question.
 func (w *wire) other(b []byte, q Question, a *facts.Answer) error {
+	w.within(morePause)
 	for n := len(b); n < maxKept && !bytes.HasSuffix(b, []byte("\n")); n = len(b) {
 		piece := make([]byte, maxKept-n)
-		w.within(morePause)
 		m, err := w.Read(piece)
 		if b = append(b, piece[:m]...); err != nil {
 			break

@@ -108,9 +108,9 @@ func (w *wire) banner(send []byte, q Question, a *facts.Answer) error {
 	if n == 0 {
 		return err
 	}
+	w.within(morePause)
 	for err == nil && n < len(b) && !whole(q.Ask, b[:n]) {
 		var m int
-		w.within(morePause)
 		m, err = w.Read(b[n:])
 		n += m
 	}
