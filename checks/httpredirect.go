@@ -30,11 +30,12 @@ func redirect(a *facts.Answer) (scheme, host string) {
 // deadEnd finds what came of the question at the redirect's target, where that is of
 // no use to a client. Only addresses of this machine are asked.
 func deadEnd(f *facts.Facts, a *facts.Answer) *facts.Answer {
-	for _, o := range further(f, a, facts.WithRedirect) {
-		if o.End == facts.NotAsked && o.Errno != "" || o.TLS && (o.Handshake == nil || o.Handshake.Version == "") || o.HTTP == nil && o.Handshake == nil {
-			return o
-		}
+	o := first(further(f, a, facts.WithRedirect))
+	if o == nil || o.End == facts.NotAsked && o.Errno == "" {
 		return nil
+	}
+	if o.HTTP == nil && o.Handshake == nil || o.TLS && (o.Handshake == nil || o.Handshake.Version == "") {
+		return o
 	}
 	return nil
 }
