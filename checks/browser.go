@@ -134,7 +134,7 @@ var browserLocalNetworkAccess = &Check{
 			x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Evidence: []Evidence{{"client", f.Target.Error.Text}},
 				Summary: fmt.Sprintf("%s answers, and the browser keeps a page of another site from asking it: loopback needs the user's permission (Local Network Access).", at(f, a))}
 			x.Fixes = []Fix{
-				{Do: "Allow it for that site: the icon left of the address, Site settings, Local network access (in newer versions: Apps on device)."},
+				{Do: "Allow it for that site: the icon left of the address, Site settings, the permission for the local network."},
 				{Do: "Open the page itself from localhost: then it is the same address space, and needs no permission."},
 			}
 			for i := range f.Answers {

@@ -48,13 +48,13 @@ func wrote(lines ...string) reply {
 }
 func after(ms float64) reply { return func(a *facts.Answer) { a.FirstMS, a.ElapsedMS = ms, ms+1 } }
 
-// speaks makes it an answer in another protocol.
-func speaks(protocol, says string) reply {
+// inTongue makes it an answer in another protocol.
+func inTongue(protocol, says string) reply {
 	return func(a *facts.Answer) { a.HTTP, a.Protocol, a.Says = nil, protocol, says }
 }
 
-// ends makes it no answer at all.
-func ends(how facts.End) reply {
+// endsWith makes it no answer at all.
+func endsWith(how facts.End) reply {
 	return func(a *facts.Answer) {
 		a.HTTP, a.Protocol, a.Bytes, a.FirstMS, a.End = nil, "", 0, 0, how
 	}
@@ -65,7 +65,7 @@ func whereItLeads(to, errno string) reply {
 	return func(a *facts.Answer) {
 		a.With, a.To = facts.WithRedirect, netip.MustParseAddrPort(to)
 		if errno != "" {
-			ends(facts.NotAsked)(a)
+			endsWith(facts.NotAsked)(a)
 			a.Errno = errno
 		}
 	}
@@ -74,7 +74,7 @@ func whereItLeads(to, errno string) reply {
 // plainThere: what is there speaks no TLS.
 func plainThere(to string) reply {
 	return func(a *facts.Answer) {
-		ends(facts.EndOfFile)(a)
+		endsWith(facts.EndOfFile)(a)
 		a.With, a.To, a.TLS, a.Handshake = facts.WithRedirect, netip.MustParseAddrPort(to), true, &facts.Handshake{Error: "first record does not look like a TLS handshake"}
 	}
 }
@@ -113,7 +113,7 @@ func browserHas(n int, name string, pid int) change {
 
 func denies(line string) reply {
 	return func(a *facts.Answer) {
-		ends(facts.EndOfFile)(a)
+		endsWith(facts.EndOfFile)(a)
 		a.Access = []facts.AccessLine{{From: "/etc/hosts.deny:3", Text: line}}
 	}
 }

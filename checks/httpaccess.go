@@ -27,7 +27,7 @@ var serverACLOrAuth = &Check{
 			switch by := deniedBy(a); {
 			case by != "":
 				x.Evidence[0] = Evidence{"answer", a.Says}
-				x.Summary = fmt.Sprintf("%s turns the client away by %s: it says %q.", replier(f, a), by, a.Says)
+				x.Summary = fmt.Sprintf("%s turns the client away: by %s.", replier(f, a), by)
 				x.Fixes = letIn(f, a)
 			case a.HTTP != nil && a.HTTP.Status == 403:
 				x.Summary = fmt.Sprintf("%s answers 403: it forbids this request by rules of its own.", replier(f, a))

@@ -55,6 +55,11 @@ func behind(f *facts.Facts, a *facts.Answer) bool {
 func upstreamIn(line string) string {
 	if _, rest, ok := strings.Cut(line, `upstream: "`); ok {
 		to, _, _ := strings.Cut(rest, `"`)
+		// The path is the client's, and may hold anything.
+		if scheme, host, ok := strings.Cut(to, "://"); ok && !strings.HasPrefix(host, "unix:") {
+			host, _, _ = strings.Cut(host, "/")
+			to = scheme + "://" + host + "/"
+		}
 		return to
 	}
 	if _, rest, ok := strings.Cut(line, "attempt to connect to "); ok {
@@ -62,6 +67,12 @@ func upstreamIn(line string) string {
 		return to
 	}
 	return ""
+}
+
+// pasteable tells whether a place that was read from a log is a URL or host:port, and
+// nothing that a shell would take for more.
+func pasteable(s string) bool {
+	return s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/[]_-") == "" && !strings.Contains(s, "unix:")
 }
 
 var upstreamFails = &Check{
@@ -98,7 +109,7 @@ var upstreamFails = &Check{
 			}
 			who := replier(f, a)
 			x.Summary = fmt.Sprintf("%s answers %d: the server behind it%s %s.", who, a.HTTP.Status, cond(to != "", ", "+to+",", ""), what)
-			x.Fixes = []Fix{{Do: cond(to != "", "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
+			x.Fixes = []Fix{{Do: cond(pasteable(to), "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)

@@ -27,16 +27,17 @@ func redirect(a *facts.Answer) (scheme, host string) {
 	return scheme, rest[strings.LastIndexByte(rest, '@')+1:]
 }
 
-// deadEnd finds what came of the question at the redirect's target, where that is of
-// no use to a client. Only addresses of this machine are asked.
-func deadEnd(f *facts.Facts, a *facts.Answer) *facts.Answer {
-	for _, o := range further(f, a, facts.WithRedirect) {
-		if o.End == facts.NotAsked && o.Errno != "" || o.TLS && (o.Handshake == nil || o.Handshake.Version == "") || o.HTTP == nil && o.Handshake == nil {
-			return o
+// deadEnd finds what came of the question where a redirect leads, at each address that
+// was asked, if none of it is of use to a client. Only this machine is asked.
+func deadEnd(f *facts.Facts, a *facts.Answer) []*facts.Answer {
+	tried := further(f, a, facts.WithRedirect)
+	for _, o := range tried {
+		dead := o.HTTP == nil && o.Handshake == nil || o.TLS && (o.Handshake == nil || o.Handshake.Version == "")
+		if !dead || o.End == facts.NotAsked && o.Errno == "" {
+			return nil
 		}
-		return nil
 	}
-	return nil
+	return tried
 }
 
 // redirectFails is felt where the server sends the client to an address that was asked
@@ -50,10 +51,10 @@ var redirectFails = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range asked(f) {
-			if o := deadEnd(f, a); o != nil {
+			if there := deadEnd(f, a); len(there) > 0 {
 				fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Settle: settleRedirect(f),
 					Summary:  fmt.Sprintf("%s sends the client to %s, which does not answer.", at(f, a.Addr), a.HTTP.Get("Location")),
-					Evidence: []Evidence{leadsTo(a), isThere(o)}})
+					Evidence: append([]Evidence{leadsTo(a)}, isThere(there)...)})
 			}
 		}
 		return mergeAddresses(f, fs)
@@ -70,15 +71,19 @@ func leadsTo(a *facts.Answer) Evidence {
 	return Evidence{"answer", fmt.Sprintf("%s, Location: %s", inShort(a), a.HTTP.Get("Location"))}
 }
 
-func isThere(o *facts.Answer) Evidence {
-	text := inShort(o)
-	switch {
-	case o.End == facts.NotAsked:
-		text = o.Errno
-	case o.TLS && o.Handshake != nil && o.Handshake.Error != "":
-		text = "no TLS: " + o.Handshake.Error
+func isThere(tried []*facts.Answer) []Evidence {
+	var out []Evidence
+	for _, o := range tried {
+		text := inShort(o)
+		switch {
+		case o.End == facts.NotAsked:
+			text = o.Errno
+		case o.TLS && o.Handshake != nil && o.Handshake.Error != "":
+			text = "no TLS: " + o.Handshake.Error
+		}
+		out = append(out, Evidence{"connect", o.To.String() + ": " + text})
 	}
-	return Evidence{"connect", o.To.String() + ": " + text}
+	return out
 }
 
 var hstsOrHTTPSUpgrade = &Check{
@@ -98,17 +103,18 @@ var hstsOrHTTPSUpgrade = &Check{
 			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven}
 			scheme, to := redirect(a)
 			sts := a.HTTP.Get("Strict-Transport-Security")
-			switch o := deadEnd(f, a); {
-			case scheme == "https" && !a.TLS && o != nil:
+			switch there := deadEnd(f, a); {
+			case scheme == "https" && !a.TLS && len(there) > 0:
 				x.Brings = []*Check{redirectFails}
 				x.Summary = fmt.Sprintf("%s answers http with %d to https://%s, where nobody speaks TLS.", replier(f, a), a.HTTP.Status, to)
-				x.Evidence = []Evidence{leadsTo(a), isThere(o)}
-				x.Fixes = []Fix{
-					{Do: "Switch the redirect off where no TLS is served: SECURE_SSL_REDIRECT of Django, config.force_ssl of Rails, UseHttpsRedirection of ASP.NET, return 301 https:// of nginx."},
-					{Do: fmt.Sprintf("Serve TLS at %s (mkcert makes a certificate that browsers here trust).", to)},
-				}
+				x.Evidence = append([]Evidence{leadsTo(a)}, isThere(there)...)
+				keeps := ""
 				if a.HTTP.Status == 301 || a.HTTP.Status == 308 {
-					x.Fixes = append(x.Fixes, forgetRedirect(f))
+					keeps = fmt.Sprintf(" A browser keeps a %d: reload once with the cache off (developer tools, Network, Disable cache).", a.HTTP.Status)
+				}
+				x.Fixes = []Fix{
+					{Do: "Switch the redirect off where no TLS is served: SECURE_SSL_REDIRECT of Django, config.force_ssl of Rails, UseHttpsRedirection of ASP.NET, return 301 https:// of nginx." + keeps},
+					{Do: fmt.Sprintf("Serve TLS at %s (mkcert makes a certificate that browsers here trust).", to)},
 				}
 			case upgraded(f, a):
 				x.Certainty, x.Brings = Inferred, []*Check{clientFails}
@@ -133,10 +139,6 @@ var hstsOrHTTPSUpgrade = &Check{
 	},
 }
 
-func forgetRedirect(f *facts.Facts) Fix {
-	return Fix{Do: "Then let the browser forget the redirect, which it keeps: developer tools, Network, Disable cache, and reload."}
-}
-
 // upgraded tells whether a browser says that there is no TLS, where http was asked for
 // and works.
 func upgraded(f *facts.Facts, a *facts.Answer) bool {
@@ -156,15 +158,15 @@ var redirectToDeadPort = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range asked(f) {
-			o := deadEnd(f, a)
+			there := deadEnd(f, a)
 			scheme, to := redirect(a)
-			if o == nil || scheme == "https" && !a.TLS {
+			if len(there) == 0 || scheme == "https" && !a.TLS {
 				continue // hsts-or-https-upgrade
 			}
-			fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Evidence: []Evidence{leadsTo(a), isThere(o)},
+			fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Evidence: append([]Evidence{leadsTo(a)}, isThere(there)...),
 				Summary: fmt.Sprintf("%s answers %d and sends the client to %s://%s, where nothing answers.", replier(f, a), a.HTTP.Status, scheme, to),
 				Fixes: []Fix{
-					{Do: fmt.Sprintf("Start what belongs to %s; loopdoctor %s says why it does not answer.", to, o.To)},
+					{Do: fmt.Sprintf("Start what belongs there; loopdoctor %s says why it does not answer.", cond(len(there) > 1, fmt.Sprintf("localhost:%d", there[0].To.Port()), there[0].To.String()))},
 					{Do: "Let the server redirect to a path (Location: /login) or to its own address: its base URL, site URL or external URL in its configuration."},
 				}})
 		}

@@ -136,16 +136,16 @@ func (l *look) follow(ctx context.Context, who asked, a facts.Answer) {
 	if err != nil || port == 0 || len(addrs) == 0 || uint16(port) == l.f.Target.Port && tls == a.TLS {
 		return
 	}
-	for i, addr := range addrs {
+	for _, addr := range addrs {
 		to := netip.AddrPortFrom(addr, uint16(port))
-		q := inquiry{Question: facts.AskHTTP, tls: tls, host: u.Host, path: u.EscapedPath(), patience: l.patience()}
+		q := inquiry{Question: facts.AskHTTP, with: facts.WithRedirect, tls: tls, host: u.Host, path: u.EscapedPath(), patience: l.patience()}
 		if tls {
 			q.trust = l.trust()
 		}
 		x := masked(l.sources.ask(ctx, to, l.client(who.as), q))
-		x.Addr, x.As, x.AsPID, x.With, x.To = who.addr, who.as.UID, who.as.PID, facts.WithRedirect, to
-		if x.End != facts.NotAsked || i == len(addrs)-1 {
-			l.f.Answers = append(l.f.Answers, x)
+		x.Addr, x.As, x.AsPID, x.With, x.To = who.addr, who.as.UID, who.as.PID, q.with, to
+		l.f.Answers = append(l.f.Answers, x)
+		if x.End != facts.NotAsked {
 			return
 		}
 	}

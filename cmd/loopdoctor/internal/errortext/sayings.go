@@ -106,7 +106,7 @@ var sayings = []saying{
 		saying{intent: connect, answer: true, means: "the application answers with an HTTP error", weak: true}),
 
 	// What comes before it.
-	say(`ERR_UNSAFE_PORT|This address is restricted|bad port\b`, saying{intent: connect, cause: "browser-unsafe-port", means: "the client does not allow itself this port"}),
+	say(`ERR_UNSAFE_PORT|This address is restricted|restricted network port|bad port\b`, saying{intent: connect, cause: "browser-unsafe-port", means: "the client does not allow itself this port"}),
 	say(`ERR_ADDRESS_INVALID`, saying{intent: connect, means: "the browser does not take this address as a destination"}),
 	say(`ERR_SOCKET_BAD_PORT|port (?:number )?(?:must be|should be) |: invalid port\b|port out of range|Port number out of range|port must be 0-65535`,
 		saying{means: "the program was given a port that is none"}),
