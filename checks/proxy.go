@@ -136,9 +136,17 @@ func (p *proxying) names() string {
 	}
 	var out []string
 	for _, a := range p.asking {
-		out = append(out, a.client.Name)
+		name, _, both := strings.Cut(a.client.Name, "'s ")
+		if both && p.who == "" { // Python's two, Node's fetch
+			name = strings.TrimSpace(name)
+		} else {
+			name = a.client.Name
+		}
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 	}
-	if p.who != "" && p.who != out[0] {
+	if p.who != "" && (p.who != out[0] || !p.all) {
 		return p.who + ", if it uses " + strings.Join(out, " or ") + ","
 	}
 	return list(out)
@@ -256,7 +264,7 @@ func whyNot(p *proxying, list facts.ProxySetting) string {
 	case read.Name != list.Name:
 		return fmt.Sprintf("%s reads %s, and then not %s", a.client.Name, by(read), list.Name)
 	}
-	return fmt.Sprintf("%s reads there %s", a.client.Name, a.client.Reads)
+	return fmt.Sprintf("%s understands %s", a.client.Name, a.client.Reads)
 }
 
 // finding is what all of them have in common.

@@ -73,7 +73,7 @@ func proxySituations() []situation {
 	capturing := of(proxyEnvCapturesLocalhost,
 		row{"a URL, and curl's variable", healthy("localhost", url("http://localhost:62893/"), environment(squid)), says("proven 127.0.0.1 ::1", "curl asks the proxy http://proxy:3128 for http://localhost:62893", "http_proxy says so")},
 		row{"a bare port is a remark", healthy("62893", environment(squid)), says("remark 127.0.0.1 ::1", "curl, git, wget", "http_proxy")},
-		row{"capitals are not curl's", healthy("localhost", url("http://localhost:62893/"), environment("HTTP_PROXY=http://proxy:3128")), says("remark 127.0.0.1 ::1", "Python's urllib", "HTTP_PROXY")},
+		row{"capitals are not curl's", healthy("localhost", url("http://localhost:62893/"), environment("HTTP_PROXY=http://proxy:3128")), says("remark 127.0.0.1 ::1", "Python", "HTTP_PROXY")},
 		row{"a process that runs", healthy("62893", isProcess("wget"), environment(squid)), says("proven 127.0.0.1 ::1", "wget (pid 70) asks the proxy")},
 		row{"Node has two ways", healthy("62893", isProcess("node"), environment(squid)), says("proven 127.0.0.1 ::1", "node (pid 70)")},
 		row{"Node has two ways, and fetch is one with the other variable", healthy("62893", isProcess("node"), environment("all_proxy=http://proxy:3128", "NODE_USE_ENV_PROXY=1")), says("inferred 127.0.0.1 ::1", "if it uses axios")},
@@ -94,7 +94,7 @@ func proxySituations() []situation {
 		row{"an empty variable", healthy("localhost", url("http://localhost:62893/"), environment("http_proxy=")), nothing},
 	)
 	mismatch := of(noProxyFormatMismatch,
-		row{"a name does not exempt its address", healthy("127.0.0.1", url(local), environment(squid, "no_proxy=localhost")), says("proven 127.0.0.1", "no_proxy=localhost", "names and what is below")},
+		row{"a name does not exempt its address", healthy("127.0.0.1", url(local), environment(squid, "no_proxy=localhost")), says("proven 127.0.0.1", "no_proxy=localhost", "curl understands names and what is below")},
 		row{"an address does not exempt the name", healthy("localhost", url("http://localhost:62893/"), environment(squid, "no_proxy=127.0.0.1")), says("proven 127.0.0.1 ::1", "although no_proxy=127.0.0.1")},
 		row{"wget reads no capitals", healthy("localhost", isProcess("wget"), environment(squid, "NO_PROXY=localhost")), says("proven 127.0.0.1 ::1", "wget does not read NO_PROXY")},
 		row{"curl reads one of two", healthy("localhost", url("http://localhost:62893/"), environment(squid, "no_proxy=intranet", "NO_PROXY=localhost")), says("proven 127.0.0.1 ::1", "curl reads no_proxy, and then not NO_PROXY")},

@@ -138,7 +138,7 @@ var preloadSOCKSWrapper = &Check{
 func (w *wrapping) fixes() []Fix {
 	without := Fix{Do: "Start the client without the wrapper."}
 	if w.From == "LD_PRELOAD" {
-		without.Do = "Start the client without the wrapper: env -u LD_PRELOAD, and the command."
+		without = Fix{Do: "Take the wrapper away, in the shell that starts the client.", Paste: "unset LD_PRELOAD"}
 	}
 	file := w.File
 	var exempt Fix
