@@ -105,8 +105,13 @@ func proxied(f *facts.Facts) *proxying {
 	if len(p.asking) == 0 || p.who == "" && f.Target.URL == "" && !common {
 		return nil
 	}
-	if end := f.Proxies.End(p.asking[0].use.Proxy.Value); end != nil && !end.Listens {
-		p.dead = end
+	if end := f.Proxies.End(p.asking[0].use.Proxy.Value); end != nil {
+		if end.Addr.Port() == f.Target.Port { // the target is the proxy
+			return nil
+		}
+		if !end.Listens {
+			p.dead = end
+		}
 	}
 	return p
 }

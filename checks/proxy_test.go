@@ -91,6 +91,7 @@ func proxySituations() []situation {
 		row{"a database", healthy("127.0.0.1", asksPort(5432), environment(squid)), nothing},
 		row{"a URL of a database", healthy("127.0.0.1", func(f *facts.Facts) { f.Target.Raw = "redis://127.0.0.1:62893" }, environment(squid)), nothing},
 		row{"a server wants to bind", machine("62893", toBind, environment(squid)), nothing},
+		row{"the target is the proxy", healthy("127.0.0.1", url(local), environment("http_proxy=http://127.0.0.1:62893"), end("127.0.0.1:62893", true)), nothing},
 		row{"an empty variable", healthy("localhost", url("http://localhost:62893/"), environment("http_proxy=")), nothing},
 	)
 	mismatch := of(noProxyFormatMismatch,
