@@ -75,7 +75,7 @@ func proxied(f *facts.Facts) *proxying {
 		return nil // what the client says is what loopdoctor meets without a proxy
 	case f.Proxies.Client != "":
 		if own := clientsOf(func(c *proxyrule.Client) bool { return c.Is(f.Proxies.Client) }); len(own) > 0 {
-			kinds, p.who = own, first(f.Host.As).Name()
+			kinds, p.who = own, clientName(f)
 		}
 	case e != nil && e.Client != "":
 		kinds, p.who = clientsOf(func(c *proxyrule.Client) bool { return slices.Contains(c.Speakers, e.Client) }), e.Client
@@ -114,6 +114,14 @@ func proxied(f *facts.Facts) *proxying {
 		}
 	}
 	return p
+}
+
+// clientName is the client that is a program.
+func clientName(f *facts.Facts) string {
+	if as := first(f.Host.As); as.PID != 0 {
+		return as.Name()
+	}
+	return f.Proxies.Client
 }
 
 func clientsOf(fits func(*proxyrule.Client) bool) []*proxyrule.Client {

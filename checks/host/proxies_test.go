@@ -41,7 +41,7 @@ func TestProxySettings(t *testing.T) {
 		return []string{"HOME=" + dir, "http_proxy=http://ann:secret@127.0.0.1:3128", "NO_PROXY=" + strings.Repeat("x", 4000), "SECRET=secret",
 			"LD_PRELOAD=/usr/lib/libfaketime.so:/usr/lib/libproxychains.so.4", "PROXYCHAINS_CONF_FILE=" + filepath.Join(dir, "chains.conf"), "JAVA_TOOL_OPTIONS=-Dhttp.proxyHost=proxy"}, nil
 	}
-	f := mustLook(t, m, target("127.0.0.1"), Options{})
+	f := mustLook(t, m, target("127.0.0.1"), Options{As: []facts.Identity{{UID: uint32(max(os.Geteuid(), 0))}}})
 	p := f.Proxies
 	if p == nil {
 		t.Fatal(f.Absent)
