@@ -92,6 +92,7 @@ type Evidence struct {
 // Fix is one way to heal. A fix that only a person can make has Do alone.
 type Fix struct {
 	Do         string     // an imperative sentence
+	Paste      string     // a line for the person's own shell, where a step would change another process's environment
 	Steps      [][]string // argument vectors, no shell, in their order; "sudo" is added when printed
 	Files      []File     // written after the steps
 	Undo       [][]string // puts back what Steps and Files changed

@@ -75,7 +75,7 @@ func proxied(f *facts.Facts) *proxying {
 		return nil // what the client says is what loopdoctor meets without a proxy
 	case f.Proxies.Client != "":
 		if own := clientsOf(func(c *proxyrule.Client) bool { return c.Is(f.Proxies.Client) }); len(own) > 0 {
-			kinds, p.who = own, first(f.Host.As).Name()
+			kinds, p.who = own, clientName(f)
 		}
 	case e != nil && e.Client != "":
 		kinds, p.who = clientsOf(func(c *proxyrule.Client) bool { return slices.Contains(c.Speakers, e.Client) }), e.Client
@@ -105,10 +105,23 @@ func proxied(f *facts.Facts) *proxying {
 	if len(p.asking) == 0 || p.who == "" && f.Target.URL == "" && !common {
 		return nil
 	}
-	if end := f.Proxies.End(p.asking[0].use.Proxy.Value); end != nil && !end.Listens {
-		p.dead = end
+	if end := f.Proxies.End(p.asking[0].use.Proxy.Value); end != nil {
+		if end.Addr.Port() == f.Target.Port { // the target is the proxy
+			return nil
+		}
+		if !end.Listens {
+			p.dead = end
+		}
 	}
 	return p
+}
+
+// clientName is the client that is a program.
+func clientName(f *facts.Facts) string {
+	if as := first(f.Host.As); as.PID != 0 {
+		return as.Name()
+	}
+	return f.Proxies.Client
 }
 
 func clientsOf(fits func(*proxyrule.Client) bool) []*proxyrule.Client {
@@ -136,9 +149,17 @@ func (p *proxying) names() string {
 	}
 	var out []string
 	for _, a := range p.asking {
-		out = append(out, a.client.Name)
+		name, _, both := strings.Cut(a.client.Name, "'s ")
+		if both && p.who == "" { // Python's two, Node's fetch
+			name = strings.TrimSpace(name)
+		} else {
+			name = a.client.Name
+		}
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 	}
-	if p.who != "" && p.who != out[0] {
+	if p.who != "" && (p.who != out[0] || !p.all) {
 		return p.who + ", if it uses " + strings.Join(out, " or ") + ","
 	}
 	return list(out)
@@ -256,7 +277,7 @@ func whyNot(p *proxying, list facts.ProxySetting) string {
 	case read.Name != list.Name:
 		return fmt.Sprintf("%s reads %s, and then not %s", a.client.Name, by(read), list.Name)
 	}
-	return fmt.Sprintf("%s reads there %s", a.client.Name, a.client.Reads)
+	return fmt.Sprintf("%s understands %s", a.client.Name, a.client.Reads)
 }
 
 // finding is what all of them have in common.

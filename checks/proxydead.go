@@ -69,7 +69,7 @@ func proxyIsTarget(f *facts.Facts) []Finding {
 		return nil
 	}
 	x := Finding{Affects: on, Certainty: Proven, Brings: []*Check{refused},
-		Summary: fmt.Sprintf("Nothing listens on %s, and %s sends clients there: it is their proxy, and does not run.", ats(f, on), settingNames(by)),
+		Summary: fmt.Sprintf("Nothing listens on %s, and %s %s clients there: it is their proxy, and does not run.", ats(f, on), settingNames(by), cond(len(by) == 1, "sends", "send")),
 		Fixes:   []Fix{{Do: fmt.Sprintf("Start the proxy that is meant to listen on port %d.", f.Target.Port)}}}
 	for _, s := range by[:min(len(by), 4)] {
 		x.Evidence = append(x.Evidence, settingEvidence(f, s))
@@ -86,7 +86,7 @@ func proxyIsTarget(f *facts.Facts) []Finding {
 		}
 	}
 	if len(unset) > 0 {
-		x.Fixes = slices.Insert(x.Fixes, 1, Fix{Do: "Or take the variables away, in the shell that starts the client: unset " + strings.Join(unset, " ")})
+		x.Fixes = slices.Insert(x.Fixes, 1, Fix{Do: fmt.Sprintf("Take the %s away, in the shell that starts the client.", cond(len(unset) == 1, "variable", "variables")), Paste: "unset " + strings.Join(unset, " ")})
 	}
 	return []Finding{x}
 }

@@ -21,13 +21,13 @@ func (p *proxying) fixes(f *facts.Facts) []Fix {
 	case "java":
 		return []Fix{{Do: fmt.Sprintf("Take -Dhttp.nonProxyHosts= out of %s: without it Java exempts localhost and 127.*, and else write them there, separated by |.", a.use.Proxy.Where())}}
 	case "curl":
-		return []Fix{{Do: fmt.Sprintf("For once: curl --noproxy '*' %s", urlOf(p.request))},
+		return []Fix{onceCurl(p),
 			{Do: fmt.Sprintf("Write the line noproxy = \"%s\" into %s.", list, a.use.Proxy.File)}}
 	case "wget":
-		return []Fix{{Do: fmt.Sprintf("For once: wget --no-proxy %s", urlOf(p.request))},
+		return []Fix{onceWget(p),
 			{Do: fmt.Sprintf("Write the line no_proxy = %s into %s.", list, a.use.Proxy.File)}}
 	}
-	return append(exemptInEnvironment(f, list, a.use.Proxy.Name), once(p)...)
+	return append([]Fix{exemptInEnvironment(f, p.request.Host, a.use.Proxy.Name)}, once(p)...)
 }
 
 // once is a way round the proxy for one request.
@@ -35,12 +35,20 @@ func once(p *proxying) []Fix {
 	for _, a := range p.asking {
 		switch a.client.Name {
 		case "curl":
-			return []Fix{{Do: fmt.Sprintf("For once: curl --noproxy '*' %s", urlOf(p.request))}}
+			return []Fix{onceCurl(p)}
 		case "wget":
-			return []Fix{{Do: fmt.Sprintf("For once: wget --no-proxy %s", urlOf(p.request))}}
+			return []Fix{onceWget(p)}
 		}
 	}
 	return nil
+}
+
+func onceCurl(p *proxying) Fix {
+	return Fix{Do: "Go round the proxy this once.", Paste: "curl --noproxy '*' " + urlOf(p.request)}
+}
+
+func onceWget(p *proxying) Fix {
+	return Fix{Do: "Go round the proxy this once.", Paste: "wget --no-proxy " + urlOf(p.request)}
 }
 
 // exempting is a list with which every client goes to this machine itself: none reads
@@ -63,21 +71,32 @@ func exempting(old, host string) string {
 }
 
 // exemptInEnvironment sets both spellings: wget reads the small letters only, Go the
-// capitals first.
-func exemptInEnvironment(f *facts.Facts, list, name string) []Fix {
+// capitals first. Whatever either of them exempts already stays so.
+func exemptInEnvironment(f *facts.Facts, host, name string) Fix {
 	p := f.Proxies
-	if p.Unit != "" && strings.HasSuffix(p.Unit, ".service") && len(f.Host.As) > 0 && f.Host.As[0].PID != 0 && !strings.HasPrefix(p.Unit, "user@") {
-		return []Fix{{Do: fmt.Sprintf("Exempt this machine in the unit: sudo systemctl edit %[1]s, below [Service] the line Environment=\"no_proxy=%[2]s\" \"NO_PROXY=%[2]s\", then sudo systemctl restart %[1]s.", p.Unit, list)}}
+	old := ""
+	for _, v := range p.Variables {
+		if strings.EqualFold(v.Name, "no_proxy") {
+			old += "," + v.Value
+		}
 	}
-	do := fmt.Sprintf("Exempt this machine, in the shell that starts the client: export no_proxy='%[1]s' NO_PROXY='%[1]s'", list)
+	list := exempting(old, host)
+	if strings.HasSuffix(p.Unit, ".service") && !strings.HasPrefix(p.Unit, "user@") {
+		return Fix{Do: fmt.Sprintf("Exempt this machine in the unit: sudo systemctl edit %[1]s, write the line below [Service], then sudo systemctl restart %[1]s.", p.Unit),
+			Paste: fmt.Sprintf(`Environment="no_proxy=%[1]s" "NO_PROXY=%[1]s"`, list)}
+	}
+	fix := Fix{Do: "Exempt this machine, in the shell that starts the client.", Paste: fmt.Sprintf("export no_proxy=%[1]s NO_PROXY=%[1]s", quoteWord(list))}
 	for _, s := range p.SetIn {
 		if s.Name == name {
-			do += fmt.Sprintf(" (to keep it, write that behind line %d of %s)", s.Line, s.File)
+			fix.Do = fmt.Sprintf("Exempt this machine, in the shell that starts the client, and to keep it so behind line %d of %s.", s.Line, s.File)
 			break
 		}
 	}
-	return []Fix{{Do: do}}
+	return fix
 }
+
+// quoteWord keeps a shell from reading anything else into a word.
+func quoteWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // gitFixes: an empty proxy of a URL exempts it and leaves the rest as it is.
 func (p *proxying) gitFixes(s facts.ProxySetting) []Fix {
@@ -94,7 +113,7 @@ func (p *proxying) gitFixes(s facts.ProxySetting) []Fix {
 func unsetFixes(s facts.ProxySetting) []Fix {
 	switch masked := strings.Contains(s.Value, "***"); {
 	case s.File == "":
-		return []Fix{{Do: fmt.Sprintf("Take the variable away, in the shell that starts the client: unset %s", s.Name)}}
+		return []Fix{{Do: "Take the variable away, in the shell that starts the client.", Paste: "unset " + s.Name}}
 	case s.Program == "git" && !masked:
 		return []Fix{{Do: "Let git use no proxy any more.", Lasts: Persistent, Risk: "without it git may not reach other servers",
 			Steps: [][]string{{"git", "config", "--file", s.File, "--unset", s.Name}}, Undo: [][]string{{"git", "config", "--file", s.File, s.Name, s.Value}}}}

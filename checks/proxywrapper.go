@@ -42,7 +42,7 @@ func wrapped(f *facts.Facts) *wrapping {
 	case len(w.to) == 0:
 		return nil
 	case f.Proxies.Client != "":
-		w.who = first(f.Host.As).Name()
+		w.who = clientName(f)
 	case !worksFor(f):
 		return nil
 	case f.Target.Error != nil && f.Target.Error.Client != "":
@@ -118,7 +118,8 @@ var preloadSOCKSWrapper = &Check{
 			who = "Every program that this shell starts"
 		}
 		x := Finding{Affects: w.to, Certainty: cond(w.Missing == "", Proven, Inferred), Remark: !w.felt(),
-			Summary:  fmt.Sprintf("%s connects through %s, which %s connections to %s.", who, w.name(), cond(w.name() == "torsocks", "forbids", "sends to its proxy also"), ats(f, w.to)),
+			Summary: fmt.Sprintf("%s connects through %s, which %s.", who, w.name(),
+				cond(w.name() == "torsocks", "forbids connections to "+ats(f, w.to), "sends connections to "+ats(f, w.to)+" to its proxy, too")),
 			Settle:   cond(w.Missing == "", "", "sudo loopdoctor "+at(f, w.to[0])),
 			Evidence: []Evidence{{w.From, w.Library}}}
 		for _, s := range w.Settings {
@@ -138,7 +139,7 @@ var preloadSOCKSWrapper = &Check{
 func (w *wrapping) fixes() []Fix {
 	without := Fix{Do: "Start the client without the wrapper."}
 	if w.From == "LD_PRELOAD" {
-		without.Do = "Start the client without the wrapper: env -u LD_PRELOAD, and the command."
+		without = Fix{Do: "Take the wrapper away, in the shell that starts the client.", Paste: "unset LD_PRELOAD"}
 	}
 	file := w.File
 	var exempt Fix

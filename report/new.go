@@ -156,6 +156,7 @@ func fix(x checks.Fix) Fix {
 		out.Do = sentence(out.Do, "its command holds characters that cannot be shown safely")
 		return out
 	}
+	out.Paste = x.Paste
 	for _, s := range x.Steps {
 		out.Steps = append(out.Steps, slices.Clone(s))
 	}
@@ -177,6 +178,9 @@ func whole(command string) string {
 }
 
 func printable(x checks.Fix) bool {
+	if whole(x.Paste) != x.Paste {
+		return false
+	}
 	for _, s := range slices.Concat(x.Steps, x.Undo) {
 		for _, a := range s {
 			if whole(a) != a {

@@ -282,6 +282,7 @@ type Consequence struct {
 // Fix is one way to heal.
 type Fix struct {
 	Do         string     `json:"do"`
+	Paste      string     `json:"paste,omitempty"`
 	Steps      [][]string `json:"steps"`
 	Files      []File     `json:"files"`
 	Undo       [][]string `json:"undo"`

@@ -12,6 +12,9 @@ import (
 // steps is the lines to paste into a shell: the steps, then the files.
 func (r *Report) steps(f *Fix) []string {
 	lines := r.commands(f.Steps, f.Elevated)
+	if f.Paste != "" {
+		lines = append(lines, f.Paste)
+	}
 	for _, file := range f.Files {
 		lines = append(lines, r.appending(file, f.Elevated))
 	}

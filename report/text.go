@@ -182,6 +182,9 @@ func (p *page) remark(c *Cause, withFix bool) {
 	p.labelled("NOTE", yellow, c.Summary, c.Name)
 	if withFix && len(c.Fixes) > 0 {
 		p.columns("", "fix", c.Fixes[0].Do, 0)
+		if line := c.Fixes[0].Paste; line != "" {
+			p.command("", paste, []string{line})
+		}
 	}
 }
 

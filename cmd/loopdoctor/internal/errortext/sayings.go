@@ -79,6 +79,10 @@ const (
 // sayings, the more telling ones first: what an application says of its answer
 // may hold the words of an errno.
 var sayings = []saying{
+	// A proxy that answers, and says so.
+	say(`CONNECT tunnel failed|Tunnel connection failed|Proxy tunneling failed|from proxy after CONNECT|X-Squid-Error|\bVia: .*\bsquid\b`,
+		saying{intent: connect, symptom: "sent-to-proxy", means: "a proxy of the client answers, and refuses"}),
+
 	// What comes after the connection.
 	say(`no pg_hba\.conf entry for|pg_hba\.conf rejects|protected mode|is not allowed to connect to this M`,
 		saying{intent: connect, answer: true, cause: "server-acl-or-auth", means: "the server answers, and its own rules of access turn the client away"}),
@@ -102,7 +106,7 @@ var sayings = []saying{
 		saying{intent: connect, answer: true, cause: "untrusted-localhost-cert", means: "the client refuses the server's certificate"}),
 	say(`curl: \((?:35|60|58|77|83)\)|ERR_SSL_|ERR_CERT_|SSL_ERROR_|MOZILLA_PKIX|SEC_ERROR_|wrong.version.number|SSL routines|PR_END_OF_FILE_ERROR|SSLHandshakeException|SSLException|ssl\.SSLError|CERTIFICATE_VERIFY_FAILED|certificate (?:has expired|signed by unknown|verify failed)|self.signed certificate|TLS handshake|EPROTO\b|server gave HTTP response to HTTPS client|HTTP request to an HTTPS server|packet length too long|record layer failure|The SSL connection could not be established|InvalidContentType`,
 		saying{intent: connect, answer: true, means: "the TLS handshake with the application fails"}),
-	say(`curl: \(22\)|\bHTTP(?:/[\d.]+)? (?:error:? |status:? |status code:? )?[45]\d\d\b|status(?: |_)?code:? (?:is )?[45]\d\d\b|\b50[234] (?:Bad Gateway|Service (?:Temporarily )?Unavailable|Gateway Time-?out)|server returned error: HTTP`,
+	say(`curl: \(22\)|\bHTTP(?:/[\d.]+)? (?:error:? |status:? |status code:? )?[45]\d\d\b|status(?: |_)?code:? (?:is )?[45]\d\d\b|\b50[234] (?:Bad Gateway|Service (?:Temporarily )?Unavailable|Gateway Time-?out)|server returned error: HTTP|requested URL returned error: [45]\d\d\b`,
 		saying{intent: connect, answer: true, means: "the application answers with an HTTP error", weak: true}),
 
 	// What comes before it.
