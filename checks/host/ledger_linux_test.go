@@ -22,7 +22,7 @@ func TestWhereTheLedgerLosesSYNs(t *testing.T) {
 	netdev := func(hook string) string {
 		return fmt.Sprintf("table netdev t {\nchain c {\ntype filter hook %s device lo priority 0; tcp dport 8081 drop\n}\n}\n", hook)
 	}
-	for _, test := range []struct {
+	for i, test := range []struct {
 		name, rules    string
 		want           where
 		segs, halfOpen int64
@@ -38,9 +38,9 @@ func TestWhereTheLedgerLosesSYNs(t *testing.T) {
 	} {
 		for family, a := range families {
 			t.Run(test.name+", "+family, func(t *testing.T) {
-				// A port of its own for each family: what is half open in one
-				// stays so for a while.
-				port := map[netip.Addr]uint16{v4: served, v6: servedToo}[a]
+				// A port of its own for each: what is half open stays so for a while, and a
+				// client's port that comes up again is not counted.
+				port := map[netip.Addr]uint16{v4: served, v6: servedToo}[a] + uint16(10*i)
 				n, err := net.Listen("tcp", netip.AddrPortFrom(a, port).String())
 				if err != nil {
 					t.Fatal(err)
