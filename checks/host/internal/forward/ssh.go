@@ -222,9 +222,7 @@ func keyValue(line string) (key, value string) {
 		return strings.ToLower(line), ""
 	}
 	value = strings.TrimLeft(line[i:], " \t")
-	if strings.HasPrefix(value, "=") {
-		value = value[1:]
-	}
+	value = strings.TrimPrefix(value, "=")
 	return strings.ToLower(line[:i]), strings.Trim(strings.TrimSpace(value), `"`)
 }
 
