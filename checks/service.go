@@ -167,6 +167,12 @@ func processReplaced(f *facts.Facts, c facts.Candidate) Finding {
 	x := Finding{Certainty: Inferred, Since: c.Since, Summary: fmt.Sprintf("%s, which names port %d, %s.", who(c.Process), f.Target.Port, story),
 		Fixes:  []Fix{{Do: "Read what it prints before it ends (its terminal, its log; or start it by hand), and mend that."}},
 		Settle: fmt.Sprintf("sudo strace -f -e trace=bind,listen,exit_group -p %d", c.PPID)}
+	if c.OOMKills > 0 {
+		x.Summary = strings.TrimSuffix(x.Summary, ".") + ": its memory runs out, and the kernel kills it."
+		x.Evidence = append(x.Evidence, Evidence{"cgroup", fmt.Sprintf("oom_kill +%d while loopdoctor looked", c.OOMKills)})
+		x.Fixes = []Fix{{Do: "Give it more memory: raise the limit of its cgroup (memory.max; version 1: memory.limit_in_bytes), or of the container or unit that it is in; or let it need less."}}
+		x.Settle = "sudo dmesg | grep -i 'killed process'"
+	}
 	for _, m := range c.Names {
 		x.Evidence = append(x.Evidence, Evidence{"process", fmt.Sprintf("pid %d: %s names it: %s", c.PID, m.Where, m.Text)})
 	}

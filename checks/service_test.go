@@ -125,6 +125,7 @@ func serviceSituations() []situation {
 			row{"a process ends, as others did before", here("127.0.0.1", candidate(0, "62893"), gone(true)), says("inferred 127.0.0.1", "ended while loopdoctor looked")},
 			row{"a process ends, and is the first", here("127.0.0.1", candidate(0, "62893"), gone(false)), nothing},
 			row{"a process names the port and stays", here("127.0.0.1", candidate(0, "62893")), nothing},
+			row{"a process is killed for want of memory, again and again", here("127.0.0.1", candidate(1, "62893"), func(f *facts.Facts) { f.Candidates.Found[0].OOMKills = 1 }), says("inferred 127.0.0.1", "python3 (pid 70)", "its memory runs out")},
 			row{"a process is replaced that does not name it", here("127.0.0.1", candidate(3)), nothing},
 			row{"a container runs", here("127.0.0.1", contains("running")), nothing},
 			row{"a unit runs", here("127.0.0.1", unit("app.service", "active", sub("running"), ago(time.Hour))), nothing},

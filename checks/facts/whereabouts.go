@@ -28,6 +28,7 @@ type Candidate struct {
 	Sockets   bool             `json:"sockets,omitempty"`     // its sockets could be looked at: without, empty lists say nothing
 	Told      bool             `json:"told,omitempty"`        // it names a TCP port that it listens on: it is where it was told to be
 	Restarts  int              `json:"restarts,omitempty"`    // how often its place was taken by a new process while loopdoctor looked
+	OOMKills  int64            `json:"oom_kills,omitempty"`   // processes of its cgroup that were killed meanwhile, for want of memory
 	Reaped    bool             `json:"reaped,omitempty"`      // its parent has had children before that ended
 	ParentOf  int              `json:"parent_of,omitempty"`   // pid of another candidate that it started
 	Gone      bool             `json:"gone,omitempty"`        // it ended while loopdoctor looked

@@ -85,6 +85,7 @@ type search struct {
 	describer *describer
 	mine      uint64 // our network namespace
 	found     map[int]*facts.Candidate
+	killed    map[int]int64 // for want of memory, in the cgroup of who starts them, when it was first seen
 
 	mu         sync.Mutex // for what the workers find
 	matched    []facts.Candidate
@@ -193,6 +194,12 @@ func (s *search) describeAll() {
 			continue
 		}
 		c.Process = p
+		if _, seen := s.killed[p.PPID]; !seen {
+			if s.killed == nil {
+				s.killed = map[int]int64{}
+			}
+			s.killed[p.PPID] = s.describer.oomKills(p.PPID)
+		}
 		if up, err := statOf(p.PPID); err == nil {
 			c.Reaped = up.reaped
 			if !s.describer.boot.IsZero() {
@@ -323,6 +330,9 @@ func (s *search) watch(ctx context.Context, before []int) {
 	for _, c := range s.list() {
 		if next := s.next(c); next != nil {
 			next.Restarts += c.Restarts + 1
+			if before, ok := s.killed[next.PPID]; ok {
+				next.OOMKills = max(s.describer.oomKills(next.PPID)-before, 0)
+			}
 			delete(s.found, c.PID)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -192,4 +193,17 @@ func concern(c *facts.CgroupState, before, after []limits) {
 		l := after[memory]
 		c.Memory, c.MemoryMax, c.MemoryHigh, c.MemoryAt, c.AtMemory, c.UnderOOM = l.memory, l.max, l.high, l.memoryFile, max(delta[memory].met, 0), l.underOOM
 	}
+}
+
+// oomKills is how many processes of the cgroup that a process is in were killed for want
+// of memory, since it was made.
+func (d *describer) oomKills(pid int) (n int64) {
+	ms, err := parseFile("/proc/"+strconv.Itoa(pid)+"/cgroup", parseCgroup)
+	if err != nil {
+		return 0
+	}
+	for _, l := range d.limits(ms) {
+		n = max(n, l.killed)
+	}
+	return n
 }
