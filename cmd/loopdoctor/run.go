@@ -149,12 +149,6 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 		if asked || w.Met.Exit != 0 && !interrupted(w.Met) {
 			fmt.Fprintln(p.stderr, "loopdoctor: "+report.Clean(unmet(w.Met)))
 		}
-		if !asked {
-			return nil
-		}
-		t := loopbackTarget()
-		t.Met = w.Met
-		views = []view{{target: t, as: w.Client(0)}}
 	} else if !asked && !slices.ContainsFunc(views, func(v view) bool { return v.trouble }) {
 		return nil
 	}
@@ -174,7 +168,17 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 		seen.Facts = append(seen.Facts, f)
 	}
 	if len(seen.Facts) == 0 {
-		return nil
+		if !asked {
+			return nil
+		}
+		// Who asked for a report gets one: it is about loopback itself.
+		t := loopbackTarget()
+		t.Met = w.Met
+		f, err := p.lookAt(ctx, o, w, view{target: t, as: w.Client(0)})
+		if err != nil {
+			return err
+		}
+		seen.Facts = append(seen.Facts, f)
 	}
 	if o.record != "" {
 		if err := errors.Join(writeRecording(saved, seen), saved.commit()); err != nil {
@@ -212,7 +216,7 @@ func (p *program) lookAt(ctx context.Context, o *options, w *host.Watched, v vie
 
 // elsewhere says that the client has another localhost than loopdoctor.
 func elsewhere(v view) string {
-	return fmt.Sprintf("%s connected to %s in network namespace %d, whose localhost is another than this one: run loopdoctor inside of it.", v.as.Name(), v.target.Raw, v.as.NetNS)
+	return fmt.Sprintf("%s went to %s in network namespace %d, whose localhost is another than this one: run loopdoctor inside of it.", v.as.Name(), v.target.Raw, v.as.NetNS)
 }
 
 // unmet says of a client that connected to nothing on this machine what it did

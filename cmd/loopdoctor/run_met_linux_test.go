@@ -99,6 +99,7 @@ func TestRunSeesConnects(t *testing.T) {
 	ports := map[int]string{s.talks: "talks", s.mute: "mute", s.closes: "closes", s.resets: "resets", s.full: "full", s.nobody: "nobody"}
 	for _, test := range []struct{ name, client, want string }{
 		{"blocking", "tries(dial, nobody)", "nobody tcp refused ECONNREFUSED x1"},
+		{"a name", "a = socket.getaddrinfo('localhost', nobody, socket.AF_INET)[0][4]; tries(dial, nobody, 1, a[0])", "nobody tcp refused ECONNREFUSED x1"},
 		{"with a time limit", "tries(dial, nobody, 1)", "nobody tcp refused ECONNREFUSED x1"},
 		{"event loop", "tries(asyncio.run, asyncio.open_connection('127.0.0.1', nobody))", "nobody tcp refused ECONNREFUSED x1"},
 		{"asks by connecting again", "s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', nobody)); select.select([], [s], [], 1); s.connect_ex(('127.0.0.1', nobody))",
@@ -134,6 +135,11 @@ func TestRunSeesConnects(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			m := r.Facts[0].Target.Met
+			for _, c := range m.Connects {
+				if c.Looked != (test.name == "a name") {
+					t.Errorf("a name was looked up: %v", c.Looked)
+				}
+			}
 			var got []string
 			for _, c := range m.Connects {
 				to := c.Path

@@ -124,9 +124,12 @@ func (t *tracer) connects(tid int, th *thread, i syscallInfo) {
 	switch {
 	case path != "":
 		c.Network = "unix"
-		if strings.HasSuffix(path, "/nscd/socket") || strings.HasPrefix(path, "/run/systemd/") {
+		switch {
+		case path == "/run/systemd/resolve/io.systemd.Resolve":
 			t.named[k.pid] = true
 			return
+		case strings.HasSuffix(path, "/nscd/socket"), strings.HasPrefix(path, "/run/systemd/"):
+			return // asked for users, too, and mostly not there
 		}
 	case !to.IsValid() || to.Port() == 0:
 		return

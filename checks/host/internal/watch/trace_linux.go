@@ -317,6 +317,7 @@ func (t *tracer) stop(tid int, th *thread, ws syscall.WaitStatus) {
 			delete(t.threads, int(was))
 		}
 		th.call = nil
+		delete(t.named, tid)
 	case event == unix.PTRACE_EVENT_EXIT:
 		t.exits(tid)
 	case event != 0: // forks, which are traced from their first instruction, and the end of a stop
