@@ -75,7 +75,7 @@ func (l *look) reached() []asked {
 	var all []asked
 	for _, c := range l.open {
 		d := c.Fact()
-		served := d.Outcome == facts.Deferred || d.Outcome.Works() && (d.Server == nil || d.Server.Accepted)
+		served := d.Closed == "" && (d.Outcome == facts.Deferred || d.Outcome.Works() && (d.Server == nil || d.Server.Accepted))
 		if served && expected(l.f.Target, d.Addr) && !slices.ContainsFunc(all, func(x asked) bool { return x.addr == d.Addr }) {
 			all = append(all, asked{d.Addr, l.f.Host.Client(d.As, d.AsPID)})
 		}
