@@ -162,6 +162,8 @@ func heard(a *facts.Answer) Evidence {
 		e.Text = fmt.Sprintf("%s: %s", what, a.Says)
 	case a.Bytes > 0:
 		e.Text = fmt.Sprintf("%s: %s: %s", what, count(a.Bytes, "byte"), a.First)
+	case a.End == facts.Silence:
+		e.Text = fmt.Sprintf("%s: silence for %s", what, waited(a))
 	case a.End == facts.NotAsked:
 		e.Text = fmt.Sprintf("%s was not asked: %s", strings.TrimPrefix(what, "to "), a.Errno)
 	default:

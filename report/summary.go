@@ -255,6 +255,12 @@ func notes(f *facts.Facts) []string {
 			out = append(out, fmt.Sprintf("Of %s loopdoctor did not take on %s.", id.Name(), join(id.Lacks, "and")))
 		}
 	}
+	for _, a := range f.Answers {
+		if a.End == facts.NotAsked && a.With == "" { // a further question may be at another port
+			out = append(out, fmt.Sprintf("%s was not asked, or not for long enough (%s).", netip.AddrPortFrom(a.Addr, f.Target.Port), cmp.Or(a.Errno, "no connection")))
+			break
+		}
+	}
 	for _, d := range f.Dials {
 		if d.CameUp {
 			out = append(out, fmt.Sprintf("%s refused the first connection and took the next: the server has just come up.", netip.AddrPortFrom(d.Addr, f.Target.Port)))

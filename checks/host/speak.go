@@ -153,6 +153,8 @@ func settling(a facts.Answer) []inquiry {
 		return []inquiry{secure, two}
 	case a.Question == facts.AskHTTP && a.Protocol == "h2":
 		return []inquiry{two}
+	case slices.Contains([]facts.Question{facts.AskSMTP, facts.AskSSH, facts.AskMySQL}, a.Question) && a.End == facts.Silence:
+		return []inquiry{plain, secure} // both wait for the other to speak first
 	case !ofHTTP && a.Question != facts.AskDNS && a.End != facts.Silence && a.Protocol == "":
 		return []inquiry{plain, secure}
 	}
@@ -183,7 +185,7 @@ func (l *look) put(ctx context.Context, who asked, q inquiry) facts.Answer {
 // hostField is the Host field of a client that was given this target: the port is left
 // out where it is the scheme's own (RFC 9110 section 7.2).
 func hostField(t facts.Target, tls bool) string {
-	host := cmp.Or(strings.Trim(t.Host, "[]"), "localhost")
+	host, _, _ := strings.Cut(cmp.Or(strings.Trim(t.Host, "[]"), "localhost"), "%") // a zone is not sent (RFC 9844 section 2)
 	if t.Port == 80 && !tls || t.Port == 443 && tls {
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
@@ -201,13 +203,14 @@ func masked(a facts.Answer) facts.Answer {
 		}
 		return process.Mask([]string{s})[0]
 	}
-	a.Says = mask(a.Says)
+	a.Says, a.First = mask(a.Says), mask(a.First)
 	if a.HTTP != nil {
 		a.HTTP.Body = mask(a.HTTP.Body)
 		for i, h := range a.HTTP.Headers {
 			v := mask(h.Value)
 			if h.Name == "Location" {
-				v, _, _ = strings.Cut(maskURL(v), "?") // a query is what a token travels in
+				v = maskURL(v)
+				v = v[:min(len(v), strings.IndexAny(v+"?", "?#"))] // behind it tokens travel
 			}
 			a.HTTP.Headers[i].Value = v
 		}

@@ -97,6 +97,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		{"", "miekg/dns has its home in one file", []string{"github.com/miekg/dns"}, []string{"checks/host/dns.go"}},
 		{"", "godbus has its home in one file", []string{"github.com/godbus/dbus/v5", "github.com/godbus/dbus/v5/"}, []string{"checks/host/internal/systemd/bus.go"}},
 		{"", "the YAML reader has its home in one file", []string{"go.yaml.in/yaml/v3", "gopkg.in/yaml.v3"}, []string{"checks/host/internal/config/yaml.go"}},
+		{"", "the codec of HTTP/2 has its home in the package that speaks", []string{"golang.org/x/net/http2", "golang.org/x/net/http2/"}, []string{"checks/host/internal/speak/"}},
 		{"", "cobra has its home in cmd", []string{"github.com/spf13/cobra"}, []string{"cmd/"}},
 		{"", "no other program is needed, and none is run", []string{"os/exec"}, nil},
 		{"", "these need cgo", []string{"github.com/google/gopacket/pcap", "github.com/google/gopacket/afpacket", "github.com/google/gopacket/bsdbpf", "C"}, nil},

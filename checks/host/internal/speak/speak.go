@@ -243,9 +243,22 @@ func (w *wire) end(err error) (facts.End, string) {
 func (w *wire) tell(a *facts.Answer) {
 	a.Bytes, a.Sent = w.got, w.sent
 	if w.got > 0 {
-		a.First = Quote(w.kept)
+		a.First = Quote(safe(w.kept, a))
 		a.FirstMS = millis(w.first.Sub(w.asked))
 	}
+}
+
+// safe is what of the first bytes cannot be a secret: of HTTP the status line, since a
+// cookie may follow, and of HTTP/2 the first frame's head.
+func safe(b []byte, a *facts.Answer) []byte {
+	switch {
+	case a.Protocol == "h2":
+		return b[:min(len(b), 9)]
+	case a.HTTP != nil || mayBeHTTP(b):
+		line, _, _ := bytes.Cut(b, []byte("\n"))
+		return line
+	}
+	return b
 }
 
 // Quote shows the first bytes of an answer as Go quotes strings: nothing of it can
