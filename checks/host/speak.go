@@ -57,8 +57,19 @@ func (l *look) speak(ctx context.Context) {
 	}
 	get(ctx, l, facts.GroupAnswers, &l.f.Answers, func() ([]facts.Answer, error) {
 		answers := []facts.Answer{}
+		var mute []uint64
 		for _, who := range l.reached() {
-			answers = append(answers, l.inquire(ctx, who)...)
+			// A listener that kept silent at one address does so at the other: the
+			// time is better spent on why.
+			ls := l.listening(who.addr)
+			if len(ls) == 1 && slices.Contains(mute, ls[0].Inode) {
+				continue
+			}
+			heard := l.inquire(ctx, who)
+			answers = append(answers, heard...)
+			if len(ls) == 1 && saidNothing(heard) {
+				mute = append(mute, ls[0].Inode)
+			}
 		}
 		return answers, nil
 	})
@@ -77,7 +88,7 @@ func (l *look) reached() []asked {
 	var all []asked
 	for _, c := range l.open {
 		d := c.Fact()
-		served := d.Outcome == facts.Deferred || d.Outcome.Works() && (d.Server == nil || d.Server.Accepted)
+		served := d.Closed == "" && (d.Outcome == facts.Deferred || d.Outcome.Works() && (d.Server == nil || d.Server.Accepted))
 		if served && expected(l.f.Target, d.Addr) && !slices.ContainsFunc(all, func(x asked) bool { return x.addr == d.Addr }) {
 			all = append(all, asked{d.Addr, l.f.Host.Client(d.As, d.AsPID)})
 		}
@@ -108,6 +119,11 @@ func (l *look) inquire(ctx context.Context, who asked) []facts.Answer {
 		}
 	}
 	return answers
+}
+
+// saidNothing tells whether not a byte came, and the whole patience was waited for one.
+func saidNothing(as []facts.Answer) bool {
+	return as[len(as)-1].End == facts.Silence && !slices.ContainsFunc(as, func(a facts.Answer) bool { return a.Bytes > 0 })
 }
 
 // guess listens first: whoever speaks first is not to be talked over. Then it asks in

@@ -103,6 +103,20 @@ func TestWhoIsNotAsked(t *testing.T) {
 	}
 }
 
+// One listener that keeps silent is not waited for twice; two are.
+func TestAMuteListenerIsAskedOnce(t *testing.T) {
+	x := target("localhost")
+	x.Speak = facts.AskHTTP
+	for end, want := range map[facts.End]int{facts.Silence: 1, facts.Answered: 2} {
+		var asked []string
+		m := newMachine(listening("::", false), outcome("127.0.0.1", facts.Connected), outcome("::1", facts.Connected),
+			asks(&asked, func(inquiry) facts.Answer { return facts.Answer{End: end, HTTP: &facts.HTTPAnswer{Status: 200}} }))
+		if mustLook(t, m, x, Options{}); len(asked) != want {
+			t.Errorf("%s: asked %q", end, asked)
+		}
+	}
+}
+
 func TestHowAQuestionIsPut(t *testing.T) {
 	var got []inquiry
 	m := newMachine(listening("127.0.0.1", false), outcome("127.0.0.1", facts.Connected))
