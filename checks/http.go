@@ -138,11 +138,21 @@ var hostHeaderCheck = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupAnswers},
 	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Explains: []*Check{turnedAway},
+	Explains: []*Check{turnedAway, clientFails},
 	Refines:  []*Check{serverACLOrAuth},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range asked(f) {
+			if o := hostRefused(f, a); o != nil {
+				name := strings.TrimPrefix(o.With, facts.WithHost)
+				do, _, _ := hostGuard(f, o)
+				fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Brings: []*Check{clientFails},
+					Summary:  fmt.Sprintf("%s answers %d to the host name %s, which it does not know; it serves %s.", replier(f, a), o.HTTP.Status, name, f.Target.Host),
+					Evidence: []Evidence{{"client", f.Target.Error.Text}, replied(a), replied(o)},
+					Fixes: []Fix{{Do: fmt.Sprintf(do, name), Risk: guardsDNS},
+						{Do: fmt.Sprintf("Let the tunnel or proxy in front send a name that the server knows: --host-header=%s of ngrok, proxy_set_header Host of nginx.", f.Target.Host)}}})
+				continue
+			}
 			if a.HTTP == nil || !slices.Contains([]int{400, 403, 421}, a.HTTP.Status) {
 				continue
 			}
@@ -168,6 +178,7 @@ var hostHeaderCheck = &Check{
 			if x.Certainty == Inferred {
 				x.Settle = "DEBUG = True in Django's settings, for a moment: its page then names the reason"
 			}
+			x.Brings = []*Check{turnedAway}
 			x.Summary = fmt.Sprintf("%s answers %d to the host name %s, which it does not know", replier(f, a), a.HTTP.Status, name)
 			if len(takes) > 0 {
 				x.Summary += fmt.Sprintf("; it serves %s.", list(takes))
@@ -176,11 +187,27 @@ var hostHeaderCheck = &Check{
 				x.Summary += cond(len(not) > 0, fmt.Sprintf(", nor %s.", list(not)), ".")
 			}
 			x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf(do, name),
-				Risk: "allow that name and not all: the check keeps websites from reaching the server through DNS (rebinding)"})
+				Risk: guardsDNS})
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+const guardsDNS = "allow that name and not all: the check keeps websites from reaching the server through DNS (rebinding)"
+
+// hostRefused finds the question with the host name of which the client's error speaks,
+// if that is turned away and the one with the target's is not: the client came through a
+// tunnel or a proxy.
+func hostRefused(f *facts.Facts, a *facts.Answer) *facts.Answer {
+	if !clientSays(f, "host-header-check") || a.HTTP == nil || turnsAway(f, a) {
+		return nil
+	}
+	o := first(further(f, a, facts.WithHost))
+	if o == nil || !turnsAway(f, o) || o.HTTP == nil {
+		return nil
+	}
+	return o
 }
 
 // withHost is the URL of the target at another host and port.

@@ -50,6 +50,8 @@ func httpSituations() []situation {
 			row{"Django's log says so", web(gets("127.0.0.1", 400, "Bad Request (400)"), gets("127.0.0.1", 400, "", wrote("Invalid HTTP_HOST header: '127.0.0.1:62893'. You may need to add '127.0.0.1' to ALLOWED_HOSTS."))), says("proven 127.0.0.1")},
 			row{"Django says nothing", web(gets("127.0.0.1", 400, "Bad Request (400)"), gets("127.0.0.1", 400, "Bad Request (400)", with(local))), says("inferred 127.0.0.1", "400")},
 			row{"another name leads to a login", web(gets("127.0.0.1", 421, ""), gets("127.0.0.1", 401, "", with(local))), says("proven 127.0.0.1", "421")},
+			row{"through a tunnel", web(names("host-header-check", "Vite", `This host ("x.example") is not allowed`), gets("127.0.0.1", 200, ""), gets("127.0.0.1", 403, `Blocked request. This host ("x.example") is not allowed.`, with(facts.WithHost+"x.example"))), says("proven 127.0.0.1", "x.example", "it serves 127.0.0.1")},
+			row{"through a tunnel, and allowed by now", web(names("host-header-check", "Vite", `This host ("x.example") is not allowed`), gets("127.0.0.1", 200, ""), gets("127.0.0.1", 200, "", with(facts.WithHost+"x.example"))), nothing},
 			row{"it forbids that to every name", web(gets("127.0.0.1", 403, "no"), gets("127.0.0.1", 403, "no", with(local))), nothing},
 			row{"no other was asked", web(gets("127.0.0.1", 403, "no")), nothing},
 			row{"another name is not found", web(gets("127.0.0.1", 404, ""), gets("127.0.0.1", 200, "", with(local))), nothing},

@@ -259,7 +259,7 @@ func notes(f *facts.Facts) []string {
 		}
 	}
 	for _, a := range f.Answers {
-		if a.End == facts.NotAsked {
+		if a.End == facts.NotAsked && a.With == "" { // a further question may be at another port
 			out = append(out, fmt.Sprintf("%s was not asked, or not for long enough (%s).", netip.AddrPortFrom(a.Addr, f.Target.Port), cmp.Or(a.Errno, "no connection")))
 			break
 		}

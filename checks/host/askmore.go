@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,10 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 		ask(inquiry{with: facts.WithAgain}) // what a development server builds for the first request it keeps
 	}
 	switch {
+	case a.HTTP != nil && e != nil && e.Names == "host-header-check" && status < 400:
+		if host := hostIn(e.Text); host != "" {
+			ask(inquiry{host: host, with: facts.WithHost + host})
+		}
 	case a.HTTP != nil && e != nil && e.Names == "headers-too-large" && status < 400:
 		ask(inquiry{with: facts.WithCookie, header: []facts.Header{{Name: "Cookie", Value: "loopdoctor=" + strings.Repeat("x", 20<<10)}}})
 	case a.HTTP != nil && e != nil && e.Names == "browser-local-network-access":
@@ -169,6 +174,19 @@ func (l *look) onThisMachine(host string, used netip.Addr) []netip.Addr {
 		return []netip.Addr{used}
 	}
 	return nil
+}
+
+// saidHosts is how a server names the host that it does not know: Vite, Django, Rails.
+var saidHosts = regexp.MustCompile(`host \("([^"]+)"\)|HTTP_HOST header: '([^']+)'|Blocked hosts?: (\S+)`)
+
+// hostIn reads that host; empty if it is none that a Host field could hold.
+func hostIn(text string) string {
+	for _, host := range saidHosts.FindStringSubmatch(text) {
+		if host != "" && len(host) < 256 && strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:[]_-") == "" {
+			return host
+		}
+	}
+	return ""
 }
 
 // originIn reads the page's origin from what a browser says: "… from origin

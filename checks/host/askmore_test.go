@@ -66,7 +66,9 @@ func TestAskMore(t *testing.T) {
 		"cookies":             {speaker: speaker{answer: status(200)}, error: &facts.ClientError{Names: "headers-too-large"}, want: []string{first + " a Cookie of 20 kB Cookie=loopdoctor=xxxxxxxxxxxxxxxxxxx"}},
 		"cookies, but forbidden": {speaker: speaker{answer: status(403)}, error: &facts.ClientError{Names: "headers-too-large"}, want: []string{
 			"127.0.0.1:62893 localhost:62893 Host: localhost:62893", "127.0.0.1:62893 127.0.0.1:62893 Host: 127.0.0.1:62893"}},
-		"slow": {speaker: speaker{answer: func(q inquiry) facts.Answer { a := status(200)(q); a.FirstMS = 700; return a }}, want: []string{first + " once more"}},
+		"through a tunnel":   {speaker: speaker{answer: status(200)}, error: &facts.ClientError{Names: "host-header-check", Text: `Blocked request. This host ("x.ngrok.example") is not allowed.`}, want: []string{"127.0.0.1:62893 x.ngrok.example Host: x.ngrok.example"}},
+		"through an enemy's": {speaker: speaker{answer: status(200)}, error: &facts.ClientError{Names: "host-header-check", Text: `Blocked request. This host ("x\r\ny") is not allowed.`}},
+		"slow":               {speaker: speaker{answer: func(q inquiry) facts.Answer { a := status(200)(q); a.FirstMS = 700; return a }}, want: []string{first + " once more"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &test.speaker
