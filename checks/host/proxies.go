@@ -96,7 +96,6 @@ type surroundings struct {
 	environ []string
 	dir     string // its home; empty: none of its files is read
 	cwd     string
-	unit    string
 }
 
 func (s surroundings) get(name string) string {

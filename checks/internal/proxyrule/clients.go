@@ -200,8 +200,8 @@ func gitFile(c *Client, p *facts.Proxies, r Request) (u Use, ok bool) {
 		}
 		fits := 0
 		if s.Name != "http.proxy" {
-			url, named := strings.CutPrefix(s.Name, "http.")
-			if url, named = strings.CutSuffix(url, ".proxy"); !named || !about(url, r) {
+			url, named := strings.CutPrefix(strings.TrimSuffix(s.Name, ".proxy"), "http.")
+			if !named || !about(url, r) {
 				continue
 			}
 			fits = len(url)
