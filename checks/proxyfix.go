@@ -108,7 +108,7 @@ func (p *proxying) gitFixes(s facts.ProxySetting) []Fix {
 // unsetFixes take a setting away, by its program where that has a command. What was
 // masked cannot be put back.
 func unsetFixes(s facts.ProxySetting) []Fix {
-	switch masked := strings.Contains(s.Value, "***"); {
+	switch masked := strings.Contains(s.Name+s.Value, "***"); {
 	case s.File == "":
 		return []Fix{{Do: "Take the variable away, in the shell that starts the client.", Paste: "unset " + s.Name}}
 	case s.Program == "git" && !masked:
