@@ -6,7 +6,7 @@ type Work struct {
 	ApartMS   float64   `json:"apart_ms"` // between the two looks
 	Processes []Worker  `json:"processes"`
 	Queues    []QueueAt `json:"queues,omitempty"` // of each listener of the port
-	Left      int       `json:"left,omitempty"`   // connections that waited to be accepted at the first look and did not at the second
+	Left      int       `json:"left,omitempty"`   // connections that waited to be accepted at the first look and did not later
 	Partial   string    `json:"partial,omitempty"`
 }
 

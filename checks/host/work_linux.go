@@ -106,7 +106,6 @@ func (q *queueWatch) look() (moved bool) {
 	}
 	first := q.waiting == nil
 	waiting := map[netip.AddrPort]bool{}
-	taken := map[netip.AddrPort]bool{}
 	for _, s := range now.Sockets {
 		switch {
 		case s.Network != "tcp" || s.Local.Port() != q.port:
@@ -119,20 +118,22 @@ func (q *queueWatch) look() (moved bool) {
 			}
 		case s.Inode == 0:
 			waiting[s.Remote] = true
-		default:
-			taken[s.Remote] = true
 		}
 	}
 	if first {
 		q.waiting = waiting
 		return false
 	}
-	q.left = 0
+	// Who gave up meanwhile was perhaps not accepted, and who is gone perhaps was: that
+	// somebody left is enough to say no more.
 	for remote := range q.waiting {
-		// Who gave up meanwhile was not accepted.
-		if taken[remote] {
+		if !waiting[remote] {
 			q.left++
+			delete(q.waiting, remote)
 		}
 	}
-	return moved || q.left > 0
+	if moved && q.left == 0 {
+		q.left = 1
+	}
+	return q.left > 0
 }
