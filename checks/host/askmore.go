@@ -49,7 +49,7 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 	if a.HTTP != nil {
 		status = a.HTTP.Status
 	}
-	if slices.Contains([]int{400, 403, 421}, status) {
+	if slices.Contains([]int{400, 403, 421}, status) && !l.wantsTLS(a) {
 		for _, host := range l.otherHosts(a) {
 			ask(inquiry{host: host, with: facts.WithHost + host})
 		}
@@ -82,6 +82,14 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 	case e != nil && e.Names == "server-acl-or-auth" && a.HTTP == nil && l.sources.lastLog != nil:
 		l.note(a, func(x *facts.Answer) { x.Log, x.LogFrom = l.sources.lastLog(l.f, a.Addr, "pg_hba.conf") })
 	}
+}
+
+// wantsTLS tells whether a second question settled that the server speaks TLS: then that
+// is what its 400 is about.
+func (l *look) wantsTLS(a facts.Answer) bool {
+	return slices.ContainsFunc(l.f.Answers, func(x facts.Answer) bool {
+		return x.Addr == a.Addr && strings.HasPrefix(x.With, facts.ToSettle) && x.Handshake != nil && x.Handshake.Version != ""
+	})
 }
 
 // note changes the answer in its place.

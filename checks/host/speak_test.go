@@ -49,7 +49,7 @@ func TestWhatIsAsked(t *testing.T) {
 	}{
 		"nothing was asked for":  {target("127.0.0.1"), of(nil), nil},
 		"a page":                 {speaks(facts.AskHTTP, false), func(inquiry) facts.Answer { return page }, []string{"http to 127.0.0.1"}},
-		"a 400 may be about TLS": {speaks(facts.AskHTTP, false), func(inquiry) facts.Answer { return bad }, []string{"http to 127.0.0.1", "tls to 127.0.0.1"}},
+		"a 400 may be about TLS": {speaks(facts.AskHTTP, false), func(inquiry) facts.Answer { return bad }, []string{"http to 127.0.0.1", "tls to 127.0.0.1", "http to 127.0.0.1"}}, // or about the Host field
 		"silence says enough":    {speaks(facts.AskHTTP, false), ends(facts.Silence, ""), []string{"http to 127.0.0.1"}},
 		"the end says nothing":   {speaks(facts.AskHTTP, false), of(nil), []string{"http to 127.0.0.1", "tls to 127.0.0.1", "h2 to 127.0.0.1", "redis to 127.0.0.1", "postgresql to 127.0.0.1"}},
 		"the end, and TLS":       {speaks(facts.AskHTTP, false), of(map[facts.Question]facts.Answer{facts.AskTLS: {End: facts.Answered, Protocol: "tls"}}), []string{"http to 127.0.0.1", "tls to 127.0.0.1"}},
