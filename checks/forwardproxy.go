@@ -17,7 +17,8 @@ var reverseProxyUpstream = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupForwards},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupAnswers},
 	Explains: []*Check{serverError, noAnswer, closedAtOnce},
-	Refines:  []*Check{forwarderAcceptsBackendDead},
+	// Whoever does not see the proxy takes its 503 for the application's.
+	Refines: []*Check{forwarderAcceptsBackendDead, upstreamFails, applicationError},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range f.Target.Expected() {
