@@ -68,7 +68,7 @@ func proxyIsTarget(f *facts.Facts) []Finding {
 	if len(on) == 0 {
 		return nil
 	}
-	x := Finding{Affects: on, Certainty: Proven, Brings: []*Check{refused},
+	x := Finding{Affects: meant(f, on), Certainty: Proven, Brings: []*Check{refused},
 		Summary: fmt.Sprintf("Nothing listens on %s, and %s %s clients there: it is their proxy, and does not run.", ats(f, on), settingNames(by), cond(len(by) == 1, "sends", "send")),
 		Fixes:   []Fix{{Do: fmt.Sprintf("Start the proxy that is meant to listen on port %d.", f.Target.Port)}}}
 	for _, s := range by[:min(len(by), 4)] {
