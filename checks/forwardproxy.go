@@ -41,6 +41,7 @@ type gaveUp struct {
 	text   string // "502 Bad Gateway"
 	status int
 	sure   bool // it is the proxy's own word, or its closing
+	logged bool // its log says why
 }
 
 // proxyGaveUp finds what was felt at the address that a reverse proxy without an
@@ -53,14 +54,16 @@ func proxyGaveUp(f *facts.Facts, a netip.Addr) (gaveUp, bool) {
 		}
 		switch {
 		case x.HTTP != nil && x.HTTP.Status >= 502 && x.HTTP.Status <= 504:
-			return gaveUp{strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), x.HTTP.Status, true}, true
+			lines, _ := logOf(f, x)
+			logged := slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" })
+			return gaveUp{strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), x.HTTP.Status, true, logged}, true
 		case x.End == facts.Silence && x.Bytes == 0:
-			return gaveUp{fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), 0, false}, true
+			return gaveUp{fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), 0, false, false}, true
 		}
 	}
 	for _, d := range f.Dials {
 		if d.Addr == a && d.Closed != "" {
-			return gaveUp{closedEvidence(f, d).Text, 0, true}, true
+			return gaveUp{closedEvidence(f, d).Text, 0, true, false}, true
 		}
 	}
 	return gaveUp{}, false
@@ -94,6 +97,8 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, takes one address of that name only, and nothing listens on %s: %s listens on %s.", onwards(f, w), w.To, wrongOne(w).Addr, listensAt(w), theOther(w))
 		x.Settle = settleAnswer(f)
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Write %s instead of %s in %s, and let %s read it again.", theOther(w), w.To, w.From, w.Program)}}
+	case len(alive) > 0 && felt.logged:
+		return x, false // it runs: what the log says of it is more (upstreamFails)
 	case len(alive) > 0 && (felt.status == 502 || felt.status == 504 || felt.status == 0):
 		w := alive[0]
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, or speaks another protocol.", onwards(f, w), w.To, listensAt(w))

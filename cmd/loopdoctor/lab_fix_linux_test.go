@@ -18,13 +18,15 @@ import (
 )
 
 func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
-	cause, n, who := "", 1, "root"
+	cause, n, who, by := "", 1, "root", "root"
 	for len(args) > 1 && strings.HasPrefix(args[0], "-") {
 		switch args[0] {
 		case "-cause":
 			cause = args[1]
 		case "-as":
 			who = args[1]
+		case "-by":
+			who, by = args[1], args[1]
 		}
 		args = args[2:]
 	}
@@ -34,7 +36,7 @@ func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	if l.last[who] == nil {
-		ts.Fatalf("fix [-as user] [-cause NAME] [N] comes after doctor")
+		ts.Fatalf("fix [-as user | -by user] [-cause NAME] [N] comes after doctor")
 	}
 	causes := l.last[who].Targets[0].Causes
 	if cause != "" {
@@ -59,7 +61,7 @@ func (l *lab) fix(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	l.handles = nil
 	for _, step := range f.Steps {
-		if who == "user" && !f.Elevated {
+		if by == "user" {
 			step = append([]string{"asuser"}, step...)
 		}
 		l.run(ts, step)

@@ -42,10 +42,11 @@ package main
 //	                                   user: standard output and exit status have to be the same. The report is
 //	                                   that of a doctor; "-" is a client that fares well, of which loopdoctor has to say
 //	                                   nothing: standard error has to be the same as well. "! run": the client fails
-//	fix [-as user] [-cause NAME] [N]   carry out, as root, the N-th fix (1) of the first cause of the last
+//	fix [-as user | -by user] [-cause NAME] [N]
+//	                                   carry out, as root, the N-th fix (1) of the first cause of the last
 //	                                   report to root, or of the cause or remark NAME: check its guard, run
-//	                                   its steps, write its files. With -as user, of the report to that one,
-//	                                   and as that one, unless the fix says that it needs root
+//	                                   its steps, write its files. With -as user, of the report to that one;
+//	                                   with -by user, also as that one
 //	undo                               carry out the undo of that fix. HANDLE in it is the handle that the step
 //	                                   of the same place among those with nft -ae printed
 //	culprit [policy FAMILY TABLE CHAIN]
