@@ -19,6 +19,9 @@ func forwardSituations() []situation {
 	hidden := func(rest ...change) *facts.Facts {
 		return machine(a, append([]change{listens(a, 0), closed}, rest...)...)
 	}
+	behindTLS := func(way change) *facts.Facts {
+		return machine(a, listens(a, 50, named("stunnel")), fine, speaks(facts.AskHTTP, "https://127.0.0.1:62893/"), heardFrom(a, shakes("TLS 1.3"), ends(facts.Reset, 0)), way)
+	}
 	proxy := func(rest ...change) *facts.Facts {
 		return machine(a, append([]change{listens(a, 50, named("nginx")), fine}, rest...)...)
 	}
@@ -36,6 +39,9 @@ func forwardSituations() []situation {
 			row{"it is not seen who holds the port, and arguments fit", hidden(passesOn("socat", 50, "127.0.0.1:3000", toldToTake(a), farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "socat (pid 50)", "nothing listens")},
 			row{"it is not seen who holds the port, and arguments name another address", hidden(passesOn("socat", 50, "127.0.0.1:3000", toldToTake("127.0.0.2"), farAt("127.0.0.1:3000", ""))), nothing},
 			row{"another process leads there", held("python3", passesOn("socat", 51, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), nothing},
+			row{"stunnel agrees on TLS, and finds nobody", behindTLS(passesOn("stunnel", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), says("proven 127.0.0.1", "stunnel (pid 50)", "127.0.0.1:3000", "nothing listens there")},
+			row{"stunnel leads to somebody who closes", behindTLS(passesOn("stunnel", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "node (pid 9)")},
+			row{"the far end of an ssh agreed on TLS, and closes", behindTLS(passesOn("ssh -L", 50, "localhost:3000", shop)), nothing},
 			row{"the connection stays open", machine(a, listens(a, 50, named("socat")), fine, passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), nothing},
 		),
 		of(sshTargetRefused,

@@ -115,11 +115,14 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 	}
 	var session forward.Session
 	var told []forward.Way
-	if p.Name == "ssh" {
+	switch {
+	case p.Name == "ssh":
 		session = w.session(p)
 		told = session.Ways
 		base.Strict = session.Strict
-	} else {
+	case strings.HasPrefix(base.Program, "stunnel"):
+		told = w.stunnel(p)
+	default:
 		told = forward.Arguments(base.Program, p.Args)
 	}
 	before := len(w.found)
@@ -173,7 +176,7 @@ func (w *ways) ofOthers(holders []facts.Process, unseen bool) {
 	for _, pid := range pids {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		name := strings.TrimSpace(string(data))
-		if err != nil || w.ctx.Err() != nil || !slices.Contains([]string{"ssh", "kubectl", "oc", "socat", "docker-proxy", "sh", "bash", "dash"}, name) ||
+		if err != nil || w.ctx.Err() != nil || !slices.Contains([]string{"ssh", "kubectl", "oc", "socat", "stunnel", "stunnel4", "docker-proxy", "sh", "bash", "dash"}, name) ||
 			slices.ContainsFunc(holders, func(p facts.Process) bool { return p.PID == pid }) {
 			continue
 		}

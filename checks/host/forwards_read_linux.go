@@ -72,6 +72,18 @@ func (w *ways) session(p facts.Process) forward.Session {
 	return s
 }
 
+// stunnel reads the configuration of a stunnel, as its user.
+func (w *ways) stunnel(p facts.Process) []forward.Way {
+	file := forward.StunnelConfig(p.Args)
+	if file != "" && !filepath.IsAbs(file) {
+		file = filepath.Join(p.Cwd, file)
+	}
+	if !filepath.IsAbs(file) || p.Container != "" {
+		return nil
+	}
+	return forward.Stunnel(forward.File{Name: file, Data: w.read(file, nil, &p)})
+}
+
 // isHere tells whether the far machine of an ssh session is this one: the address is
 // ours, and an sshd of ours listens there. A port that a container publishes, or
 // another tunnel, is not.
