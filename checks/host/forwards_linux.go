@@ -131,7 +131,7 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 			continue
 		}
 		x := base
-		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, quoteWords(t.Text), clean(t.Target())
+		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, clean(mask(t.Text)), clean(t.Target())
 		x.Through, x.Proxies = clean(t.Through), t.Kind == "caddy"
 		x.Listen, x.Both = listenAt(t.Bind, t.Port)
 		if p.Name == "ssh" {
@@ -207,7 +207,7 @@ func (w *ways) ofLoop(p facts.Process) {
 		for _, t := range forward.Arguments("kubectl", words[k:]) {
 			if t.Port == w.target.Port {
 				x := facts.Forward{PID: p.PID, Program: p.Name, Started: p.Started, Kind: "loop of kubectl port-forward", From: fmt.Sprintf("argument %d", i),
-					Text: quoteWords(a), To: clean(t.Target()), Through: clean(t.Through)}
+					Text: clean(mask(a)), To: clean(t.Target()), Through: clean(t.Through)}
 				x.Listen, x.Both = listenAt(t.Bind, t.Port)
 				w.log(&x, p, "")
 				w.add(x)
