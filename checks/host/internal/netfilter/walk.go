@@ -140,6 +140,9 @@ func (w *walker) packet(kind string) {
 	if p.Reply && (p.From != w.conn.To || p.To != w.conn.From) {
 		w.out.Partial = "it is not translated back: it is not tracked"
 	}
+	if p.Kind == facts.Ack && [2]netip.AddrPort{p.From, p.To} != w.ends {
+		w.out.Partial = "it is not translated as the first packet was: it is not tracked"
+	}
 }
 
 // known gives an owner only if something is known of it.
