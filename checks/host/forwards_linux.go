@@ -225,19 +225,26 @@ var upstreams = map[string]func([]byte) config.Proxying{
 // ofProxy reads the configuration of a reverse proxy; by is its process, if that is
 // seen.
 func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
+	parse := func(data []byte, name string) ([]config.Upstream, []string) {
+		found := upstreams[s.program](data)
+		for i := range found.Upstreams {
+			found.Upstreams[i].File = name
+		}
+		return found.Upstreams, found.Include
+	}
 	var all []config.Upstream
 	var files []string
 	if by != nil {
 		files = s.named(*by)
 	}
 	for _, name := range files {
-		all = append(all, w.proxying(s, name, filepath.Dir(name), by, 0)...)
+		all = append(all, follow(&w.configs, s, parse, name, filepath.Dir(name), by, 0)...)
 	}
 	if len(files) == 0 {
 		for _, other := range servers {
 			if other.program == s.program {
 				for _, name := range other.main() {
-					all = append(all, w.proxying(other, name, filepath.Dir(name), nil, 0)...)
+					all = append(all, follow(&w.configs, other, parse, name, filepath.Dir(name), nil, 0)...)
 				}
 			}
 		}
@@ -260,24 +267,6 @@ func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
 	if len(w.found) == before && base.Held {
 		w.add(base)
 	}
-}
-
-func (w *ways) proxying(s server, name, base string, by *facts.Process, depth int) []config.Upstream {
-	places := s.places
-	if by != nil {
-		places = nil
-	}
-	found := upstreams[s.program](w.read(name, places, by))
-	for i := range found.Upstreams {
-		found.Upstreams[i].File = name
-	}
-	all := found.Upstreams
-	if depth < configDepth {
-		for _, n := range w.included(s, found.Include, base) {
-			all = append(all, w.proxying(s, n, base, nil, depth+1)...)
-		}
-	}
-	return all
 }
 
 // bySignature takes the reverse proxy that names itself in its answer, where its
