@@ -53,7 +53,7 @@ func endAt(at, owner string) facts.FarEnd {
 func byWay(machine string) wayMark { return func(w *facts.Forward) { w.Through = machine } }
 func wayIsHere(w *facts.Forward)   { w.Here = true }
 
-// wroteNow is what its log said last, while loopdoctor noForwards.
+// wroteNow is what its log said last, while loopdoctor looked.
 func wroteNow(line string) wayMark {
 	return func(w *facts.Forward) { w.Log, w.LogFrom, w.Fresh = []string{line}, "/home/ann/ssh.log", true }
 }
@@ -82,26 +82,4 @@ func beganAgo(ago time.Duration) wayMark {
 // configuredAt is a line of a reverse proxy's configuration.
 func configuredAt(at, text string) wayMark {
 	return func(w *facts.Forward) { w.Proxies, w.From, w.Text = true, at, text }
-}
-
-// givesStatus adds an answer to the question that the client puts.
-func givesStatus(from string, status int) change {
-	return func(f *facts.Facts) {
-		f.Target.Speak = facts.AskHTTP
-		f.Answers = append(f.Answers, facts.Answer{Addr: netip.MustParseAddr(from), As: 1000, Question: facts.AskHTTP, Protocol: "http/1.1", Bytes: 100, End: facts.Answered,
-			HTTP: &facts.HTTPAnswer{Status: status}})
-	}
-}
-
-// givesNothing is a question without an answer.
-func givesNothing(from string) change {
-	return func(f *facts.Facts) {
-		f.Target.Speak = facts.AskHTTP
-		f.Answers = append(f.Answers, facts.Answer{Addr: netip.MustParseAddr(from), As: 1000, Question: facts.AskHTTP, End: facts.Silence, ElapsedMS: 1000})
-	}
-}
-
-// printed is what a client or a forwarder printed.
-func printed(text string) change {
-	return func(f *facts.Facts) { f.Target.Error = &facts.ClientError{Text: text} }
 }

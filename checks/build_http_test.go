@@ -10,19 +10,19 @@ import (
 
 // url asks for this URL, of the machine's port.
 func url(u string) change {
-	return func(f *facts.Facts) { f.Target.URL, f.Target.Speak = u, facts.AskHTTP }
+	return func(f *facts.Facts) { f.Target.Raw, f.Target.URL, f.Target.Speak = u, u, facts.AskHTTP }
 }
 
 // gets adds an HTTP answer of that status to uid 1000.
-func gets(from string, status int, body string, changes ...func(*facts.Answer)) change {
+func gets(from string, status int, body string, changes ...reply) change {
 	return func(f *facts.Facts) {
 		a := facts.Answer{Addr: netip.MustParseAddr(from), As: 1000, Question: facts.AskHTTP, Protocol: "http/1.1", Bytes: 200, Sent: 100, FirstMS: 2, ElapsedMS: 3, End: facts.Answered,
 			HTTP: &facts.HTTPAnswer{Status: status, Reason: map[int]string{200: "OK", 301: "Moved Permanently", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 431: "Request Header Fields Too Large", 500: "Internal Server Error", 502: "Bad Gateway"}[status], Body: body}}
 		for _, c := range changes {
 			c(&a)
 		}
-		if f.Answers == nil {
-			f.Answers = []facts.Answer{}
+		if f.Target.Speak == "" {
+			f.Target.Speak = facts.AskHTTP
 		}
 		f.Answers = append(f.Answers, a)
 	}
@@ -48,11 +48,6 @@ func wrote(lines ...string) reply {
 }
 func after(ms float64) reply { return func(a *facts.Answer) { a.FirstMS, a.ElapsedMS = ms, ms+1 } }
 
-// inTongue makes it an answer in another protocol.
-func inTongue(protocol, says string) reply {
-	return func(a *facts.Answer) { a.HTTP, a.Protocol, a.Says = nil, protocol, says }
-}
-
 // endsWith makes it no answer at all.
 func endsWith(how facts.End) reply {
 	return func(a *facts.Answer) {
@@ -60,7 +55,7 @@ func endsWith(how facts.End) reply {
 	}
 }
 
-// there is what came of the question where a redirect leads.
+// whereItLeads is what came of the question where a redirect leads.
 func whereItLeads(to, errno string) reply {
 	return func(a *facts.Answer) {
 		a.With, a.To = facts.WithRedirect, netip.MustParseAddrPort(to)
@@ -79,14 +74,12 @@ func plainThere(to string) reply {
 	}
 }
 
-// says is a client's error in the words of one cause.
+// names is a client's error in the words of one cause.
 func names(cause, client, text string) change {
-	return func(f *facts.Facts) {
-		f.Target.Error = &facts.ClientError{Names: cause, Client: client, Text: text, Means: "it fails", Answer: true}
-	}
+	return clientPrinted(facts.ClientError{Names: cause, Client: client, Text: text, Means: "it fails", Answer: true})
 }
 
-// onPortOf moves the whole story to another port.
+// movedTo moves the whole story to another port.
 func movedTo(n uint16) change {
 	return func(f *facts.Facts) {
 		f.Target.Port = n

@@ -46,11 +46,39 @@ var nothing []string
 // situations is every row of every table: the material of the tests that hold
 // for all checks alike.
 func situations() []situation {
-	return slices.Concat(listenerSituations(), bindAddressSituations(), portConflictSituations(), portHeldSituations(), resolutionSituations(),
-		kernelPathSituations(), loAddressSituations(), ipv6Situations(), trafficSituations(), exposureSituations(), firewallSituations(), filterSituations(), natSituations(), vpnSituations(), queueSituations(), conntrackSituations(),
-		processSituations(), processBlockedSituations(), processLimitsSituations(),
-		symptomSituations(), startingSituations(), configSituations(), shadowSituations(), nameToolSituations(), serviceSituations(), clientSituations(),
-		speakSituations(), httpSituations(), browserSituations(), proxySituations(), forwardSituations())
+	return slices.Concat(
+		listenerSituations(),
+		bindAddressSituations(),
+		portConflictSituations(),
+		portHeldSituations(),
+		resolutionSituations(),
+		kernelPathSituations(),
+		loAddressSituations(),
+		ipv6Situations(),
+		trafficSituations(),
+		exposureSituations(),
+		firewallSituations(),
+		filterSituations(),
+		natSituations(),
+		vpnSituations(),
+		queueSituations(),
+		conntrackSituations(),
+		processSituations(),
+		processBlockedSituations(),
+		processLimitsSituations(),
+		symptomSituations(),
+		startingSituations(),
+		configSituations(),
+		shadowSituations(),
+		nameToolSituations(),
+		serviceSituations(),
+		clientSituations(),
+		speakSituations(),
+		httpSituations(),
+		browserSituations(),
+		proxySituations(),
+		forwardSituations(),
+	)
 }
 
 func judge(t *testing.T, table []situation) {
@@ -318,6 +346,14 @@ func resolvesTo(source string, addrs ...string) change {
 
 func unreadable(why string, mode uint32) change {
 	return func(f *facts.Facts) { f.Names.Hosts.Error, f.Names.Hosts.Mode = why, mode }
+}
+
+// asksPort asks for another port.
+func asksPort(p uint16) change { return func(f *facts.Facts) { f.Target.Port = p } }
+
+// clientPrinted is what the client or the server printed.
+func clientPrinted(e facts.ClientError) change {
+	return func(f *facts.Facts) { f.Target.Error = &e }
 }
 
 func asksFor(name string) change {

@@ -19,7 +19,7 @@ func speaks(q facts.Question, url string) change {
 }
 
 // heardFrom adds an answer to the question as the client puts it.
-func heardFrom(from string, changes ...func(*facts.Answer)) change {
+func heardFrom(from string, changes ...reply) change {
 	return func(f *facts.Facts) {
 		a := facts.Answer{Addr: netip.MustParseAddr(from), As: 1000, Question: f.Target.Speak, TLS: f.Target.TLS, End: facts.Answered, ElapsedMS: 3}
 		for _, c := range changes {
@@ -30,26 +30,27 @@ func heardFrom(from string, changes ...func(*facts.Answer)) change {
 }
 
 // again makes it the answer to a second question.
-func again(q facts.Question) func(*facts.Answer) {
+func again(q facts.Question) reply {
 	return func(a *facts.Answer) { a.Question, a.TLS, a.With = q, false, facts.ToSettle+"another one" }
 }
 
-func httpStatus(code int, body string) func(*facts.Answer) {
+func httpStatus(code int, body string) reply {
 	return func(a *facts.Answer) {
 		a.Protocol, a.Bytes, a.HTTP = "http/1.1", 100, &facts.HTTPAnswer{Status: code, Body: body}
 	}
 }
 
-func protocol(name, says string) func(*facts.Answer) {
-	return func(a *facts.Answer) { a.Protocol, a.Says, a.Bytes, a.First = name, says, 30, `"…"` }
+// protocol makes it an answer in another protocol than HTTP.
+func protocol(name, says string) reply {
+	return func(a *facts.Answer) { a.HTTP, a.Protocol, a.Says, a.Bytes, a.First = nil, name, says, 30, `"…"` }
 }
 
-func ends(e facts.End, bytes int) func(*facts.Answer) {
+func ends(e facts.End, bytes int) reply {
 	return func(a *facts.Answer) { a.End, a.Bytes, a.ElapsedMS = e, bytes, 1000 }
 }
 
 // shakes is a handshake that came to pass, if it has a version.
-func shakes(version string, changes ...func(*facts.Handshake)) func(*facts.Answer) {
+func shakes(version string, changes ...func(*facts.Handshake)) reply {
 	return func(a *facts.Answer) {
 		a.Handshake = &facts.Handshake{Version: version, ForHost: true}
 		if a.Protocol == "" {

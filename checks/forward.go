@@ -124,12 +124,12 @@ var forwarderAcceptsBackendDead = &Check{
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupForwards},
-	Explains: []*Check{closedAtOnce},
+	Uses:     []facts.Group{facts.GroupForwards, facts.GroupAnswers},
+	Explains: []*Check{closedAtOnce, noAnswer},
 	Run: func(f *facts.Facts) []Finding {
 		fs := closedWays(f, func(d facts.Dial, w facts.Forward) (Finding, bool) { return backendDead(f, d, w), true })
-		if len(fs) > 0 {
-			return fs
+		if fs = append(fs, deadBehindTLS(f)...); len(fs) > 0 {
+			return mergeAddresses(f, fs)
 		}
 		for _, d := range f.Dials {
 			if d.Closed == "" {
@@ -147,6 +147,26 @@ var forwarderAcceptsBackendDead = &Check{
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// deadBehindTLS finds the forwarders that end TLS themselves, and look for their far end
+// only then: they agree on TLS and close. Of one that passes TLS on, the far end agreed.
+func deadBehindTLS(f *facts.Facts) []Finding {
+	var fs []Finding
+	for _, a := range asked(f) {
+		if a.Bytes > 0 || a.End != facts.EndOfFile && a.End != facts.Reset || a.Handshake == nil || a.Handshake.Version == "" {
+			continue
+		}
+		for _, w := range waysOn(f, a.Addr) {
+			if !w.Proxies && (w.Dead() || w.Kind == "stunnel") {
+				x := backendDead(f, facts.Dial{Addr: a.Addr, Closed: string(a.End)}, w)
+				x.Affects, x.Since = []netip.Addr{a.Addr}, w.Started
+				x.Evidence = append([]Evidence{heard(a)}, wayEvidence(f, w)...)
+				fs = append(fs, x)
+			}
+		}
+	}
+	return fs
 }
 
 func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {

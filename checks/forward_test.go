@@ -19,6 +19,9 @@ func forwardSituations() []situation {
 	hidden := func(rest ...change) *facts.Facts {
 		return machine(a, append([]change{listens(a, 0), closed}, rest...)...)
 	}
+	behindTLS := func(way change) *facts.Facts {
+		return machine(a, listens(a, 50, named("stunnel")), fine, speaks(facts.AskHTTP, "https://127.0.0.1:62893/"), heardFrom(a, shakes("TLS 1.3"), ends(facts.Reset, 0)), way)
+	}
 	proxy := func(rest ...change) *facts.Facts {
 		return machine(a, append([]change{listens(a, 50, named("nginx")), fine}, rest...)...)
 	}
@@ -36,6 +39,9 @@ func forwardSituations() []situation {
 			row{"it is not seen who holds the port, and arguments fit", hidden(passesOn("socat", 50, "127.0.0.1:3000", toldToTake(a), farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "socat (pid 50)", "nothing listens")},
 			row{"it is not seen who holds the port, and arguments name another address", hidden(passesOn("socat", 50, "127.0.0.1:3000", toldToTake("127.0.0.2"), farAt("127.0.0.1:3000", ""))), nothing},
 			row{"another process leads there", held("python3", passesOn("socat", 51, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), nothing},
+			row{"stunnel agrees on TLS, and finds nobody", behindTLS(passesOn("stunnel", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), says("proven 127.0.0.1", "stunnel (pid 50)", "127.0.0.1:3000", "nothing listens there")},
+			row{"stunnel leads to somebody who closes", behindTLS(passesOn("stunnel", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "node (pid 9)")},
+			row{"the far end of an ssh agreed on TLS, and closes", behindTLS(passesOn("ssh -L", 50, "localhost:3000", shop)), nothing},
 			row{"the connection stays open", machine(a, listens(a, 50, named("socat")), fine, passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", ""))), nothing},
 		),
 		of(sshTargetRefused,
@@ -82,29 +88,29 @@ func forwardSituations() []situation {
 			row{"kubectl runs, and does not listen", machine(a, refusedThere, passesOn("kubectl port-forward", 50, "localhost:80", toldToTake("localhost"), byWay("pod/web"))), says("inferred 127.0.0.1", "pod/web")},
 			row{"a loop starts it again", machine(a, refusedThere, passesOn("loop of kubectl port-forward", 50, "localhost:80", toldToTake("localhost"), byWay("pod/web"))), says("inferred 127.0.0.1", "over and over")},
 			row{"the loop's log says why", machine(a, refusedThere, passesOn("loop of kubectl port-forward", 50, "localhost:80", toldToTake("localhost"), byWay("pod/web"), wroteBefore("error: lost connection to pod"))), says("proven 127.0.0.1", "lost its connection")},
-			row{"the person was told", machine(a, refusedThere, printed("error: lost connection to pod")), says("inferred 127.0.0.1", "has ended")},
-			row{"the person was told something else", machine(a, refusedThere, printed("connection refused")), nothing},
+			row{"the person was told", machine(a, refusedThere, clientPrinted(facts.ClientError{Text: "error: lost connection to pod"})), says("inferred 127.0.0.1", "has ended")},
+			row{"the person was told something else", machine(a, refusedThere, clientPrinted(facts.ClientError{Text: "connection refused"})), nothing},
 			row{"it has the port", machine(a, listens(a, 50, named("kubectl")), fine, passesOn("kubectl port-forward", 50, "localhost:80", byWay("pod/web"))), nothing},
 			row{"it was told another port", machine(a, refusedThere, passesOn("kubectl port-forward", 50, "localhost:80", toldToTake("127.0.0.2"), byWay("pod/web"))), nothing},
-			row{"somebody else has it again", machine(a, listens(a, 51), fine, printed("error: lost connection to pod")), nothing},
+			row{"somebody else has it again", machine(a, listens(a, 51), fine, clientPrinted(facts.ClientError{Text: "error: lost connection to pod"})), nothing},
 		),
 		of(reverseProxyUpstream,
-			row{"nothing listens upstream", proxy(givesStatus(a, 502), passesOn("nginx", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", ""))), says("proven 127.0.0.1", "nginx (pid 50)", "localhost:3000", "nothing listens there")},
-			row{"it listens on the other family", proxy(givesStatus(a, 502), passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("[::1]:3000", "node (pid 9)"))), says("proven 127.0.0.1", "node (pid 9) listens on [::1]:3000 only")},
-			row{"nothing listens on the UNIX socket", proxy(givesStatus(a, 502), passesOn("nginx", 50, "/run/php.sock", configuredAt("/etc/nginx/a:3", "fastcgi_pass unix:/run/php.sock;"), farAt("/run/php.sock", ""))), says("proven 127.0.0.1", "/run/php.sock")},
-			row{"all of a group", proxy(givesStatus(a, 503), passesOn("haproxy", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "")), passesOn("haproxy", 50, "127.0.0.1:3001", localhost3000, farAt("127.0.0.1:3001", ""))), says("proven 127.0.0.1", "127.0.0.1:3000 and 127.0.0.1:3001")},
-			row{"one of two", proxy(givesStatus(a, 502), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "")), passesOn("nginx", 50, "127.0.0.1:3001", localhost3000, farAt("127.0.0.1:3001", "node (pid 9)"))), says("inferred 127.0.0.1", "127.0.0.1:3000")},
-			row{"the upstream listens, and nginx has nothing of it", proxy(givesStatus(a, 504), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "node (pid 9)")},
-			row{"it says nothing", proxy(givesNothing(a), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "nothing listens")},
-			row{"it is not seen who holds the port", machine(a, listens(a, 0), fine, givesStatus(a, 502), passesOn("nginx", 0, "127.0.0.1:3000", localhost3000, func(w *facts.Forward) { w.Held = false }, farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "nginx sends requests on")},
+			row{"nothing listens upstream", proxy(gets(a, 502, ""), passesOn("nginx", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", ""))), says("proven 127.0.0.1", "nginx (pid 50)", "localhost:3000", "nothing listens there")},
+			row{"it listens on the other family", proxy(gets(a, 502, ""), passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("[::1]:3000", "node (pid 9)"))), says("proven 127.0.0.1", "node (pid 9) listens on [::1]:3000 only")},
+			row{"nothing listens on the UNIX socket", proxy(gets(a, 502, ""), passesOn("nginx", 50, "/run/php.sock", configuredAt("/etc/nginx/a:3", "fastcgi_pass unix:/run/php.sock;"), farAt("/run/php.sock", ""))), says("proven 127.0.0.1", "/run/php.sock")},
+			row{"all of a group", proxy(gets(a, 503, ""), passesOn("haproxy", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "")), passesOn("haproxy", 50, "127.0.0.1:3001", localhost3000, farAt("127.0.0.1:3001", ""))), says("proven 127.0.0.1", "127.0.0.1:3000 and 127.0.0.1:3001")},
+			row{"one of two", proxy(gets(a, 502, ""), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "")), passesOn("nginx", 50, "127.0.0.1:3001", localhost3000, farAt("127.0.0.1:3001", "node (pid 9)"))), says("inferred 127.0.0.1", "127.0.0.1:3000")},
+			row{"the upstream listens, and nginx has nothing of it", proxy(gets(a, 504, ""), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "node (pid 9)")},
+			row{"it says nothing", proxy(gets(a, 0, "", endsWith(facts.Silence)), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "nothing listens")},
+			row{"it is not seen who holds the port", machine(a, listens(a, 0), fine, gets(a, 502, ""), passesOn("nginx", 0, "127.0.0.1:3000", localhost3000, func(w *facts.Forward) { w.Held = false }, farAt("127.0.0.1:3000", ""))), says("inferred 127.0.0.1", "nginx sends requests on")},
 			row{"HAProxy passes TCP on, and closes", machine(a, listens(a, 50, named("haproxy")), closed, passesOn("haproxy", 50, "127.0.0.1:3000", configuredAt("/etc/haproxy/haproxy.cfg:9", "server a 127.0.0.1:3000"), farAt("127.0.0.1:3000", ""))), says("proven 127.0.0.1", "haproxy (pid 50)")},
-			row{"HAProxy takes the wrong address of a name", proxy(givesStatus(a, 503), passesOn("haproxy", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "nothing listens on 127.0.0.1:3000", "[::1]:3000")},
-			row{"nginx goes on to the other address of a name", proxy(givesStatus(a, 503), passesOn("nginx", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", "node (pid 9)"))), nothing},
-			row{"the upstream answers 404", proxy(givesStatus(a, 404), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
-			row{"the upstream is busy, and says so", proxy(givesStatus(a, 503), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
+			row{"HAProxy takes the wrong address of a name", proxy(gets(a, 503, ""), passesOn("haproxy", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", "node (pid 9)"))), says("inferred 127.0.0.1", "nothing listens on 127.0.0.1:3000", "[::1]:3000")},
+			row{"nginx goes on to the other address of a name", proxy(gets(a, 503, ""), passesOn("nginx", 50, "localhost:3000", localhost3000, farAt("127.0.0.1:3000", ""), farAt("[::1]:3000", "node (pid 9)"))), nothing},
+			row{"the upstream answers 404", proxy(gets(a, 404, ""), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
+			row{"the upstream is busy, and says so", proxy(gets(a, 503, ""), passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
 			row{"nothing was asked", proxy(passesOn("nginx", 50, "127.0.0.1:3000", localhost3000, farAt("127.0.0.1:3000", ""))), nothing},
-			row{"the upstream is on another machine", proxy(givesStatus(a, 502), passesOn("nginx", 50, "10.0.0.7:3000", localhost3000)), nothing},
-			row{"an application answers 502 itself", machine(a, listens(a, 50), fine, givesStatus(a, 502), noForwards), nothing},
+			row{"the upstream is on another machine", proxy(gets(a, 502, ""), passesOn("nginx", 50, "10.0.0.7:3000", localhost3000)), nothing},
+			row{"an application answers 502 itself", machine(a, listens(a, 50), fine, gets(a, 502, ""), noForwards), nothing},
 		),
 	)
 }
@@ -119,7 +125,7 @@ func TestForwardersInRank(t *testing.T) {
 		"broken", "active forwarder-accepts-backend-dead inferred of ssh-l-prohibited ssh-l-target-refused")
 	expect(t, machine(a, listens(a, 50, named("ssh")), closed, passesOn("ssh -L", 50, "localhost:3000", byWay("ann@shop"), wroteNow("channel 2: open failed: administratively prohibited: open failed"))),
 		"broken", "active ssh-l-prohibited proven")
-	expect(t, machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), givesStatus(a, 502), passesOn("nginx", 50, "localhost:3000", configuredAt("/c:1", "x"), farAt("127.0.0.1:3000", ""))),
+	expect(t, machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), gets(a, 502, ""), passesOn("nginx", 50, "localhost:3000", configuredAt("/c:1", "x"), farAt("127.0.0.1:3000", ""))),
 		"broken", "active reverse-proxy-upstream-localhost proven")
 	expect(t, machine(a, dials(a, facts.Refused), counts(a, 1, realReset), passesOn("ssh -L", 50, "h:80", toldToTake("localhost"), wroteBefore("cannot listen to port: 62893"))),
 		"broken", "active ssh-forward-listen-failed proven")
@@ -130,12 +136,12 @@ func TestForwardersInRank(t *testing.T) {
 func TestHealingForwards(t *testing.T) {
 	const a = "127.0.0.1"
 	closed := dials(a, facts.Connected, closedBy)
-	f := machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), givesStatus(a, 502),
+	f := machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), gets(a, 502, ""),
 		passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("0.0.0.0:3000", "node (pid 9)")))
 	if got, want := found(t, reverseProxyUpstream, f)[0].Fixes[0].Do, "Write `proxy_pass http://127.0.0.1:3000;` in /etc/nginx/nginx.conf:12, and let nginx read it again."; got == want {
 		t.Errorf("it changes nothing: %s", got)
 	}
-	f = machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), givesStatus(a, 502),
+	f = machine(a, listens(a, 50, named("nginx")), dials(a, facts.Connected), gets(a, 502, ""),
 		passesOn("nginx", 50, "127.0.0.1:3000", configuredAt("/etc/nginx/nginx.conf:12", "proxy_pass http://127.0.0.1:3000;"), farAt("127.0.0.1:3000", ""), nearAt("[::1]:3000", "node (pid 9)")))
 	if got, want := found(t, reverseProxyUpstream, f)[0].Fixes[0].Do, "Write `proxy_pass http://[::1]:3000;` in /etc/nginx/nginx.conf:12, and let nginx read it again."; got != want {
 		t.Errorf("got %s", got)

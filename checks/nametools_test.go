@@ -26,10 +26,6 @@ func inContainer(f *facts.Facts) { f.Host.Vantage = "container docker 0123456789
 
 func hasWget(f *facts.Facts) { f.Names.BusyBoxWget = "/usr/bin/wget" }
 
-func printedBy(client string) change {
-	return func(f *facts.Facts) { f.Target.Error = &facts.ClientError{Client: client} }
-}
-
 func nameToolSituations() []situation {
 	v6first := hosts("::1", "127.0.0.1")
 	v4, ok, lost := listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), dials("::1", facts.Timeout)
@@ -75,12 +71,12 @@ func nameToolSituations() []situation {
 		),
 		of(healthcheckClientNoFallback,
 			row{"a container that has BusyBox wget", machine("localhost", v6first, v4, ok, inContainer, hasWget), says("remark ::1", "/usr/bin/wget", "server (pid 50)")},
-			row{"wget said so", machine("localhost", v6first, v4, ok, printedBy("BusyBox wget")), says("remark ::1", "BusyBox wget")},
+			row{"wget said so", machine("localhost", v6first, v4, ok, clientPrinted(facts.ClientError{Client: "BusyBox wget"})), says("remark ::1", "BusyBox wget")},
 			row{"a container without it", machine("localhost", v6first, v4, ok, inContainer), nothing},
 			row{"a host that has it", machine("localhost", v6first, v4, ok, hasWget), nothing},
 			row{"127.0.0.1 comes first", machine("localhost", v4, ok, inContainer, hasWget), nothing},
 			row{"::1 is served too", machine("localhost", v6first, listens("::", 50), ok, inContainer, hasWget), nothing},
-			row{"another client failed", machine("localhost", v6first, v4, ok, printedBy("Node")), nothing},
+			row{"another client failed", machine("localhost", v6first, v4, ok, clientPrinted(facts.ClientError{Client: "Node"})), nothing},
 		),
 	)
 }

@@ -207,8 +207,9 @@ func answers(f *facts.Facts, l *facts.Ledger) bool {
 	} else if len(ls) == 0 && f.Sockets != nil {
 		return about(l.Delta["InSegs"]) && about(l.Delta["OutRsts"])
 	}
-	// Who sends data is somebody else: a burst has none.
-	return about(l.Delta["InSegs"]) && l.Delta["TCPOrigDataSent"] == 0
+	// Who sends data is somebody else: a burst has none. So is who else connects.
+	others := l.Delta["TCPOrigDataSent"] > 0 || l.Delta["ActiveOpens"]*4 > int64(l.SYNs)*5
+	return about(l.Delta["InSegs"]) && !others
 }
 
 // sawSYN: half-open sockets of ours, the resets of some by who rejects the answer, or

@@ -135,11 +135,11 @@ func startingSituations() []situation {
 			row{"a socket that was meant to be one", nobody(unixListener("/run/62893.sock", "named after the port", "gunicorn", 70)), nothing},
 		),
 		of(clientDefaultEndpoint,
-			row{"kubectl speaks of 8080", nobody(errorOf(8080, facts.ClientError{Client: "kubectl", Text: "The connection to the server localhost:8080 was refused - did you specify the right host or port?"})), says("inferred "+here, "kubectl has no configuration", "localhost:8080")},
-			row{"with a configuration that leads nowhere", nobody(errorOf(8080, facts.ClientError{Client: "kubectl"}), exported("KUBECONFIG", "/tmp/none")), says("inferred "+here, "KUBECONFIG=/tmp/none")},
-			row{"Helm", nobody(errorOf(8080, facts.ClientError{Client: "Go", Text: "Error: Kubernetes cluster unreachable: Get \"http://localhost:8080/version\""})), says("inferred "+here, "Helm")},
-			row{"kubectl was told where to go", nobody(errorOf(6443, facts.ClientError{Client: "kubectl"})), nothing},
-			row{"curl", nobody(errorOf(8080, facts.ClientError{Client: "curl", Text: "curl: (7)"})), nothing},
+			row{"kubectl speaks of 8080", nobody(asksPort(8080), clientPrinted(facts.ClientError{Client: "kubectl", Text: "The connection to the server localhost:8080 was refused - did you specify the right host or port?"})), says("inferred "+here, "kubectl has no configuration", "localhost:8080")},
+			row{"with a configuration that leads nowhere", nobody(asksPort(8080), clientPrinted(facts.ClientError{Client: "kubectl"}), exported("KUBECONFIG", "/tmp/none")), says("inferred "+here, "KUBECONFIG=/tmp/none")},
+			row{"Helm", nobody(asksPort(8080), clientPrinted(facts.ClientError{Client: "Go", Text: "Error: Kubernetes cluster unreachable: Get \"http://localhost:8080/version\""})), says("inferred "+here, "Helm")},
+			row{"kubectl was told where to go", nobody(asksPort(6443), clientPrinted(facts.ClientError{Client: "kubectl"})), nothing},
+			row{"curl", nobody(asksPort(8080), clientPrinted(facts.ClientError{Client: "curl", Text: "curl: (7)"})), nothing},
 			row{"nobody said anything", nobody(func(f *facts.Facts) { f.Target.Port = 8080 }), nothing},
 		),
 		of(unixSocketNotTCP,
@@ -158,10 +158,6 @@ func startingSituations() []situation {
 }
 
 // errorOf gives the target another port and what a client said of it.
-func errorOf(port uint16, e facts.ClientError) change {
-	return func(f *facts.Facts) { f.Target.Port, f.Target.Error = port, &e }
-}
-
 func exported(name, value string) change {
 	return func(f *facts.Facts) {
 		f.Environment = &facts.Environment{Variables: []facts.Variable{{Name: name, Value: value}}}

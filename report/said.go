@@ -21,7 +21,7 @@ func said(f *facts.Facts, d *checks.Diagnosis) *ClientError {
 }
 
 // metSame is nil where loopdoctor cannot tell: what an application answers shows
-// to who asks it, and loopdoctor sends no request.
+// to who asks it in the same way.
 func metSame(e *facts.ClientError, d *checks.Diagnosis) *bool {
 	if d == nil {
 		return nil
@@ -70,11 +70,14 @@ func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 	case len(d.Symptoms) > 0 && name(d.Symptoms[0].Finding) == "client-fails":
 		return "loopdoctor gets an answer, and finds what keeps your client from one."
 	case e.Answer && d.Verdict == checks.Works:
-		return "loopdoctor connects, and sends no request: what the application answers is not examined yet."
+		if t.Speak == "" {
+			return "loopdoctor connects, and was not told to ask anything: give the URL, or --speak."
+		}
+		return "loopdoctor asks, and gets an answer: it has healed since, or your client asks something else."
 	case e.Answer && e.Symptom == "":
-		return "That is about the application's answer, which is not examined yet; loopdoctor meets trouble before it."
+		return "That is about the application's answer; loopdoctor meets trouble before it."
 	case same == nil:
-		return "That is not examined yet: this report is about the TCP connection alone."
+		return "loopdoctor does not look for that: this report is about the connection."
 	case d.Verdict != checks.Works && len(d.Symptoms) > 0:
 		return "loopdoctor meets something else: " + d.Symptoms[0].Check.Doc + "."
 	case t.Intent == facts.ToBind:

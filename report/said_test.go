@@ -71,10 +71,10 @@ func TestSaid(t *testing.T) {
 		{"nobody could tell", said(as), facts.Connect, &checks.Diagnosis{Verdict: checks.Unknown}, nil, "could not be told"},
 		{"no diagnosis", said(as), facts.Connect, nil, nil, "could not be told"},
 		{"it does not say why", said(failed), facts.Connect, &checks.Diagnosis{Verdict: checks.Broken, Symptoms: felt(noReply)}, &yes, "makes none either: the connection attempt gets no answer of any kind."},
-		{"no answer", said(empty), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "what the application answers is not examined yet"},
-		{"TLS", said(tls), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "what the application answers is not examined yet"},
+		{"no answer", said(empty), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "was not told to ask anything"},
+		{"TLS", said(tls), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "was not told to ask anything"},
 		{"TLS, and the server is down", said(tls), facts.Connect, &checks.Diagnosis{Verdict: checks.Broken, Symptoms: felt(refused)}, nil, "meets trouble before it"},
-		{"a port that is none", said(port), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "That is not examined yet: this report"},
+		{"a port that is none", said(port), facts.Connect, &checks.Diagnosis{Verdict: checks.Works}, nil, "does not look for that"},
 		{"a server that could start now", said(func(e *facts.ClientError) { e.Symptom = "cannot-bind" }), facts.ToBind, &checks.Diagnosis{Verdict: checks.Works}, &no, "loopdoctor can take it"},
 	} {
 		f := seen()

@@ -11,7 +11,7 @@ import (
 type Answer struct {
 	Addr      netip.Addr     `json:"address"`
 	As        uint32         `json:"as"`
-	AsPID     int            `json:"as_pid,omitempty"`
+	AsPID     int            `json:"as_pid,omitempty"` // with --as PID: as which process
 	From      netip.AddrPort `json:"from,omitzero"`
 	Question  Question       `json:"question"`
 	TLS       bool           `json:"tls,omitempty"`      // it was put inside TLS
@@ -21,7 +21,7 @@ type Answer struct {
 	Bytes     int            `json:"bytes"`              // how many came, as far as they were read
 	Sent      int            `json:"sent"`               // bytes of the question
 	FirstMS   float64        `json:"first_ms,omitempty"` // from the end of the question to the first byte
-	ElapsedMS float64        `json:"elapsed_ms"`
+	ElapsedMS float64        `json:"elapsed_ms"`         // from the question, TLS before it included, to the end of the wait
 	End       End            `json:"end"`
 	Errno     string         `json:"errno,omitempty"`  // of the connect, where there was none to speak over
 	Server    *ServerSide    `json:"server,omitempty"` // the server's socket at the end of the wait
@@ -92,7 +92,7 @@ const (
 
 // HTTPAnswer is the head of an HTTP response, and the first line of its body.
 type HTTPAnswer struct {
-	Status  int      `json:"status"`
+	Status  int      `json:"status"` // 200
 	Reason  string   `json:"reason,omitempty"`
 	Headers []Header `json:"headers,omitempty"` // of a fixed list, masked: Server, Via, Location, Content-Type …
 	Body    string   `json:"body,omitempty"`    // the first line with words in it, without its tags, 200 bytes at most
@@ -164,6 +164,6 @@ type Certificate struct {
 
 // DNSAnswer is the head of a DNS response.
 type DNSAnswer struct {
-	RCode   string `json:"rcode"` // "NOERROR", "REFUSED"
-	Answers int    `json:"answers"`
+	RCode   string `json:"rcode"`   // "NOERROR", "REFUSED"
+	Answers int    `json:"answers"` // how many records the answer section has
 }

@@ -16,7 +16,7 @@ type Forwards struct {
 // Forward is one way on.
 type Forward struct {
 	PID     int            `json:"pid,omitempty"` // 0: its process is not seen; a configuration speaks of it
-	Kind    string         `json:"kind"`          // "ssh -L", "ssh -D", "kubectl port-forward", "socat", "nginx", "caddy", "haproxy", "ide" …
+	Kind    string         `json:"kind"`          // "ssh -L", "ssh -D", "kubectl port-forward", "socat", "stunnel", "nginx", "caddy", "haproxy", "ide" …
 	Program string         `json:"program"`
 	Started time.Time      `json:"started,omitzero"`
 	Held    bool           `json:"held,omitempty"`    // its process is seen to hold a listener on the port

@@ -28,7 +28,7 @@ type ProxySetting struct {
 	Name    string `json:"name"`              // "http.proxy"
 	Value   string `json:"value"`             // its secrets masked
 	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
+	Line    int    `json:"line,omitempty"`    // of the file; 0: it has no lines
 	Missing string `json:"missing,omitempty"` // of a file that the value names: why it cannot be read
 }
 

@@ -13,7 +13,7 @@ type Work struct {
 // Worker is one of the processes that hold a listener, or the server's side of our own
 // connection.
 type Worker struct {
-	PID      int            `json:"pid"`
+	PID      int            `json:"pid"`                // of the process
 	State    string         `json:"state,omitempty"`    // the letter of /proc/PID/stat, at the second look
 	WaitsIn  string         `json:"waits_in,omitempty"` // where its first thread waited at both looks: /proc/PID/wchan, a function of the kernel
 	Threads  int            `json:"threads,omitempty"`  // those that live
@@ -30,9 +30,9 @@ type Worker struct {
 
 // Thread is one thread of a process.
 type Thread struct {
-	TID      int     `json:"tid"`
+	TID      int     `json:"tid"` // its number in /proc/PID/task
 	Name     string  `json:"name,omitempty"`
-	CPUMS    float64 `json:"cpu_ms"`
+	CPUMS    float64 `json:"cpu_ms"`              // that it used between the two looks
 	QueuedMS float64 `json:"queued_ms,omitempty"` // that it waited for a processor
 	Tireless bool    `json:"tireless,omitempty"`  // it did not wait for anything else, not once
 }
@@ -63,17 +63,17 @@ type CgroupState struct {
 	CPUUsedMS   float64            `json:"cpu_used_ms,omitempty"`  // by all its processes between the two looks
 	Memory      int64              `json:"memory,omitempty"`       // bytes
 	MemoryMax   int64              `json:"memory_max,omitempty"`   // 0: no limit
-	MemoryHigh  int64              `json:"memory_high,omitempty"`
-	MemoryAt    string             `json:"memory_at,omitempty"` // the file that sets the limit
-	AtMemory    int64              `json:"at_memory,omitempty"` // times that it met a limit of memory between the two looks
-	UnderOOM    bool               `json:"under_oom,omitempty"` // it is out of memory, and nobody is killed for it
-	OOMKills    int64              `json:"oom_kills,omitempty"` // since it was made
-	Pressure    map[string]float64 `json:"pressure,omitempty"`  // "cpu", "memory", "io": percent of the last 10 s in which some task waited (PSI some avg10)
+	MemoryHigh  int64              `json:"memory_high,omitempty"`  // bytes, above which it is slowed down; 0: no limit
+	MemoryAt    string             `json:"memory_at,omitempty"`    // the file that sets the limit
+	AtMemory    int64              `json:"at_memory,omitempty"`    // times that it met a limit of memory between the two looks
+	UnderOOM    bool               `json:"under_oom,omitempty"`    // it is out of memory, and nobody is killed for it
+	OOMKills    int64              `json:"oom_kills,omitempty"`    // since it was made
+	Pressure    map[string]float64 `json:"pressure,omitempty"`     // "cpu", "memory", "io": percent of the last 10 s in which some task waited (PSI some avg10)
 }
 
 // QueueAt is one listener's accept queue at both looks.
 type QueueAt struct {
-	Inode  uint64 `json:"inode"`
+	Inode  uint64 `json:"inode"` // the listener's
 	Before Queue  `json:"before"`
 	Queue  Queue  `json:"queue"`
 }

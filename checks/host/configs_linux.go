@@ -147,27 +147,31 @@ func (c *configs) ofRunning() {
 // ofFiles reads files and what they include. by is the process that was given
 // their names; nil: they are at a known place.
 func (c *configs) ofFiles(s server, files []string, by *facts.Process) {
+	parse := func(data []byte, name string) ([]facts.ConfigLine, []string) {
+		found := s.parse(data)
+		for i := range found.Lines {
+			found.Lines[i].File = name
+		}
+		return found.Lines, found.Include
+	}
 	var all []facts.ConfigLine
 	for _, name := range files {
-		all = append(all, c.follow(s, name, filepath.Dir(name), by, 0)...)
+		all = append(all, follow(c, s, parse, name, filepath.Dir(name), by, 0)...)
 	}
 	c.keep(s, all)
 }
 
-// follow reads a file, and inside of the server's places what it includes.
-func (c *configs) follow(s server, name, base string, by *facts.Process, depth int) []facts.ConfigLine {
+// follow reads a file, and inside of the server's places what it includes. parse
+// returns what a file says, and the patterns that it includes.
+func follow[T any](c *configs, s server, parse func(data []byte, name string) ([]T, []string), name, base string, by *facts.Process, depth int) []T {
 	places := s.places
 	if by != nil {
 		places = nil
 	}
-	found := s.parse(c.read(name, places, by))
-	for i := range found.Lines {
-		found.Lines[i].File = name
-	}
-	all := found.Lines
+	all, include := parse(c.read(name, places, by), name)
 	if depth < configDepth {
-		for _, n := range c.included(s, found.Include, base) {
-			all = append(all, c.follow(s, n, base, nil, depth+1)...)
+		for _, n := range c.included(s, include, base) {
+			all = append(all, follow(c, s, parse, n, base, nil, depth+1)...)
 		}
 	}
 	return all

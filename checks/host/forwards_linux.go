@@ -115,11 +115,14 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 	}
 	var session forward.Session
 	var told []forward.Way
-	if p.Name == "ssh" {
+	switch {
+	case p.Name == "ssh":
 		session = w.session(p)
 		told = session.Ways
 		base.Strict = session.Strict
-	} else {
+	case strings.HasPrefix(base.Program, "stunnel"):
+		told = w.stunnel(p)
+	default:
 		told = forward.Arguments(base.Program, p.Args)
 	}
 	before := len(w.found)
@@ -128,7 +131,7 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 			continue
 		}
 		x := base
-		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, quoteWords(t.Text), clean(t.Target())
+		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, clean(mask(t.Text)), clean(t.Target())
 		x.Through, x.Proxies = clean(t.Through), t.Kind == "caddy"
 		x.Listen, x.Both = listenAt(t.Bind, t.Port)
 		if p.Name == "ssh" {
@@ -173,7 +176,7 @@ func (w *ways) ofOthers(holders []facts.Process, unseen bool) {
 	for _, pid := range pids {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		name := strings.TrimSpace(string(data))
-		if err != nil || w.ctx.Err() != nil || !slices.Contains([]string{"ssh", "kubectl", "oc", "socat", "docker-proxy", "sh", "bash", "dash"}, name) ||
+		if err != nil || w.ctx.Err() != nil || !slices.Contains([]string{"ssh", "kubectl", "oc", "socat", "stunnel", "stunnel4", "docker-proxy", "sh", "bash", "dash"}, name) ||
 			slices.ContainsFunc(holders, func(p facts.Process) bool { return p.PID == pid }) {
 			continue
 		}
@@ -204,7 +207,7 @@ func (w *ways) ofLoop(p facts.Process) {
 		for _, t := range forward.Arguments("kubectl", words[k:]) {
 			if t.Port == w.target.Port {
 				x := facts.Forward{PID: p.PID, Program: p.Name, Started: p.Started, Kind: "loop of kubectl port-forward", From: fmt.Sprintf("argument %d", i),
-					Text: quoteWords(a), To: clean(t.Target()), Through: clean(t.Through)}
+					Text: clean(mask(a)), To: clean(t.Target()), Through: clean(t.Through)}
 				x.Listen, x.Both = listenAt(t.Bind, t.Port)
 				w.log(&x, p, "")
 				w.add(x)
@@ -222,19 +225,26 @@ var upstreams = map[string]func([]byte) config.Proxying{
 // ofProxy reads the configuration of a reverse proxy; by is its process, if that is
 // seen.
 func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
+	parse := func(data []byte, name string) ([]config.Upstream, []string) {
+		found := upstreams[s.program](data)
+		for i := range found.Upstreams {
+			found.Upstreams[i].File = name
+		}
+		return found.Upstreams, found.Include
+	}
 	var all []config.Upstream
 	var files []string
 	if by != nil {
 		files = s.named(*by)
 	}
 	for _, name := range files {
-		all = append(all, w.proxying(s, name, filepath.Dir(name), by, 0)...)
+		all = append(all, follow(&w.configs, s, parse, name, filepath.Dir(name), by, 0)...)
 	}
 	if len(files) == 0 {
 		for _, other := range servers {
 			if other.program == s.program {
 				for _, name := range other.main() {
-					all = append(all, w.proxying(other, name, filepath.Dir(name), nil, 0)...)
+					all = append(all, follow(&w.configs, other, parse, name, filepath.Dir(name), nil, 0)...)
 				}
 			}
 		}
@@ -257,24 +267,6 @@ func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
 	if len(w.found) == before && base.Held {
 		w.add(base)
 	}
-}
-
-func (w *ways) proxying(s server, name, base string, by *facts.Process, depth int) []config.Upstream {
-	places := s.places
-	if by != nil {
-		places = nil
-	}
-	found := upstreams[s.program](w.read(name, places, by))
-	for i := range found.Upstreams {
-		found.Upstreams[i].File = name
-	}
-	all := found.Upstreams
-	if depth < configDepth {
-		for _, n := range w.included(s, found.Include, base) {
-			all = append(all, w.proxying(s, n, base, nil, depth+1)...)
-		}
-	}
-	return all
 }
 
 // bySignature takes the reverse proxy that names itself in its answer, where its

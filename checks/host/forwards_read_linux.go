@@ -72,6 +72,18 @@ func (w *ways) session(p facts.Process) forward.Session {
 	return s
 }
 
+// stunnel reads the configuration of a stunnel, as its user.
+func (w *ways) stunnel(p facts.Process) []forward.Way {
+	file := forward.StunnelConfig(p.Args)
+	if file != "" && !filepath.IsAbs(file) {
+		file = filepath.Join(p.Cwd, file)
+	}
+	if !filepath.IsAbs(file) || p.Container != "" {
+		return nil
+	}
+	return forward.Stunnel(forward.File{Name: file, Data: w.read(file, nil, &p)})
+}
+
 // isHere tells whether the far machine of an ssh session is this one: the address is
 // ours, and an sshd of ours listens there. A port that a container publishes, or
 // another tunnel, is not.
@@ -190,7 +202,7 @@ func forwardLogLines(text string) []string {
 	for line := range strings.Lines(text) {
 		low := strings.ToLower(line)
 		if slices.ContainsFunc(forwardWords, func(t string) bool { return strings.Contains(low, t) }) {
-			line = quoteWords(line)
+			line = clean(mask(line))
 			found = append(slices.DeleteFunc(found, func(l string) bool { return l == line }), line)
 			found = found[max(0, len(found)-forwardLines):]
 		}
@@ -207,11 +219,6 @@ func clean(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "?"))
 	return netfilter.Cut(s, 200)
-}
-
-// quoteWords makes one line of what is quoted, without its secrets.
-func quoteWords(s string) string {
-	return clean(process.Mask([]string{"", strings.Join(strings.Fields(s), " ")})[1])
 }
 
 // sameFile tells whether two paths of a UNIX socket are one: /var/run is /run.

@@ -153,8 +153,8 @@ const discard = 9
 
 // lookByConnecting dials, and looks deeper where that fails.
 func (l *look) lookByConnecting(ctx context.Context) {
-	// They are waited for anyway, and some are gone after a connection: kubectl
-	// port-forward ends when it cannot pass one on.
+	// Some are gone after a connection: kubectl port-forward ends when it cannot pass
+	// one on.
 	l.waitForOwners()
 	var open []connection
 	if err := guard(func() error { open = l.dials(ctx); return nil }); err != nil {
@@ -166,7 +166,6 @@ func (l *look) lookByConnecting(ctx context.Context) {
 		}
 	}()
 	l.routesOfWhoFails(ctx, open)
-	l.waitForOwners()
 	if l.f.Target.Port != 0 {
 		if err := guard(func() error { l.binds(); return nil }); err != nil {
 			l.missing(facts.GroupBinds, err)

@@ -18,9 +18,10 @@ const rootLong = `loopdoctor says why a service on loopback does not answer, or 
 take its port, proves it, and prints the steps that heal it. It only looks: what
 it prints is for you to run.
 
-TARGET is a port (62893), host:port (localhost:62893, [::1]:62893), a URL
-(http://localhost:62893/), udp://host:port, or the name of a service (postgresql).
-Without one it reports on loopback itself, and on everything that listens.
+TARGET is a port (62893), host:port (localhost:62893, [::1]:62893), udp://host:port,
+the name of a service (postgresql), or a URL (http://localhost:62893/): then the
+server is asked as well. Without one it reports on loopback itself, and on
+everything that listens.
 
 Exit status: 0 works, 1 does not and the cause is named, 3 not explained,
 4 loopdoctor itself failed, 2 bad usage.`

@@ -114,6 +114,26 @@ while [ $n = 0 ] && [ $i -lt 400 ]; do sleep 0.02; i=$((i+1)); done
 i=0; while [ $i -lt 10 ]; do sleep 0.02; i=$((i+1)); done
 exit $((40+n))`
 
+// startedIn starts a command, waits for its first line, and says whom to send a signal:
+// the process or its group.
+func startedIn(t *testing.T, cmd *exec.Cmd, group bool) (to int) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if group {
+		return -cmd.Process.Pid
+	}
+	return cmd.Process.Pid
+}
+
 // A signal reaches the client once: whether loopdoctor alone got it, or all of the
 // process group, as from a terminal.
 func TestRunHandsSignalsOn(t *testing.T) {
@@ -122,20 +142,7 @@ func TestRunHandsSignalsOn(t *testing.T) {
 			t.Run(fmt.Sprint(unix.SignalName(sig), group), func(t *testing.T) {
 				t.Parallel()
 				cmd := runs(t, "-q", "sh", "-c", counts)
-				out, err := cmd.StdoutPipe()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-					t.Fatal(err)
-				}
-				to := cmd.Process.Pid
-				if group {
-					to = -to
-				}
+				to := startedIn(t, cmd, group)
 				if err := unix.Kill(to, sig); err != nil {
 					t.Fatal(err)
 				}
@@ -196,24 +203,11 @@ func TestRunInATerminal(t *testing.T) {
 func TestRunStopsAsTheClient(t *testing.T) {
 	for _, group := range []bool{true, false} {
 		cmd := runs(t, "sh", "-c", "echo up; read go; exit 9")
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-		to := cmd.Process.Pid
-		if group {
-			to = -to
-		}
+		to := startedIn(t, cmd, group)
 		unix.Kill(to, unix.SIGTSTP)
 		var ws unix.WaitStatus
 		for {

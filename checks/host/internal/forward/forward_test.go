@@ -171,3 +171,32 @@ func FuzzConfigure(f *testing.F) {
 		bounded(t, s.Ways)
 	})
 }
+
+func TestStunnel(t *testing.T) {
+	for _, test := range []struct {
+		config string
+		want   []string
+	}{
+		{"[shop]\naccept = 127.0.0.1:8443\ncert = /c.pem\nconnect = 127.0.0.1:8080\n", []string{"stunnel, /s:4: 127.0.0.1 8443 > 127.0.0.1:8080"}},
+		{"connect=8080\nACCEPT = 8443\n", []string{"stunnel, /s:1: 0.0.0.0 8443 > localhost:8080"}},
+		{"[a]\naccept = :::8443\nconnect = ::1:8080\n[b]\naccept = 8444\nconnect = /run/app.sock\n", []string{"stunnel, /s:3: :: 8443 > [::1]:8080", "stunnel, /s:6: 0.0.0.0 8444 > /run/app.sock"}},
+		{"[a]\naccept = 8443\nconnect = h:1\nconnect = h:2\n", []string{"stunnel, /s:3: 0.0.0.0 8443 > h:1", "stunnel, /s:4: 0.0.0.0 8443 > h:2"}},
+		{"[a]\n;accept = 8443\n# accept = 8443\nconnect = 8080\n[b]\naccept = 8443\nexec = /bin/cat\n", nil},
+		{"[a]\naccept = 8443\nconnect = pop3\n", []string{"stunnel, /s:3: 0.0.0.0 8443 > "}},
+	} {
+		if got := told(Stunnel(File{"/s", []byte(test.config)})); !slices.Equal(got, test.want) {
+			t.Errorf("%q: got %q, want %q", test.config, got, test.want)
+		}
+	}
+	for args, want := range map[string]string{"stunnel": "/etc/stunnel/stunnel.conf", "stunnel st.conf": "st.conf", "stunnel -fd 0": ""} {
+		if got := StunnelConfig(strings.Fields(args)); got != want {
+			t.Errorf("%s: got %q, want %q", args, got, want)
+		}
+	}
+}
+
+func FuzzStunnel(f *testing.F) {
+	f.Add("[shop]\naccept = 127.0.0.1:8443\nconnect = 8080\n")
+	f.Add("accept=:::1\nconnect=/x\n[\n=\nconnect")
+	f.Fuzz(func(t *testing.T, config string) { bounded(t, Stunnel(File{"/s", []byte(config)})) })
+}
