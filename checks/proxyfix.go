@@ -54,7 +54,12 @@ func onceWget(p *proxying) Fix {
 // exempting is a list with which every client goes to this machine itself: none reads
 // networks, brackets and stars as another does, so each form stands by itself.
 func exempting(old, host string) string {
-	list := strings.FieldsFunc(old, func(c rune) bool { return strings.ContainsRune(", \t|;", c) })
+	var list []string
+	for _, e := range strings.FieldsFunc(old, func(c rune) bool { return strings.ContainsRune(", \t|;", c) }) {
+		if !slices.Contains(list, e) { // both spellings often say the same
+			list = append(list, e)
+		}
+	}
 	want := []string{"localhost", "127.0.0.1", "::1", "[::1]", host}
 	if strings.Contains(host, ":") {
 		want = append(want, "["+host+"]")
