@@ -27,6 +27,12 @@ func (p *proxying) fixes(f *facts.Facts) []Fix {
 		return []Fix{onceWget(p),
 			{Do: fmt.Sprintf("Write the line no_proxy = %s into %s.", list, a.use.Proxy.File)}}
 	}
+	all := slices.ContainsFunc(f.Proxies.Variables, func(v facts.Variable) bool {
+		return strings.EqualFold(v.Name, "no_proxy") && strings.TrimSpace(v.Value) == "*"
+	})
+	if round := once(p); all && len(round) > 0 {
+		return round // curl and Python read * only where it is alone: a longer list would send them to the proxy
+	}
 	return append([]Fix{exemptInEnvironment(f, p.request.Host, a.use.Proxy.Name)}, once(p)...)
 }
 
