@@ -175,7 +175,7 @@ func TestProxies(t *testing.T) { judge(t, proxySituations()) }
 // star only where it stands alone. What both spellings say is not said twice.
 func TestAdvisedListKeepsWhatIsExempt(t *testing.T) {
 	for _, c := range []struct{ value, want string }{{"*", "wget --no-proxy "}, {"intranet,127.0.0.0/8", "export no_proxy='intranet,127.0.0.0/8,localhost,"}} {
-		f := healthy("127.0.0.1", ofURL("http://127.0.0.1:62893/"), isProcess("wget"), environment("http_proxy=http://proxy:3128", "no_proxy="+c.value, "NO_PROXY="+c.value))
+		f := machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), ofURL("http://127.0.0.1:62893/"), isProcess("wget"), environment("http_proxy=http://proxy:3128", "no_proxy="+c.value, "NO_PROXY="+c.value))
 		fs := noProxyFormatMismatch.Run(f)
 		if len(fs) != 1 || len(fs[0].Fixes) == 0 || !strings.HasPrefix(fs[0].Fixes[0].Paste, c.want) {
 			t.Errorf("%s: %+v", c.value, fs)
