@@ -91,6 +91,8 @@ func deniedBy(a *facts.Answer) string {
 		{"no pg_hba.conf entry for", "pg_hba.conf"},
 		{"pg_hba.conf rejects", "pg_hba.conf"},
 		{"is not allowed to connect to this M", "the server's table of accounts"}, // MySQL, MariaDB: error 1130
+		{"-ERR max number of clients reached", "the limit of its clients (maxclients)"},
+		{"Too many connections", "the limit of its clients (max_connections)"}, // MySQL, MariaDB: error 1040
 		{"is blocked because of many connection errors", "the server's count of failed connections"},
 	} {
 		if strings.Contains(a.Says, x.words) {

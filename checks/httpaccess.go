@@ -83,6 +83,10 @@ func letIn(f *facts.Facts, a *facts.Answer) []Fix {
 		return []Fix{{Do: fmt.Sprintf("Put a line for the client before those that reject it in pg_hba.conf, as \"host DATABASE USER %s scram-sha-256\", and reload: SELECT pg_reload_conf().", from)}}
 	case strings.Contains(a.Says, "many connection errors"):
 		return []Fix{{Do: "Let the server forget them: mysqladmin flush-hosts."}}
+	case strings.HasPrefix(a.Says, "-ERR max number of clients"):
+		return []Fix{{Do: "Find who holds the connections (CLIENT LIST, over one that is open), and have them closed, or raise maxclients in redis.conf."}}
+	case strings.Contains(a.Says, "Too many connections"):
+		return []Fix{{Do: "Find who holds the connections (SHOW PROCESSLIST: one more is kept for an administrator), and have them closed, or raise max_connections."}}
 	case strings.Contains(a.Says, "is not allowed to connect"):
 		return []Fix{{Do: fmt.Sprintf("Create an account for that host: CREATE USER 'NAME'@'%s' ….", a.Addr)}}
 	}

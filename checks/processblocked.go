@@ -110,7 +110,7 @@ func blockedFinding(f *facts.Facts, a netip.Addr, s facts.Socket) (x Finding, ok
 	var ps []facts.Process
 	var how []string
 	stuck := false
-	for _, p := range all {
+	for _, p := range workersFirst(all) {
 		text, sure, ok := blockedBy(f, p)
 		if !ok {
 			child := slices.IndexFunc(all, func(q facts.Process) bool { return q.PPID == p.PID && q.PID != p.PID })
@@ -157,6 +157,26 @@ func blockedFinding(f *facts.Facts, a netip.Addr, s facts.Socket) (x Finding, ok
 	x.Fixes = append(x.Fixes, stopHolders(f, s, "Stop %s, and start it again.")...)
 	x.Fixes = append(x.Fixes, Fix{Do: "So that it does not come back: slow work and calls without a time limit belong into threads or workers of their own, of which there are more than can hang at one time."})
 	return x, true
+}
+
+// workersFirst puts those last that have started another of the same program: a reloader
+// (Flask, Django, uvicorn) holds the socket too, and waits for its worker, which is the one
+// that hangs.
+func workersFirst(all []facts.Process) []facts.Process {
+	parent := func(p facts.Process) bool {
+		return slices.ContainsFunc(all, func(q facts.Process) bool {
+			return q.PPID == p.PID && q.PID != p.PID && q.Name == p.Name && q.Exe == p.Exe
+		})
+	}
+	var workers, parents []facts.Process
+	for _, p := range all {
+		if parent(p) {
+			parents = append(parents, p)
+		} else {
+			workers = append(workers, p)
+		}
+	}
+	return append(workers, parents...)
 }
 
 // nearlyAll is how much of the time between two looks a thread that never waits ran, or

@@ -172,10 +172,14 @@ func understood(a *facts.Answer) bool {
 	return a.Protocol == string(a.Question)
 }
 
-// settled is the answer to a second question that is of some protocol.
+// settled is the answer to a second question that is of some other protocol. A server that
+// closes instead of an answer (nginx's 444, a handler that crashes), and answers TLS in
+// plain HTTP, speaks what the client speaks.
 func settled(f *facts.Facts, a *facts.Answer) *facts.Answer {
+	plain := !a.TLS && (a.Question == facts.AskHTTP || a.Question == facts.AskWebSocket)
 	for _, x := range heardAt(f, a.Addr) {
-		if strings.HasPrefix(x.With, facts.ToSettle) && x.Protocol != "" {
+		same := plain && strings.HasPrefix(x.Protocol, "http/")
+		if strings.HasPrefix(x.With, facts.ToSettle) && x.Protocol != "" && !same {
 			return x
 		}
 	}
@@ -217,7 +221,7 @@ func wantsCertificate(a *facts.Answer) bool {
 func refusesInWords(a *facts.Answer) bool {
 	switch a.Protocol {
 	case "redis":
-		return strings.HasPrefix(a.Says, "-DENIED")
+		return strings.HasPrefix(a.Says, "-DENIED") || strings.HasPrefix(a.Says, "-ERR max number of clients")
 	case "mysql": // a version begins with a digit
 		return a.Says != "" && (a.Says[0] < '0' || a.Says[0] > '9')
 	case "smtp":

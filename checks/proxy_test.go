@@ -158,6 +158,18 @@ func proxySituations() []situation {
 
 func TestProxies(t *testing.T) { judge(t, proxySituations()) }
 
+// A list that exempts everything loses by what is added to it: curl and Python read the
+// star only where it stands alone. What both spellings say is not said twice.
+func TestAdvisedListKeepsWhatIsExempt(t *testing.T) {
+	for _, c := range []struct{ value, want string }{{"*", "wget --no-proxy "}, {"intranet,127.0.0.0/8", "export no_proxy='intranet,127.0.0.0/8,localhost,"}} {
+		f := machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected), url("http://127.0.0.1:62893/"), isProcess("wget"), environment("http_proxy=http://proxy:3128", "no_proxy="+c.value, "NO_PROXY="+c.value))
+		fs := noProxyFormatMismatch.Run(f)
+		if len(fs) != 1 || len(fs[0].Fixes) == 0 || !strings.HasPrefix(fs[0].Fixes[0].Paste, c.want) {
+			t.Errorf("%s: %+v", c.value, fs)
+		}
+	}
+}
+
 // The list that is advised exempts this machine for every client.
 func TestAdvisedListExempts(t *testing.T) {
 	for _, old := range []string{"", "*.localhost", "a, localhost , b", "127.0.0.0/8", "intranet;x", "localhost:1", "10.0.0.0/8 ::1"} {

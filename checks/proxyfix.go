@@ -27,6 +27,12 @@ func (p *proxying) fixes(f *facts.Facts) []Fix {
 		return []Fix{onceWget(p),
 			{Do: fmt.Sprintf("Write the line no_proxy = %s into %s.", list, a.use.Proxy.File)}}
 	}
+	all := slices.ContainsFunc(f.Proxies.Variables, func(v facts.Variable) bool {
+		return strings.EqualFold(v.Name, "no_proxy") && strings.TrimSpace(v.Value) == "*"
+	})
+	if round := once(p); all && len(round) > 0 {
+		return round // curl and Python read * only where it is alone: a longer list would send them to the proxy
+	}
 	return append([]Fix{exemptInEnvironment(f, p.request.Host, a.use.Proxy.Name)}, once(p)...)
 }
 
@@ -54,7 +60,12 @@ func onceWget(p *proxying) Fix {
 // exempting is a list with which every client goes to this machine itself: none reads
 // networks, brackets and stars as another does, so each form stands by itself.
 func exempting(old, host string) string {
-	list := strings.FieldsFunc(old, func(c rune) bool { return strings.ContainsRune(", \t|;", c) })
+	var list []string
+	for _, e := range strings.FieldsFunc(old, func(c rune) bool { return strings.ContainsRune(", \t|;", c) }) {
+		if !slices.Contains(list, e) { // both spellings often say the same
+			list = append(list, e)
+		}
+	}
 	want := []string{"localhost", "127.0.0.1", "::1", "[::1]", host}
 	if strings.Contains(host, ":") {
 		want = append(want, "["+host+"]")

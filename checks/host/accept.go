@@ -30,10 +30,10 @@ func (l *look) accept(ctx context.Context, c connection) {
 		l.waitForOwners()
 		// For one that cannot run there is no point in waiting; one that is
 		// busy may serve those who came before us first.
-		ok = !l.halted(a) && taken(acceptLate)
+		ok = !l.halted(a) && taken(l.acceptLate())
 	}
 	switch {
-	case !ok && !l.halted(a) && (time.Since(begin) < acceptLate || l.moves(a)):
+	case !ok && !l.halted(a) && (time.Since(begin) < l.acceptLate() || l.moves(a)):
 		c.Forget()
 	case ok && l.own == nil && c.Fact().Server != nil:
 		if l.waitForOwners(); l.forwarded(a) {
@@ -44,6 +44,34 @@ func (l *look) accept(ctx context.Context, c connection) {
 			c.Early(0)
 		}
 	}
+}
+
+// acceptLate is when a program that does not accept is said not to: who has more patience
+// for an answer has it for this, too.
+func (l *look) acceptLate() time.Duration { return max(acceptLate, l.Patience) }
+
+// movedLater tells whether a queue in which our connection waited became shorter while the
+// processes were looked at: their program was only busy, and has come to it by now. What
+// was thought of its connection is dropped.
+func (l *look) movedLater(open []connection) (moved bool) {
+	if l.f.Work == nil {
+		return false
+	}
+	for _, c := range open {
+		d := c.Fact()
+		if d.Server == nil || d.Server.Accepted {
+			continue
+		}
+		for _, s := range l.listening(d.Addr) {
+			for _, q := range l.f.Work.Queues {
+				if q.Inode == s.Inode && q.Queue.Length < q.Before.Length {
+					moved = true
+					c.Forget()
+				}
+			}
+		}
+	}
+	return moved
 }
 
 // outOfFiles tells whether a process that serves the address has as many files open as

@@ -175,6 +175,9 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	l.open = open
 	l.speak(ctx)
 	l.work(ctx)
+	if l.movedLater(open) {
+		l.speak(ctx)
+	}
 	l.whereabouts(ctx)
 	l.forwards(ctx)
 	for _, c := range open {

@@ -68,6 +68,9 @@ func Recognise(b []byte, asked facts.Question) (protocol, says string) {
 	if says, ok := postgresError(b); ok {
 		return "postgresql", says
 	}
+	if asked == facts.AskRedis && isRedisError(b) {
+		return "redis", Line(b)
+	}
 	if asked == facts.AskPostgreSQL && len(b) == 1 && (b[0] == 'S' || b[0] == 'N') {
 		return "postgresql", map[byte]string{'S': "takes TLS", 'N': "takes no TLS"}[b[0]]
 	}
@@ -104,9 +107,17 @@ func isReply(b []byte) bool {
 }
 
 // isRecord tells whether the bytes begin a TLS record that a server sends at first: an
-// alert or a handshake (RFC 8446 section 5.1).
+// alert or a handshake (RFC 8446 section 5.1). A ClientHello (type 1) is what we sent
+// ourselves: an echo server, or a program that talks to itself, says it back.
 func isRecord(b []byte) bool {
-	return len(b) >= 3 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3 && b[2] <= 4
+	return len(b) >= 3 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3 && b[2] <= 4 && (b[0] == 0x15 || len(b) < 6 || b[5] != 1)
+}
+
+// isRedisError tells whether a line is an error of Redis' protocol, which begins with a
+// word in capitals: "-BUSY Redis is busy running a script." Modules have words of their own.
+func isRedisError(b []byte) bool {
+	word, _, spaced := bytes.Cut(b, []byte(" "))
+	return spaced && len(word) >= 3 && word[0] == '-' && len(bytes.Trim(word[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ")) == 0
 }
 
 // alertOf names the alert of a record that is in plain: 15 03 01 00 02 02 46.

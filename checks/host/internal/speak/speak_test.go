@@ -90,9 +90,11 @@ func TestPlainAnswers(t *testing.T) {
 		"a 400 to TLS": {facts.AskTLS, says("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"), func(a facts.Answer) bool {
 			return a.Protocol == "http/1.1" && a.HTTP.Status == 400 && a.Handshake.Version == ""
 		}},
-		"an alert to TLS": {facts.AskTLS, says("\x15\x03\x03\x00\x02\x02\x28"), func(a facts.Answer) bool { return a.Protocol == "tls" && a.Handshake.Alert == "handshake_failure" }},
-		"Redis":           {facts.AskRedis, says("-NOAUTH Authentication required.\r\n"), func(a facts.Answer) bool { return a.Protocol == "redis" && strings.HasPrefix(a.Says, "-NOAUTH") }},
-		"PostgreSQL":      {facts.AskPostgreSQL, says("N"), func(a facts.Answer) bool { return a.Protocol == "postgresql" && a.Says == "takes no TLS" }},
+		"an alert to TLS":    {facts.AskTLS, says("\x15\x03\x03\x00\x02\x02\x28"), func(a facts.Answer) bool { return a.Protocol == "tls" && a.Handshake.Alert == "handshake_failure" }},
+		"Redis":              {facts.AskRedis, says("-NOAUTH Authentication required.\r\n"), func(a facts.Answer) bool { return a.Protocol == "redis" && strings.HasPrefix(a.Says, "-NOAUTH") }},
+		"Redis, in a script": {facts.AskRedis, says("-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n"), func(a facts.Answer) bool { return a.Protocol == "redis" && strings.HasPrefix(a.Says, "-BUSY") }},
+		"an echo of TLS":     {facts.AskTLS, func(c net.Conn) { io.Copy(c, c) }, func(a facts.Answer) bool { return a.Protocol == "" && a.End == facts.Answered }},
+		"PostgreSQL":         {facts.AskPostgreSQL, says("N"), func(a facts.Answer) bool { return a.Protocol == "postgresql" && a.Says == "takes no TLS" }},
 		"PostgreSQL, starting": {facts.AskPostgreSQL, says("E\x00\x00\x00\x30SFATAL\x00C57P03\x00Mthe database system is starting up\x00\x00"), func(a facts.Answer) bool {
 			return a.Protocol == "postgresql" && a.Says == "the database system is starting up"
 		}},
