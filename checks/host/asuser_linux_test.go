@@ -82,6 +82,12 @@ func TestFirstThreadStaysWhatItIs(t *testing.T) {
 		if err := asClient(facts.Identity{UID: 1000, GID: 1000}, func() {}); err != nil {
 			t.Skip(err)
 		}
+		if err := readingAs(facts.Identity{UID: 1000, GID: 1000}, func() {}); err != nil {
+			t.Skip(err)
+		}
+	}
+	if id, err := Process(os.Getpid()); id.UID != 0 || err != nil {
+		t.Errorf("the process shows as uid %d: %v", id.UID, err)
 	}
 	if uid, err := process.RealUID(os.Getpid()); uid != 0 || err != nil {
 		t.Errorf("the process has become uid %d: %v", uid, err)
@@ -114,6 +120,39 @@ func TestUserUnitsAreReadAsTheUser(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("as %d: %q, want %q", uid, got, want)
+		}
+	}
+}
+
+// A user's files may be links to root's: nothing of those is read for the user, and
+// what the user may read is.
+func TestProxyFilesAreReadAsTheUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: it needs root, to be somebody else")
+	}
+	dir := files(t, "root", "[http]\nproxy = http://root.example:1\n", "home/.gitconfig", "-> DIR/root", "home/.npmrc", "proxy = http://127.0.0.1:9\n",
+		"home/.bashrc", "-> DIR/root-profile", "root-profile", "export http_proxy=http://127.0.0.1:9\n")
+	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, mode := range map[string]os.FileMode{"root": 0o600, "root-profile": 0o600, "home": 0o755, "home/.npmrc": 0o644} {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for uid, want := range map[uint32]string{0: ".gitconfig .npmrc .bashrc", 1000: ".npmrc"} {
+		l := &look{f: &facts.Facts{Host: facts.Host{As: []facts.Identity{{UID: uid, GID: uid, PID: 1}}}}, sources: sources{readAs: linuxReadAs}}
+		p := l.lookForProxies([]string{"HOME=" + filepath.Join(dir, "home"), "http_proxy=http://127.0.0.1:9"}, "")
+		var got []string
+		for _, s := range slices.Concat(p.Settings, p.SetIn) {
+			if strings.HasPrefix(s.File, dir) {
+				got = append(got, filepath.Base(s.File))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("uid %d: %q", uid, got)
 		}
 	}
 }

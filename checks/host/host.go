@@ -93,6 +93,9 @@ type sources struct {
 	second  func()
 	environ func(pid int) ([]string, error)
 	program func(pid int) program
+	// readAs reads files with the rights of the client: what only root may read must
+	// not come out of those that the client names. nil: loopdoctor has no others.
+	readAs func(as facts.Identity, read func()) error
 
 	// A client that is run to be watched.
 	watch func(argv []string) (*Watched, error)

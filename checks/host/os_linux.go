@@ -71,6 +71,7 @@ var here = sources{
 	environ: linuxEnviron,
 	watch:   watchClient,
 	program: linuxProgram,
+	readAs:  linuxReadAs,
 }
 
 // linuxHost says where we look from. A network namespace is named by the inode

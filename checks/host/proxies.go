@@ -43,13 +43,15 @@ func (l *look) lookForProxies(environ []string, from string) *facts.Proxies {
 	if lib == "" && as.PID == 0 {
 		lib, source = wrapper(home.get("LD_PRELOAD")), "LD_PRELOAD"
 	}
-	p.Settings = slices.Concat(javaVariables(home), home.settings(), p.Settings)
-	if len(p.Variables) > 0 {
-		p.SetIn = home.setIn(p)
-	}
-	if lib != "" {
-		p.Preload = home.preload(lib, source)
-	}
+	l.readAs(as, func() {
+		p.Settings = slices.Concat(javaVariables(home), home.settings(), p.Settings)
+		if len(p.Variables) > 0 {
+			p.SetIn = home.setIn(p)
+		}
+		if lib != "" {
+			p.Preload = home.preload(lib, source)
+		}
+	})
 	for _, list := range [][]facts.ProxySetting{p.Settings, p.SetIn} {
 		for i := range list {
 			list[i].Value = cutValue(maskURL(list[i].Value))
@@ -58,6 +60,16 @@ func (l *look) lookForProxies(environ []string, from string) *facts.Proxies {
 	}
 	p.Ends = l.ends(p)
 	return p
+}
+
+// readAs reads files as the client may; of one whose rights cannot be taken none is
+// read.
+func (l *look) readAs(as facts.Identity, read func()) {
+	if l.sources.readAs == nil {
+		read()
+		return
+	}
+	l.sources.readAs(as, read)
 }
 
 func cutValue(v string) string {
@@ -255,14 +267,7 @@ func (s surroundings) setIn(p *facts.Proxies) (out []facts.ProxySetting) {
 
 // read reads one regular file.
 func read(file string, format proxyconf.Format) ([]facts.ProxySetting, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // opening a FIFO would wait
-		return nil, errors.New("not a regular file")
-	}
-	f, err := os.Open(file)
+	f, err := openRegular(file)
 	if err != nil {
 		return nil, err
 	}

@@ -249,7 +249,7 @@ func accessLines(ps []facts.Process, client netip.Addr) []facts.AccessLine {
 
 // readHead reads the beginning of a file of root's.
 func readHead(name string) []byte {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return nil
 	}
@@ -258,13 +258,23 @@ func readHead(name string) []byte {
 	return data
 }
 
+// maxWrapped is how large a program may be that is looked at: Debian's sshd has
+// 2 MiB, and a section may claim all of the file.
+const maxWrapped = 16 << 20
+
 // wrapped tells whether the program is linked with libwrap. Of another user's process
 // the file is not known; Debian's sshd is.
 func wrapped(p facts.Process) bool {
 	if p.Exe == "" {
 		return p.Name == "sshd"
 	}
-	f, err := elf.Open(p.Exe)
+	// Not by its name: something else may lie there by now, such as a pipe that never ends.
+	exe, err := os.Open(fmt.Sprintf("/proc/%d/exe", p.PID))
+	if err != nil {
+		return false
+	}
+	defer exe.Close()
+	f, err := elf.NewFile(io.NewSectionReader(exe, 0, maxWrapped))
 	if err != nil {
 		return false
 	}

@@ -3,7 +3,6 @@ package host
 import (
 	"crypto/x509"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -28,6 +27,12 @@ func (l *look) trust() speak.Trust {
 		}
 		return ""
 	}
+	l.readAs(l.f.Host.As[0], func() { readTrust(&t, value) })
+	return t
+}
+
+// readTrust reads the files that the client's variables name.
+func readTrust(t *speak.Trust, value func(string) string) {
 	// OpenSSL and Go read these two; each takes the place of the system's own.
 	if file, dir := value("SSL_CERT_FILE"), value("SSL_CERT_DIR"); file != "" || dir != "" {
 		t.Roots = x509.NewCertPool()
@@ -48,15 +53,11 @@ func (l *look) trust() speak.Trust {
 			t.Extra = append(t.Extra, speak.Extra{Name: name, Roots: pool})
 		}
 	}
-	return t
 }
 
 // addAuthorities reads a file of PEM. What is no file might never end.
 func addAuthorities(pool *x509.CertPool, name string) {
-	if s, err := os.Stat(name); err != nil || !s.Mode().IsRegular() {
-		return
-	}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return
 	}

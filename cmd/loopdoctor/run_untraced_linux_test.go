@@ -19,17 +19,21 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-func init() { stages["no-ptrace"] = func() { must(noPtrace()) } }
+func init() {
+	stages["no-ptrace"] = func() { must(without(unix.SYS_PTRACE)) }
+	stages["no-getfd"] = func() { must(without(unix.SYS_PIDFD_GETFD)) }
+	stages["no-readv"] = func() { must(without(unix.SYS_PIDFD_GETFD, unix.SYS_PIDFD_OPEN, unix.SYS_PROCESS_VM_READV)) }
+}
 
-// noPtrace becomes loopdoctor where ptrace(2) is forbidden, as in some containers.
-func noPtrace() error {
+// without becomes loopdoctor where some system calls are forbidden, as in some containers.
+func without(calls ...uint32) error {
 	runtime.LockOSThread()
-	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_PTRACE},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0x00050000 | uint32(unix.EPERM)}, // SECCOMP_RET_ERRNO
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000},                      // SECCOMP_RET_ALLOW
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // the number of the system call
+	for _, nr := range calls {
+		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0x00050000 | uint32(unix.EPERM)}) // SECCOMP_RET_ERRNO
 	}
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000}) // SECCOMP_RET_ALLOW
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
@@ -82,4 +86,47 @@ func TestRunUntraced(t *testing.T) {
 		}
 	}
 	t.Errorf("127.0.0.1:%d is not among what it met\n%s", nobody, say)
+}
+
+// Where a socket or the memory of the client cannot be had in the short way, what it
+// met is seen all the same, and one that fares well is not taken for one that fails.
+func TestRunWithoutBorrowing(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		missing(t, "python3 is not installed")
+	}
+	s := serveAll(t)
+	for _, test := range []struct{ name, client, want string }{
+		{"event loop, fares well", "s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', talks)); select.select([], [s], [], 1); s.getsockopt(1, 4); s.setblocking(True); s.recv(9); s.close()", "tcp connected"},
+		{"never asks, fares well", "s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', talks)); select.select([s], [], [], 1); s.recv(9); s.close()", "tcp connected"},
+		{"closed by the server", "s = dial(closes); s.send(b'hello'); s.recv(9); s.close()", "tcp connected"},
+		{"refused", "s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', nobody)); select.select([], [s], [], 1); s.getsockopt(1, 4)", "tcp refused"},
+		{"gives up", "tries(dial, full, 0.1)", "tcp timeout"},
+		{"UDP", "s = socket.socket(2, socket.SOCK_DGRAM); s.connect(('127.0.0.1', nobody)); s.send(b'?'); tries(s.recv, 9)", "udp refused"},
+		{"UDP that sends nothing", "s = socket.socket(2, socket.SOCK_DGRAM); s.connect(('127.0.0.1', nobody))", ""},
+	} {
+		for _, stage := range []string{"no-getfd", "no-readv"} {
+			t.Run(test.name+" "+stage, func(t *testing.T) {
+				file := filepath.Join(t.TempDir(), "seen")
+				cmd := runs(t, "--record", file, "-o", os.DevNull, "--timeout", "10ms", "--", "python3", "-c", clientLib+test.client,
+					fmt.Sprint(s.talks), fmt.Sprint(s.mute), fmt.Sprint(s.closes), fmt.Sprint(s.resets), fmt.Sprint(s.full), fmt.Sprint(s.nobody))
+				cmd.Args[0], cmd.Env = "/proc/self/exe", append(os.Environ(), "LOOPDOCTOR_LAB_STAGE="+stage)
+				out, err := cmd.CombinedOutput()
+				data, readErr := os.ReadFile(file)
+				var r facts.Recording
+				if err != nil || readErr != nil || json.Unmarshal(data, &r) != nil {
+					t.Fatalf("%v, %v\n%s", err, readErr, out)
+				}
+				got := ""
+				for _, c := range r.Facts[0].Target.Met.Connects {
+					got += c.Network + " " + string(c.Outcome)
+					if c.Mute() {
+						got += ", mute"
+					}
+				}
+				if got != test.want {
+					t.Errorf("%q instead of %q\n%s", got, test.want, out)
+				}
+			})
+		}
+	}
 }

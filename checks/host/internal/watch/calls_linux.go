@@ -161,11 +161,13 @@ func (t *tracer) connects(tid int, th *thread, i syscallInfo) {
 // kind is "tcp" or "udp", by the socket itself.
 func (t *tracer) kind(k key) string {
 	kind := unix.SOCK_STREAM
-	t.borrow(k, func(fd int) {
+	if !t.borrow(k, func(fd int) {
 		if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil {
 			kind = n
 		}
-	})
+	}) && !strings.HasPrefix(k.protocol(), "TCP") {
+		kind = unix.SOCK_DGRAM
+	}
 	if kind == unix.SOCK_STREAM {
 		return "tcp"
 	}
@@ -174,18 +176,19 @@ func (t *tracer) kind(k key) string {
 
 // borrow looks at a socket of a client that stands still. Nothing is asked of it
 // that it would forget by that: SO_ERROR is the client's.
-func (t *tracer) borrow(k key, look func(fd int)) {
+func (t *tracer) borrow(k key, look func(fd int)) bool {
 	pidfd, err := unix.PidfdOpen(k.pid, 0)
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(pidfd)
 	fd, err := unix.PidfdGetfd(pidfd, k.fd, 0)
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(fd)
 	look(fd)
+	return true
 }
 
 // States of a TCP socket, as TCP_INFO has them: net/tcp_states.h.
@@ -226,11 +229,17 @@ func (t *tracer) ends(tid int, was call, result int64) {
 	case errno == 0, errno == syscall.EISCONN:
 		t.comesUp(was.key)
 	case errno == syscall.EINPROGRESS, errno == syscall.EALREADY, errno == syscall.EINTR, errno >= 512 && errno <= 516: // ERESTARTSYS and its like: linux/errno.h
-		t.borrow(was.key, func(fd int) {
-			if i, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && i.State == tcpEstablished {
-				t.comesUp(was.key)
+		state := uint8(0)
+		if !t.borrow(was.key, func(fd int) {
+			if i, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+				state = i.State
 			}
-		})
+		}) {
+			state = was.key.state()
+		}
+		if state == tcpEstablished {
+			t.comesUp(was.key)
+		}
 	default:
 		t.fails(was.key, errno)
 	}
@@ -286,13 +295,17 @@ func (t *tracer) finish(k key) {
 	}
 	if c.Network == "tcp" {
 		state := uint8(0)
-		t.borrow(k, func(fd int) {
+		borrowed := t.borrow(k, func(fd int) {
 			if i, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
 				state, c.Sent, c.Received = i.State, i.Bytes_sent, i.Bytes_received
 			}
 			c.From = local(fd)
 		})
+		if !borrowed && c.pending {
+			state = k.state()
+		}
 		switch {
+		case !borrowed && !c.pending: // how much came is not known, and so neither what its end means
 		case !c.pending && state == tcpClose:
 			c.End = facts.EndedByReset
 		case !c.pending && (state == tcpCloseWait || state == tcpLastAck || state == tcpClosing):

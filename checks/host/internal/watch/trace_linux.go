@@ -401,6 +401,9 @@ func memory(tid int, at uint64, n int) []byte {
 	local := []unix.Iovec{{Base: &b[0]}}
 	local[0].SetLen(n)
 	got, err := unix.ProcessVMReadv(tid, local, []unix.RemoteIovec{{Base: uintptr(at), Len: n}}, 0)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+		return b[:fromMem(tid, at, b)]
+	}
 	if err != nil {
 		// It may end at the border of a page.
 		if rest := int(-at & uint64(os.Getpagesize()-1)); rest > 0 && rest < n {
