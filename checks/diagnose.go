@@ -376,6 +376,9 @@ func tried(f *facts.Facts, a netip.Addr) bool {
 			return heard
 		}
 	}
+	if f.Answers == nil && f.Absent[facts.GroupAnswers].Why == facts.CouldNot {
+		return false
+	}
 	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool {
 		// Of several listeners the stuck one may have got our connection.
 		taken := !unanswered(x) || stuckTwin(f, a) != nil

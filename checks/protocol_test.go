@@ -163,4 +163,9 @@ func TestVerdictOfAnswers(t *testing.T) {
 	if d := Diagnose(served(plain(ends(facts.NotAsked, 0))...)); d.Verdict != Unknown {
 		t.Errorf("not asked in time: %s", d.Verdict)
 	}
+	late := served()
+	late.Answers, late.Absent = nil, map[facts.Group]facts.Absence{facts.GroupAnswers: {Why: facts.CouldNot, Reason: "time was over"}}
+	if d := Diagnose(late); d.Verdict != Unknown {
+		t.Errorf("the time was over before it answered: %s", d.Verdict)
+	}
 }

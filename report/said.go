@@ -80,6 +80,8 @@ func agrees(t facts.Target, e *facts.ClientError, d *checks.Diagnosis) string {
 		return "loopdoctor does not look for that: this report is about the connection."
 	case d.Verdict != checks.Works && len(d.Symptoms) > 0:
 		return "loopdoctor meets something else: " + d.Symptoms[0].Check.Doc + "."
+	case e.Errno == "EPERM" && t.Intent != facts.ToBind:
+		return "loopdoctor connects: what forbids it concerns your client alone (a sandbox such as seccomp, or a BPF program of its cgroup)."
 	case t.Intent == facts.ToBind:
 		return "loopdoctor can take it: it has healed since, or your server runs elsewhere or as somebody else."
 	case t.Met != nil:

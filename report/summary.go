@@ -284,7 +284,9 @@ func notes(f *facts.Facts) []string {
 	} else if a, ok := f.Absent[facts.GroupDials]; ok && f.Target.Intent != facts.ToBind && f.Target.Port != 0 {
 		out = append(out, "No connection was tried ("+because(a)+").")
 	}
-	if f.Target.URL != "" && len(f.Answers) == 0 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {
+	if a := f.Absent[facts.GroupAnswers]; f.Answers == nil && a.Why == facts.CouldNot {
+		out = append(out, "What the server answers is not known ("+because(a)+").")
+	} else if f.Target.URL != "" && len(f.Answers) == 0 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {
 		out = append(out, "No byte was sent: what the server answers to a request was not tried.")
 	}
 	switch n := hidden(f); {
