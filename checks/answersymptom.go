@@ -95,7 +95,9 @@ func answerSymptom(name, doc string, says func(*facts.Facts, *facts.Answer) stri
 					continue
 				}
 				fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Settle: settleAnswer(f),
-					Summary: fmt.Sprintf(text, at(f, a.Addr)), Evidence: all(f, a)})
+					// Many a server wants more than the bare question, and says so.
+					Doubtful: a.HTTP != nil && a.HTTP.Status == 400,
+					Summary:  fmt.Sprintf(text, at(f, a.Addr)), Evidence: all(f, a)})
 			}
 			return mergeAddresses(f, fs)
 		},

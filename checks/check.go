@@ -64,6 +64,7 @@ type Finding struct {
 	Fixes     []Fix  // alternatives, least invasive first
 	Settle    string // for an inferred finding or a symptom: the one command that would settle it
 	Remark    bool   // worth saying, but no fault of this target: never a cause
+	Doubtful  bool   // of a symptom: it may be as it should, so it is felt only where a cause explains it
 }
 
 // Certainty says how a finding is known.

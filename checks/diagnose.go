@@ -163,6 +163,9 @@ func rank(d *Diagnosis, found []Finding, t facts.Target) {
 				sy.ExplainedBy = append(sy.ExplainedBy, x.Check.Name)
 			}
 		}
+		if y.Doubtful && len(sy.ExplainedBy) == 0 {
+			continue
+		}
 		d.Symptoms = append(d.Symptoms, sy)
 	}
 }
