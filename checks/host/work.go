@@ -30,8 +30,11 @@ func (l *look) work(ctx context.Context) {
 func (l *look) idle() bool {
 	kept := func(c connection) bool {
 		d := c.Fact()
+		// What is lost before it gets there waits for nobody.
+		at := lostOf(l.f.Ledger, d.Addr)
+		silent := d.Outcome == facts.Timeout && (at == nothing || at == unseen)
 		return expected(l.f.Target, d.Addr) && len(l.listening(d.Addr)) > 0 &&
-			(d.Outcome == facts.Timeout || d.Server != nil && !d.Server.Accepted || d.Closed != "")
+			(silent || d.Server != nil && !d.Server.Accepted || d.Closed != "")
 	}
 	return slices.ContainsFunc(l.open, kept) || crowded(l.f) ||
 		slices.ContainsFunc(l.f.Answers, func(a facts.Answer) bool {
