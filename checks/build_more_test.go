@@ -58,6 +58,7 @@ func situations() []situation {
 		trafficSituations(),
 		exposureSituations(),
 		firewallSituations(),
+		dataLostSituations(),
 		filterSituations(),
 		natSituations(),
 		vpnSituations(),

@@ -35,6 +35,7 @@ func init() {
 		tcShapesLo,
 		lostOnInput,
 		replyLost,
+		dataLostAfterHandshake,
 		filterDropsLoopback,
 		filterRejectsLoopback,
 		filterDropsReplies,

@@ -110,6 +110,9 @@ var upstreamFails = &Check{
 			who := replier(f, a)
 			x.Summary = fmt.Sprintf("%s answers %d: the server behind it%s %s.", who, a.HTTP.Status, cond(to != "", ", "+to+",", ""), what)
 			x.Fixes = []Fix{{Do: cond(pasteable(to), "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
+			if x.Certainty == Inferred && f.Target.URL != "" && len(f.Owners.Of(first(serving(f, a.Addr)))) == 0 {
+				x.Settle = "sudo loopdoctor " + f.Target.URL // whose configuration it is shows then
+			}
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)

@@ -20,6 +20,7 @@ type Answer struct {
 	First     string         `json:"first,omitempty"`    // the first bytes of it, quoted as Go quotes strings; 96 bytes at most
 	Bytes     int            `json:"bytes"`              // how many came, as far as they were read
 	Sent      int            `json:"sent"`               // bytes of the question
+	Unacked   int            `json:"unacked,omitempty"`  // of these, what the server's end of the connection has not acknowledged at the end of the wait
 	FirstMS   float64        `json:"first_ms,omitempty"` // from the end of the question to the first byte
 	ElapsedMS float64        `json:"elapsed_ms"`         // from the question, TLS before it included, to the end of the wait
 	End       End            `json:"end"`

@@ -250,8 +250,9 @@ type ServerSide struct {
 	Accepted bool           `json:"accepted"` // the application holds it (its inode is not 0)
 	State    string         `json:"state"`
 	Inode    uint64         `json:"inode,omitempty"`
-	Unread   uint32         `json:"unread,omitempty"` // bytes of ours that the application has not read; none are sent unless a question is put
-	WaitedMS float64        `json:"waited_ms"`        // how long loopdoctor watched for the accept
+	Unacked  uint32         `json:"unacked,omitempty"` // bytes it has sent that our side has not acknowledged
+	Unread   uint32         `json:"unread,omitempty"`  // bytes of ours that the application has not read; none are sent unless a question is put
+	WaitedMS float64        `json:"waited_ms"`         // how long loopdoctor watched for the accept
 }
 
 // Ledger is the change of the kernel's counters around SYNs sent to one

@@ -66,6 +66,7 @@ type Socket struct {
 	Device  string         `json:"device,omitempty"` // SO_BINDTODEVICE
 	Queue   *Queue         `json:"accept_queue,omitempty"`
 	RecvQ   uint32         `json:"recv_q,omitempty"`   // bytes not read yet; not for listeners
+	SendQ   uint32         `json:"send_q,omitempty"`   // bytes of TCP that the other end has not acknowledged; not for listeners
 	TimerMS int64          `json:"timer_ms,omitempty"` // until a TIME_WAIT socket goes
 }
 

@@ -199,7 +199,7 @@ func (p *probe) Accepted() bool {
 		d.Server, d.NoServer = nil, err == nil && d.Closed == ""
 		return true // it may be in another network namespace
 	}
-	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, Unread: s.RecvQ, WaitedMS: millis(time.Since(p.begin))}
+	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, Unread: s.RecvQ, Unacked: s.SendQ, WaitedMS: millis(time.Since(p.begin))}
 	if s.State == facts.SynRecv {
 		// TCP_DEFER_ACCEPT (tcp(7)): the server's side stays half-open until the
 		// first byte. A full accept queue looks the same from here: the

@@ -51,6 +51,9 @@ func ask(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Ans
 	a = speak.Put(ctx, c, q.question())
 	a.From = p.fact.From
 	if q.network != "udp" {
+		if n, err := unix.IoctlGetInt(p.fd, unix.SIOCOUTQ); err == nil { // tcp(7)
+			a.Unacked = n
+		}
 		p.Accepted()
 		a.Server = p.fact.Server
 	}

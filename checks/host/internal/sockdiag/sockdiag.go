@@ -93,6 +93,9 @@ func parse(b []byte, network string) (e entry, ok bool) {
 		e.TimerMS = int64(netlink.Uint32(b[52:]))
 	default:
 		e.RecvQ = rqueue
+		if network == "tcp" {
+			e.SendQ = netlink.Uint32(b[60:])
+		}
 	}
 	e.UID = netlink.Uint32(b[64:])
 	e.Inode = uint64(netlink.Uint32(b[68:]))
