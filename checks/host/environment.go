@@ -51,7 +51,7 @@ func (l *look) environment(ctx context.Context) {
 		l.absent(facts.GroupProxies, a)
 		return
 	}
-	get(ctx, l, facts.GroupProxies, &l.f.Proxies, func() (*facts.Proxies, error) { return l.lookForProxies(environ, from), nil })
+	l.beginProxies(environ, from)
 	l.f.Environment = &facts.Environment{From: from, Variables: tellingVariables(environ)}
 }
 

@@ -36,6 +36,7 @@ const (
 func (l *look) target(ctx context.Context) error {
 	f := l.f
 	l.settings(ctx)
+	defer l.endProxies(ctx)
 	if f.Target.Port == 0 {
 		return l.loopback(ctx)
 	}

@@ -168,6 +168,7 @@ type look struct {
 	sockets    map[int]makeSocket    // how the clients of another cgroup make their sockets, by process
 	open       []connection          // every dial, until the end of the look
 	ownersDone chan struct{}
+	proxies    func() (*facts.Proxies, error) // waits for the look at proxies
 }
 
 // missing notes why a group is not there.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -22,6 +23,24 @@ type program struct {
 	name, unit string
 	args       []string
 	library    string // that sends its connections to a proxy
+}
+
+// beginProxies looks for proxies while other things are looked at: it takes a
+// millisecond, and nobody waits for it until the end (endProxies).
+func (l *look) beginProxies(environ []string, from string) {
+	var p *facts.Proxies
+	done := make(chan error, 1)
+	go func() {
+		done <- guard(func() error { p = l.lookForProxies(environ, from); return nil })
+	}()
+	l.proxies = func() (*facts.Proxies, error) { err := <-done; return p, err }
+}
+
+// endProxies waits for what beginProxies began.
+func (l *look) endProxies(ctx context.Context) {
+	if l.proxies != nil {
+		get(ctx, l, facts.GroupProxies, &l.f.Proxies, l.proxies)
+	}
 }
 
 // lookForProxies collects what may make the client go to a proxy.
