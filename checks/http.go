@@ -93,6 +93,7 @@ func deniedBy(a *facts.Answer) string {
 		{"is not allowed to connect to this M", "the server's table of accounts"}, // MySQL, MariaDB: error 1130
 		{"-ERR max number of clients reached", "the limit of its clients (maxclients)"},
 		{"Too many connections", "the limit of its clients (max_connections)"}, // MySQL, MariaDB: error 1040
+		{"Exceeded MaxStartups", "the limit of its clients that have not logged in yet (MaxStartups)"},
 		{"is blocked because of many connection errors", "the server's count of failed connections"},
 	} {
 		if strings.Contains(a.Says, x.words) {

@@ -76,6 +76,7 @@ func httpSituations() []situation {
 			row{"MariaDB knows the host not", web(gets("127.0.0.1", 0, "", protocol("mysql", "Host '127.0.0.1' is not allowed to connect to this MariaDB server"))), says("proven 127.0.0.1", "accounts")},
 			row{"Redis has its clients", web(gets("127.0.0.1", 0, "", protocol("redis", "-ERR max number of clients reached"))), says("proven 127.0.0.1", "maxclients")},
 			row{"MariaDB has its clients", web(gets("127.0.0.1", 0, "", protocol("mysql", "Too many connections"))), says("proven 127.0.0.1", "max_connections")},
+			row{"sshd has its clients", web(gets("127.0.0.1", 0, "", protocol("ssh", "Exceeded MaxStartups"))), says("proven 127.0.0.1", "MaxStartups")},
 			row{"Redis says another error", web(gets("127.0.0.1", 0, "", protocol("redis", "-BUSY Redis is busy"))), nothing},
 			row{"TCP wrappers", web(gets("127.0.0.1", 0, "", denies("ALL: ALL"))), says("inferred 127.0.0.1", "/etc/hosts.deny:3")},
 			row{"TCP wrappers, in silence", web(gets("127.0.0.1", 0, "", denies("sshd: 127."), func(a *facts.Answer) { a.End = facts.Silence })), says("inferred 127.0.0.1", "/etc/hosts.deny:3")},

@@ -87,6 +87,8 @@ func letIn(f *facts.Facts, a *facts.Answer) []Fix {
 		return []Fix{{Do: "Find who holds the connections (CLIENT LIST, over one that is open), and have them closed, or raise maxclients in redis.conf."}}
 	case strings.Contains(a.Says, "Too many connections"):
 		return []Fix{{Do: "Find who holds the connections (SHOW PROCESSLIST: one more is kept for an administrator), and have them closed, or raise max_connections."}}
+	case strings.HasPrefix(a.Says, "Exceeded MaxStartups"):
+		return []Fix{{Do: "Find who opens connections and does not log in (ss -tnp), and have them closed, or raise MaxStartups in sshd_config. From its first number on sshd turns clients away at random: the next try may get in."}}
 	case strings.Contains(a.Says, "is not allowed to connect"):
 		return []Fix{{Do: fmt.Sprintf("Create an account for that host: CREATE USER 'NAME'@'%s' ….", a.Addr)}}
 	}

@@ -67,6 +67,7 @@ func speakSituations() []situation {
 		row{"MySQL greets", served(speaks(facts.AskMySQL, ""), heardFrom("127.0.0.1", protocol("mysql", "10.11.6-MariaDB"))), nothing},
 		row{"Redis wants a password", served(speaks(facts.AskRedis, ""), heardFrom("127.0.0.1", protocol("redis", "-NOAUTH x"))), nothing},
 		row{"Redis has its clients", served(speaks(facts.AskRedis, ""), heardFrom("127.0.0.1", protocol("redis", "-ERR max number of clients reached"))), says("proven 127.0.0.1", "max number")},
+		row{"sshd has its clients", served(speaks(facts.AskSSH, ""), heardFrom("127.0.0.1", protocol("ssh", "Exceeded MaxStartups"))), says("proven 127.0.0.1", "MaxStartups")},
 		row{"404", served(plain(httpStatus(404, "no"))...), nothing},
 		row{"401 to a guess", served(speaks(facts.AskGuess, ""), heardFrom("127.0.0.1", httpStatus(401, ""))), nothing},
 	), of(serverError,

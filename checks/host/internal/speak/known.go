@@ -11,28 +11,29 @@ import (
 // beginnings are those of protocols whose server says what it is, unasked or when it
 // is asked something else.
 var beginnings = []struct{ with, protocol string }{
-	{"SSH-", "ssh"},               // RFC 4253 section 4.2: SSH-2.0-OpenSSH_9.2p1
-	{"RFB 00", "vnc"},             // RFC 6143 section 7.1.1: RFB 003.008
-	{"AMQP", "amqp"},              // AMQP 0-9-1 section 4.2.2: AMQP 0 0 9 1
-	{"RTSP/", "rtsp"},             // RFC 2326 section 7
-	{"SIP/2.0 ", "sip"},           // RFC 3261 section 7.2
-	{"* OK", "imap"},              // RFC 9051 section 7.1.1
-	{"* PREAUTH", "imap"},         //
-	{"+OK", "pop3"},               // RFC 1939 section 4
-	{"@RSYNCD:", "rsync"},         //
-	{"INFO {", "nats"},            //
-	{"+PONG", "redis"},            // Redis serialization protocol
-	{"-NOAUTH", "redis"},          //
-	{"-DENIED", "redis"},          //
-	{"-LOADING", "redis"},         //
-	{"-MISCONF", "redis"},         //
-	{"-NOPERM", "redis"},          //
-	{"-ERR", "redis"},             //
-	{"ERROR\r\n", "memcached"},    // memcached, doc/protocol.txt
-	{"CLIENT_ERROR", "memcached"}, //
-	{"SERVER_ERROR", "memcached"}, //
-	{"\xff\xfd", "telnet"},        // RFC 854: IAC DO
-	{"\xff\xfb", "telnet"},        //
+	{"SSH-", "ssh"},                 // RFC 4253 section 4.2: SSH-2.0-OpenSSH_9.2p1
+	{"Exceeded MaxStartups", "ssh"}, // what OpenSSH's server says at its limit, instead
+	{"RFB 00", "vnc"},               // RFC 6143 section 7.1.1: RFB 003.008
+	{"AMQP", "amqp"},                // AMQP 0-9-1 section 4.2.2: AMQP 0 0 9 1
+	{"RTSP/", "rtsp"},               // RFC 2326 section 7
+	{"SIP/2.0 ", "sip"},             // RFC 3261 section 7.2
+	{"* OK", "imap"},                // RFC 9051 section 7.1.1
+	{"* PREAUTH", "imap"},           //
+	{"+OK", "pop3"},                 // RFC 1939 section 4
+	{"@RSYNCD:", "rsync"},           //
+	{"INFO {", "nats"},              //
+	{"+PONG", "redis"},              // Redis serialization protocol
+	{"-NOAUTH", "redis"},            //
+	{"-DENIED", "redis"},            //
+	{"-LOADING", "redis"},           //
+	{"-MISCONF", "redis"},           //
+	{"-NOPERM", "redis"},            //
+	{"-ERR", "redis"},               //
+	{"ERROR\r\n", "memcached"},      // memcached, doc/protocol.txt
+	{"CLIENT_ERROR", "memcached"},   //
+	{"SERVER_ERROR", "memcached"},   //
+	{"\xff\xfd", "telnet"},          // RFC 854: IAC DO
+	{"\xff\xfb", "telnet"},          //
 }
 
 // Recognise tells the protocol of an answer by its first bytes, and what it says in
