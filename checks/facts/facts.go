@@ -268,6 +268,7 @@ type Host struct {
 	Kernel     string     `json:"kernel"` // release, "6.18.44"
 	Arch       string     `json:"arch"`
 	Vantage    string     `json:"vantage"`               // "host", "container docker 3f2a…", "network namespace 4026532204"
+	Inside     Inside     `json:"inside,omitzero"`       // what the machine is itself inside of
 	As         []Identity `json:"as"`                    // the clients whose view was taken, the first is the main one
 	LookedWith []string   `json:"looked_with,omitempty"` // the looks that privilege allowed: "net_admin", "net_raw", "ptrace"
 	Boot       time.Time  `json:"boot,omitzero"`

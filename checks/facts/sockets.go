@@ -240,6 +240,7 @@ type Namespaces struct {
 type Namespace struct {
 	ID        uint64    `json:"id"`             // inode that names it
 	Name      string    `json:"name,omitempty"` // of "ip netns"
+	Room      Room      `json:"room,omitzero"`  // whose it is
 	Listeners []Socket  `json:"listeners"`
 	Processes []Process `json:"processes"` // some process that lives there; the listener's owner when it could be seen
 	Proven    bool      `json:"proven"`    // the owner was found by its descriptor

@@ -85,31 +85,6 @@ type Unit struct {
 	LogAbsent string    `json:"log_absent,omitempty"`
 }
 
-// Containers is the containers that publish the port, running or not.
-type Containers struct {
-	From  string      `json:"from"` // "docker", "podman"
-	Found []Container `json:"found"`
-}
-
-// Container is one of them.
-type Container struct {
-	Engine   string    `json:"engine"` // "docker", "podman"
-	ID       string    `json:"id"`     // the first twelve digits
-	Name     string    `json:"name"`
-	Image    string    `json:"image,omitempty"`
-	Project  string    `json:"project,omitempty"` // of compose
-	Service  string    `json:"service,omitempty"` // of compose
-	State    string    `json:"state"`             // "running", "exited", "restarting", "created", "dead", "paused"
-	Status   string    `json:"status,omitempty"`  // in the engine's words: "Exited (1) 3 minutes ago"
-	Exit     int       `json:"exit,omitempty"`
-	Ended    time.Time `json:"ended,omitzero"`
-	OOM      bool      `json:"oom,omitempty"`
-	Restarts int       `json:"restarts,omitempty"`
-	Publish  string    `json:"publish"`         // "127.0.0.1:62893->8080/tcp"
-	Error    string    `json:"error,omitempty"` // why it could not be started
-	Log      []string  `json:"log,omitempty"`
-}
-
 // Configs is lines of configuration files that say where a server listens.
 type Configs struct {
 	Lines   []ConfigLine `json:"lines"`

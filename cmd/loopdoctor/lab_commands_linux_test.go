@@ -53,7 +53,7 @@ func TestScenario(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": l.serve, "end": l.end, "client": l.client, "doctor": l.doctor, "fix": l.fix, "undo": l.undo, "snapshot": l.snapshot,
-			"culprit": l.culprit, "run": l.runClient,
+			"culprit": l.culprit, "run": l.runClient, "engine": l.engine,
 		},
 		RequireUniqueNames: true,
 	})

@@ -1,0 +1,165 @@
+package facts
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Containers is the containers that have to do with the port, running or not, and what
+// is in their network namespaces. Looked at where nothing serves an expected address,
+// and where what holds the port is, or may be, a container engine's.
+type Containers struct {
+	From    string      `json:"from"`              // the engines that answered: "docker, podman"
+	Engines []Engine    `json:"engines,omitempty"` // each that was asked
+	Found   []Container `json:"found"`
+	Partial string      `json:"partial,omitempty"` // what could not be seen
+}
+
+// Engine is a container engine of this machine, and how asking it went.
+type Engine struct {
+	Name     string `json:"name"`   // "docker", "podman"
+	Socket   string `json:"socket"` // path of its UNIX socket
+	UID      uint32 `json:"uid,omitempty"`
+	Rootless bool   `json:"rootless,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Error    string `json:"error,omitempty"`  // why it did not answer: "needs root, or the group docker"
+	Remedy   string `json:"remedy,omitempty"` // what would make it
+}
+
+// Container is one of them. What its engine did not say, its processes may have:
+// a container without Engine's word has no State.
+type Container struct {
+	Engine   string    `json:"engine"` // "docker", "podman", "containerd", "cri-o"
+	ID       string    `json:"id"`     // the first twelve digits
+	Name     string    `json:"name"`
+	Image    string    `json:"image,omitempty"`
+	Project  string    `json:"project,omitempty"` // of compose
+	Service  string    `json:"service,omitempty"` // of compose
+	Files    []string  `json:"files,omitempty"`   // of compose: the files that describe it
+	Dir      string    `json:"dir,omitempty"`     // of compose: the directory of the project
+	Pod      string    `json:"pod,omitempty"`     // "namespace/name", of Kubernetes or Podman
+	State    string    `json:"state"`             // "running", "exited", "restarting", "created", "dead", "paused"; empty: no engine said
+	Status   string    `json:"status,omitempty"`  // in the engine's words: "Exited (1) 3 minutes ago"
+	Health   string    `json:"health,omitempty"`  // "healthy", "unhealthy", "starting"; empty: it has no health check
+	Check    []string  `json:"check,omitempty"`   // the health check: "CMD-SHELL", "curl -f http://localhost:8080/"; masked
+	Checked  string    `json:"checked,omitempty"` // what the last one said, masked
+	Started  time.Time `json:"started,omitzero"`
+	Exit     int       `json:"exit,omitempty"`
+	Ended    time.Time `json:"ended,omitzero"`
+	OOM      bool      `json:"oom,omitempty"`
+	Restarts int       `json:"restarts,omitempty"`
+	Publish  string    `json:"publish"`         // "127.0.0.1:62893->8080/tcp": the one of Ports that is about the target
+	Error    string    `json:"error,omitempty"` // why it could not be started
+	Log      []string  `json:"log,omitempty"`
+
+	PID       int           `json:"pid,omitempty"`       // of its first process, as seen from here
+	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
+	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
+	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
+	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
+	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
+}
+
+// Publication is one port of a container: published, or only exposed.
+type Publication struct {
+	Host netip.AddrPort `json:"host,omitzero"` // where this machine takes it; zero: nowhere, EXPOSE only
+	Port uint16         `json:"port"`          // in the container
+	UDP  bool           `json:"udp,omitempty"`
+}
+
+// Indoors is what is in the network namespace of a container.
+type Indoors struct {
+	NetNS         uint64       `json:"netns,omitempty"` // inode that names it
+	Here          bool         `json:"here,omitempty"`  // it is ours: the network mode host
+	Listeners     []Socket     `json:"listeners"`       // every TCP listener in there
+	Processes     []Process    `json:"processes"`       // who holds them, as far as it can be seen; else the first process
+	Addresses     []netip.Addr `json:"addresses,omitempty"`
+	Bridge        string       `json:"bridge,omitempty"`         // the device on this machine through which its address is reached
+	RouteLocalnet *bool        `json:"route_localnet,omitempty"` // of that device
+	Partial       string       `json:"partial,omitempty"`
+}
+
+// Serves tells whether somebody in there listens on the port at an address that the
+// published traffic has: any but loopback.
+func (i *Indoors) Serves(port uint16) bool {
+	for _, s := range i.Listeners {
+		if s.Local.Port() == port && !s.Local.Addr().Unmap().IsLoopback() {
+			return true
+		}
+	}
+	return false
+}
+
+// At lists the listeners in there on the port.
+func (i *Indoors) At(port uint16) []Socket {
+	var ss []Socket
+	for _, s := range i.Listeners {
+		if s.Local.Port() == port {
+			ss = append(ss, s)
+		}
+	}
+	return ss
+}
+
+// Room says whose a network namespace is, as far as the cgroups, mounts and names of
+// what lives there tell. All of it may be empty: then only its number is known.
+type Room struct {
+	Kind    string `json:"kind,omitempty"`    // "host", "container", "pod", "ip netns", "unit", "sandbox"
+	Engine  string `json:"engine,omitempty"`  // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
+	ID      string `json:"id,omitempty"`      // of the container, the first twelve digits
+	Name    string `json:"name,omitempty"`    // of the container, the namespace, the unit or the application
+	Image   string `json:"image,omitempty"`   // what an engine says of it
+	Project string `json:"project,omitempty"` // of compose
+	Service string `json:"service,omitempty"` // of compose
+	Pod     string `json:"pod,omitempty"`     // "namespace/name", or the uid of the pod
+}
+
+// String is what a person calls it: "container shop-web (docker, image nginx:1.25)",
+// "pod shop/web-1", "unit web.service". Empty if nothing is known.
+func (r Room) String() string {
+	var more []string
+	add := func(word, s string) {
+		if s != "" {
+			more = append(more, strings.TrimSpace(word+" "+s))
+		}
+	}
+	name := r.Name
+	switch r.Kind {
+	case "host":
+		return "the host"
+	case "container":
+		if name == "" {
+			name = r.ID
+		}
+		add("", r.Engine)
+		add("image", r.Image)
+		add("compose service", r.Service)
+		add("of project", r.Project)
+	case "pod":
+		name = r.Pod
+		add("container", r.Name)
+	case "sandbox":
+		add("", r.Engine)
+	case "":
+		return ""
+	}
+	s := strings.TrimSpace(r.Kind + " " + name)
+	if len(more) > 0 {
+		s += " (" + strings.Join(more, ", ") + ")"
+	}
+	return s
+}
+
+// Inside says what the system that loopdoctor runs on is itself inside of, where that
+// bears on what localhost means.
+type Inside struct {
+	Room    Room       `json:"room,omitzero"`    // a container or pod: loopdoctor looks from inside of it
+	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
+	CI      string     `json:"ci,omitempty"`     // "github-actions", "gitlab", …
+	Remote  string     `json:"remote,omitempty"` // "codespaces", "gitpod", "ssh"
+	Gateway netip.Addr `json:"gateway,omitzero"` // where the default route leads: the machine around this one
+	Outer   netip.Addr `json:"outer,omitzero"`   // what host.docker.internal or host.containers.internal means here
+}
