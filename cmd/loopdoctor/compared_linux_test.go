@@ -93,7 +93,10 @@ func TestCompared(t *testing.T) {
 		if os.Geteuid() == 0 {
 			tier = "R" // a second uid, as on any machine
 		}
-		o := runScenario(t, comparedScenario(t, all[i]), tier)
+		o, failed := runScenario(t, comparedScenario(t, all[i]), tier)
+		if failed != "" {
+			t.Fatal(failed)
+		}
 		if len(o.Said) != len(comparedTools(""))+1 {
 			t.Fatalf("%s: %d tools have spoken", c.scenario, len(o.Said))
 		}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func TestLab(t *testing.T) {
 					t.Skip("NOT RUN: without LOOPDOCTOR_LAB=required only tier R, which takes half of the time")
 				}
 				t.Parallel()
-				o := runScenario(t, s, tier)
+				o := runOrAgain(t, s, tier)
 				mu.Lock()
 				defer mu.Unlock()
 				outcomes[s.name+"/"+tier] = o
@@ -100,9 +101,45 @@ func missing(t *testing.T, reason string) {
 	t.Skipf("NOT RUN: %s", reason)
 }
 
+// alone is held by every scenario that runs beside others, and by one that has the
+// machine for itself as a whole. secondRuns counts those.
+var (
+	alone      sync.RWMutex
+	secondRuns atomic.Int32
+)
+
+// maxSecondRuns is how many scenarios may need one, of more than a thousand runs: on two
+// busy cores a real server, or a client of the lab, is late now and then.
+const maxSecondRuns = 3
+
+// runOrAgain runs a scenario beside others. A fault that is not named there gets a second
+// run alone, which is said; a false alarm does not.
+func runOrAgain(t *testing.T, s scenario, tier string) outcome {
+	t.Helper()
+	o, failed := func() (outcome, string) {
+		alone.RLock()
+		defer alone.RUnlock() // also if it could not run
+		return runScenario(t, s, tier)
+	}()
+	if failed == "" {
+		return o
+	}
+	if strings.HasPrefix(s.name, "healthy-") || updating() || secondRuns.Add(1) > maxSecondRuns {
+		t.Fatal(failed)
+	}
+	alone.Lock()
+	defer alone.Unlock()
+	o, second := runScenario(t, s, tier)
+	if second != "" {
+		t.Fatalf("%s\nAND ALONE\n%s", failed, second)
+	}
+	fmt.Fprintf(os.Stderr, "%s PASSED ONLY ALONE; beside others:\n%s\n", t.Name(), failed)
+	return o
+}
+
 // runScenario starts the first process of a scenario's world and waits for its
-// end. It does not return if the scenario failed or could not run.
-func runScenario(t *testing.T, s scenario, tier string) outcome {
+// end. It tells what failed, and does not return if the scenario could not run.
+func runScenario(t *testing.T, s scenario, tier string) (o outcome, failed string) {
 	t.Helper()
 	attr := &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC,
@@ -164,16 +201,15 @@ func runScenario(t *testing.T, s scenario, tier string) outcome {
 	if err != nil {
 		missing(t, "no namespaces: "+err.Error())
 	}
-	var o outcome
 	decodeErr := json.NewDecoder(answer).Decode(&o)
 	err = cmd.Wait()
 	switch {
 	case o.Unavailable != "":
 		missing(t, o.Unavailable)
 	case ctx.Err() != nil:
-		t.Fatalf("still running after %v\n%s", scenarioTime, log.String())
+		return o, fmt.Sprintf("still running after %v\n%s", scenarioTime, log.String())
 	case err != nil:
-		t.Fatalf("%v\n%s", err, log.String())
+		return o, fmt.Sprintf("%v\n%s", err, log.String())
 	case o.Skipped != "":
 		missing(t, o.Skipped)
 	case decodeErr != nil:
@@ -182,7 +218,7 @@ func runScenario(t *testing.T, s scenario, tier string) outcome {
 	if testing.Verbose() {
 		t.Log(log.String())
 	}
-	return o
+	return o, ""
 }
 
 // ownCgroup makes a cgroup for one run and removes it, and those that the
