@@ -76,11 +76,11 @@ var eventLoopOrWorkersBlocked = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupWork},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
-	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupForwards},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
+	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		var fs []Finding
+		fs := blockedBeyond(f)
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				waits := kept(f, a, s)

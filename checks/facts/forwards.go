@@ -11,6 +11,10 @@ import (
 type Forwards struct {
 	Found   []Forward `json:"found"`
 	Partial string    `json:"partial,omitempty"` // what could not be read
+
+	// Looked at where the answer stays away: who listens at the far ends, and what they do.
+	Owners *Owners `json:"owners,omitempty"`
+	Work   *Work   `json:"work,omitempty"`
 }
 
 // Forward is one way on.
@@ -44,6 +48,10 @@ type FarEnd struct {
 	Unix    string         `json:"unix,omitempty"`
 	Listens bool           `json:"listens"`
 	Owner   string         `json:"owner,omitempty"` // who listens: "python3 (pid 4121)"
+
+	// Where the answer stays away: its listeners, and the connections to it that wait to
+	// be accepted or hold bytes which it has not read.
+	Sockets []Socket `json:"sockets,omitempty"`
 }
 
 // Dead tells whether the way is known to end where nobody listens.
@@ -54,6 +62,20 @@ func (w *Forward) Dead() bool {
 		}
 	}
 	return len(w.Far) > 0
+}
+
+// Waits is how many connections to the far end its program has not accepted, and how
+// many bytes it has not read of those that it has.
+func (e FarEnd) Waits() (queued, unread int) {
+	for _, s := range e.Sockets {
+		switch {
+		case s.State == Listen && s.Queue != nil:
+			queued += int(s.Queue.Length)
+		case s.State != Listen && s.Inode != 0:
+			unread += int(s.RecvQ)
+		}
+	}
+	return queued, unread
 }
 
 // Place is where the far end is.
