@@ -65,18 +65,40 @@ func (h hop) tell(f *facts.Facts, x Finding, brings ...*Check) Finding {
 		x.Certainty = Inferred
 	}
 	if x.Certainty == Inferred {
-		x.Settle = cmp.Or(askThere(h.way), x.Settle)
+		x.Settle = cmp.Or(askThere(f, h.way), x.Settle)
 	}
 	return x
 }
 
-// askThere is the command that asks a far end of this machine by itself.
-func askThere(w facts.Forward) string {
+// settleHolder is the command that shows who has the port, where it is not seen.
+func settleHolder(f *facts.Facts, w facts.Forward) string {
+	switch {
+	case w.Held || w.Gone || privileged(f):
+		return ""
+	case f.Target.URL != "" && pasteable(f.Target.URL):
+		return "sudo loopdoctor " + f.Target.URL
+	case len(f.Target.Expected()) == 0:
+		return ""
+	}
+	return "sudo loopdoctor " + at(f, f.Target.Expected()[0])
+}
+
+// askThere is the command that asks a far end of this machine by itself: of a reverse
+// proxy for the same path, which is another one only where its configuration says so.
+func askThere(f *facts.Facts, w facts.Forward) string {
 	switch {
 	case !sayableWord(w.To) || len(w.Far) == 0:
 		return ""
+	case w.UDP:
+		return "loopdoctor udp://" + w.To
+	case w.Proxies && strings.HasPrefix(w.To, "/"): // a UNIX socket
+		return ""
 	case w.Proxies:
-		return "loopdoctor " + w.To + " --speak http"
+		_, path, _ := strings.Cut(f.Target.URL, "://")
+		if _, path, _ = strings.Cut(path, "/"); path != "" && !pasteable(path) {
+			path = ""
+		}
+		return "loopdoctor http://" + w.To + "/" + path
 	}
 	return "loopdoctor " + w.To + " --speak guess"
 }
@@ -129,7 +151,7 @@ func fullBeyond(f *facts.Facts) []Finding {
 // silentBeyond is what is left where the far end of a forwarder or of a reverse proxy
 // is there, and the answer stays away.
 func silentBeyond(f *facts.Facts, a netip.Addr, felt gaveUp, w facts.Forward) Finding {
-	x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Since: w.Started, Settle: askThere(w)}
+	x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Since: w.Started, Settle: askThere(f, w)}
 	x.Fixes = []Fix{{Do: fmt.Sprintf("See why %s does not answer.", w.To)}}
 	name := onwards(f, w)
 	queued, unread := 0, 0

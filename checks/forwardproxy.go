@@ -92,7 +92,7 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 	case len(dead) > 0:
 		w := dead[0]
 		x.Certainty = cond(felt.sure && len(dead) == len(ways) && w.Held, Proven, Inferred)
-		x.Since, x.Settle = w.Started, cond(felt.sure, "", settleAnswer(f))
+		x.Since, x.Settle = w.Started, cond(felt.sure, settleHolder(f, w), settleAnswer(f))
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), w.To, listensInstead(w))
 		if len(dead) > 1 {
 			x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), list(targets(dead)), listensInstead(w))

@@ -50,7 +50,7 @@ func silences(f *facts.Facts, fits func(*facts.Answer) bool, text string, sure C
 			continue
 		}
 		name := "The program"
-		x := Finding{Affects: []netip.Addr{addr}, Certainty: sure, Settle: cond(sure == Inferred, settleAnswer(f), ""),
+		x := Finding{Affects: []netip.Addr{addr}, Certainty: sure, Settle: cond(sure == Inferred, settleSilence(f, addr), ""),
 			Evidence: []Evidence{{"connection", fmt.Sprintf("%s: %d of %d bytes are unread after %.0f ms", at(f, addr), a.Server.Unread, a.Sent, a.ElapsedMS)}}}
 		var ls []facts.Socket
 		if ls = serving(f, addr); len(ls) > 0 {
@@ -68,6 +68,17 @@ func silences(f *facts.Facts, fits func(*facts.Answer) bool, text string, sure C
 		fs = append(fs, x)
 	}
 	return mergeAddresses(f, fs)
+}
+
+// settleSilence shows who has the port, where that is hidden: it may wait for somebody
+// else.
+func settleSilence(f *facts.Facts, a netip.Addr) string {
+	if ls := serving(f, a); len(ls) > 0 && len(f.Owners.Of(ls[0])) == 0 {
+		if s := settleHolder(f, facts.Forward{}); s != "" {
+			return s
+		}
+	}
+	return settleAnswer(f)
 }
 
 var eventLoopOrWorkersBlocked = &Check{

@@ -31,6 +31,7 @@ type Forward struct {
 	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it was told to listen, of several addresses the first
 	Both    bool           `json:"both,omitempty"`    // and at the loopback address of the other family: no address was named
 	To      string         `json:"to,omitempty"`      // host:port, or a path, as written; empty: not known
+	UDP     bool           `json:"udp,omitempty"`     // it leads on by UDP
 	Through string         `json:"through,omitempty"` // the other machine, of ssh: "ann@shop"; the pod, of kubectl
 	Port    uint16         `json:"port,omitempty"`    // of the other machine's sshd, where it is not 22
 	Here    bool           `json:"here,omitempty"`    // the other machine is this one: an sshd of it has that port
@@ -73,6 +74,9 @@ func (e FarEnd) Waits() (queued, unread int) {
 			queued += int(s.Queue.Length)
 		case s.State != Listen && s.Inode != 0:
 			unread += int(s.RecvQ)
+			if s.State == CloseWait && s.RecvQ > 0 {
+				unread-- // the end of the other side counts as one
+			}
 		}
 	}
 	return queued, unread
