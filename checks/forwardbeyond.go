@@ -87,12 +87,10 @@ func settleHolder(f *facts.Facts, w facts.Forward) string {
 // proxy for the same path, which is another one only where its configuration says so.
 func askThere(f *facts.Facts, w facts.Forward) string {
 	switch {
-	case !sayableWord(w.To) || len(w.Far) == 0:
+	case !sayableWord(w.To) || len(w.Far) == 0 || strings.ContainsAny(w.To[:1], "/@"): // a UNIX socket, or another machine's
 		return ""
 	case w.UDP:
 		return "loopdoctor udp://" + w.To
-	case w.Proxies && strings.HasPrefix(w.To, "/"): // a UNIX socket
-		return ""
 	case w.Proxies:
 		_, path, _ := strings.Cut(f.Target.URL, "://")
 		if _, path, _ = strings.Cut(path, "/"); path != "" && !pasteable(path) {
@@ -100,7 +98,7 @@ func askThere(f *facts.Facts, w facts.Forward) string {
 		}
 		return "loopdoctor http://" + w.To + "/" + path
 	}
-	return "loopdoctor " + w.To + " --speak guess"
+	return "loopdoctor " + w.To + " --speak"
 }
 
 // haltedBeyond is haltedBy of far ends.
