@@ -156,10 +156,13 @@ func (r Room) String() string {
 // bears on what localhost means.
 type Inside struct {
 	Room    Room       `json:"room,omitzero"`    // a container or pod: loopdoctor looks from inside of it
-	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2" when the mode is not known
-	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
+	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2 virtioproxy" …, "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "orbstack", "wsl"
 	CI      string     `json:"ci,omitempty"`     // "github-actions", "gitlab", …
 	Remote  string     `json:"remote,omitempty"` // "codespaces", "gitpod", "ssh"
 	Gateway netip.Addr `json:"gateway,omitzero"` // where the default route leads: the machine around this one
 	Outer   netip.Addr `json:"outer,omitzero"`   // what host.docker.internal or host.containers.internal means here
+
+	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
+	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
 }

@@ -98,6 +98,7 @@ func linuxHost(h *facts.Host) {
 			}
 		}
 	}
+	insideVM(&h.Inside, h.Kernel)
 	h.LookedWith = capabilities()
 }
 
