@@ -59,6 +59,7 @@ type Container struct {
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
+	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
 	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
 }
 
