@@ -44,7 +44,7 @@ func containerSituations() []situation {
 			row{"the wrong port is published by NAT alone", daemon(refusedThere, boxed("shop-web", publishing("0.0.0.0:62893->81"), within("0.0.0.0:80"))), says("proven 127.0.0.1", "port 81")},
 			row{"its network is the host's", machine(a, refusedThere, boxed("shop-web", atAll, within("0.0.0.0:80"), onHost)), says("inferred 127.0.0.1", "network mode host", "port 80")},
 			row{"two listen on it, and neither is of this project", machine(a, refusedThere, boxed("blog", within("0.0.0.0:62893")), boxed("mail", within("0.0.0.0:62893"))), nothing},
-			row{"two listen on it, and one is of this project", machine(a, refusedThere, boxed("blog", within("0.0.0.0:62893")), boxed("shop-web", within("0.0.0.0:62893"), ofCompose("/home/ann/shop"))), says("inferred 127.0.0.1", "shop-web")},
+			row{"two listen on it, and one is of this project", machine(a, refusedThere, boxed("blog", within("0.0.0.0:62893")), boxed("shop-web", within("0.0.0.0:62893"), inCompose("/home/ann/shop"))), says("inferred 127.0.0.1", "shop-web")},
 			row{"another namespace has the port, too", machine(a, refusedThere, boxed("blog", within("0.0.0.0:62893")), perhapsElsewhere(70, "node")), nothing},
 			row{"it does not run", machine(a, refusedThere, boxed("shop-web", couldNotStart(""), publishing("62893"))), nothing},
 			row{"something listens here", machine(a, listens("127.0.0.2", 50), refusedThere, boxed("shop-web", within("0.0.0.0:62893"))), nothing},
@@ -112,6 +112,6 @@ func onV6(rest ...change) *facts.Facts {
 }
 
 func wayHeld(w *facts.Forward) { w.Held = true }
-func ofCompose(dir string) boxMark {
+func inCompose(dir string) boxMark {
 	return func(c *facts.Container) { c.Project, c.Service, c.Dir = "shop", "web", dir }
 }
