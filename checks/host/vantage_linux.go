@@ -151,7 +151,7 @@ func askEngines(ctx context.Context, find func(context.Context, engine.Engine) (
 			continue
 		}
 		asked[real] = true
-		ctx, cancel := context.WithTimeout(ctx, 2*engineTime)
+		ctx, cancel := context.WithTimeout(ctx, enginesTime)
 		found, failed := find(ctx, engine.Engine{Name: p.engine, Dial: func(context.Context) (net.Conn, error) { return dialUnix(p.socket, p.uid) }})
 		cancel()
 		all = append(all, found...)
