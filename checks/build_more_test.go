@@ -74,12 +74,14 @@ func situations() []situation {
 		nameToolSituations(),
 		serviceSituations(),
 		clientSituations(),
+		insideContainerSituations(),
 		speakSituations(),
 		httpSituations(),
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
 		beyondSituations(),
+		containerSituations(),
 	)
 }
 

@@ -25,12 +25,22 @@ var natHijacksLoopback = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
-			if t := detourOf(f, d); t != nil {
+			if t := detourOf(f, d); t != nil && !publishesByNAT(f, d) {
 				fs = append(fs, t.finding(f, d))
 			}
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// publishesByNAT tells whether it works as it should: a container engine's daemon holds the
+// port so that nobody else takes it, and NAT leads the connections to the container.
+func publishesByNAT(f *facts.Facts, d facts.Dial) bool {
+	ls := serving(f, d.Addr)
+	return d.NoServer && len(ls) > 0 && !slices.ContainsFunc(ls, func(s facts.Socket) bool {
+		ps := f.Owners.Of(s)
+		return len(ps) == 0 || !slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Name == "dockerd" || p.Name == "conmon" })
+	})
 }
 
 // detour is a rule that leads the connection of a dial away.
