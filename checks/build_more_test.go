@@ -79,6 +79,8 @@ func situations() []situation {
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		wslSituations(),
+		desktopSituations(),
 	)
 }
 

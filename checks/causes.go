@@ -19,6 +19,7 @@ func init() {
 		loDown,
 		loV4AddressMissing,
 		policyRuleBeforeLocal,
+		wsl2MirroredLoopback,
 		rejectRouteOnLoopback,
 		localTableRouteMissing,
 		loopbackAliasMissing,
@@ -66,6 +67,11 @@ func init() {
 		sshForwardListenFailed,
 		kubectlPortForwardDropped,
 		otherNetworkNamespace,
+		hostNetworkInDesktopVM,
+		kindMinikubeNodePort,
+		wsl2ToWindowsLocalhost,
+		wsl2NATLocalhost,
+		desktopVMForwarderBroken,
 		selfConnect,
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
@@ -132,6 +138,7 @@ func init() {
 		temporaryPort,
 		timeWaitBlocksBind,
 		lingeringConnectionBlocksBind,
+		wslMirroredBindConflict,
 		privilegedPort,
 	}
 }
