@@ -31,7 +31,7 @@ func inDesktop(f *facts.Facts) string {
 // ofTheVM tells whether a container shares the network of the machine that it runs on:
 // it sees the bridge of the engine, and where its localhost ends.
 func ofTheVM(f *facts.Facts) bool {
-	return f.Interfaces != nil && slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Name == "docker0" || i.Name == "podman0" })
+	return f.Host.Inside.Shared || f.Interfaces != nil && slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Name == "docker0" || i.Name == "podman0" })
 }
 
 // desktopVMForwarderBroken is judged from inside the virtual machine, and is a remark
@@ -82,7 +82,7 @@ var hostNetworkInDesktopVM = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		fixes := []Fix{
 			{Do: fmt.Sprintf("Create the container with -p 127.0.0.1:%d:PORT in place of --network host, and let the program in it listen on 0.0.0.0.", f.Target.Port), Interrupts: "the container, which is created again"},
-			{Do: "Or, with Docker Desktop 4.34 and later: Settings, Resources, Network, \"Enable host networking\".", Interrupts: "every container: Docker Desktop starts again"},
+			{Do: "With Docker Desktop 4.34 and later: Settings, Resources, Network, \"Enable host networking\".", Interrupts: "every container: Docker Desktop starts again"},
 		}
 		if product := inDesktop(f); product != "" && boxed(f) && ofTheVM(f) {
 			on := workingLoopback(f)
@@ -147,25 +147,6 @@ func desktopEngine(f *facts.Facts, name string) (e vmEngine, ok bool) {
 	return e, e.product != ""
 }
 
-// nodeImages are the images of which clusters in a container make their nodes.
-var nodeImages = []struct{ image, product string }{
-	{"kindest/node", "kind"}, {"k8s-minikube/kicbase", "minikube"}, {"rancher/k3s", "k3d"},
-}
-
-// clusterNode tells whose node a container is, if it is one.
-func clusterNode(c facts.Container) string {
-	for _, n := range nodeImages {
-		if name, _, _ := strings.Cut(c.Image, "@"); strings.Contains("/"+name+":", "/"+n.image+":") {
-			return n.product
-		}
-	}
-	return ""
-}
-
-// nodePorts is the range from which Kubernetes takes NodePorts if nobody says another
-// one (--service-node-port-range).
-func nodePort(port uint16) bool { return port >= 30000 && port <= 32767 }
-
 // kindMinikubeNodePort is inferred: which services the cluster has, only the cluster
 // tells.
 var kindMinikubeNodePort = &Check{
@@ -178,11 +159,11 @@ var kindMinikubeNodePort = &Check{
 	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
-		if len(none) == 0 || !nodePort(f.Target.Port) {
+		if len(none) == 0 || !facts.IsNodePort(f.Target.Port) {
 			return nil
 		}
 		for _, c := range f.Containers.Found {
-			product := clusterNode(c)
+			product := facts.NodeOf(c.Image)
 			published := slices.ContainsFunc(c.Ports, func(p facts.Publication) bool { return p.Host.Port() == f.Target.Port && !p.UDP })
 			if product == "" || c.State != "running" || published {
 				continue

@@ -155,7 +155,7 @@ var wsl2ToWindowsLocalhost = &Check{
 			Settle:  fmt.Sprintf("in PowerShell: Get-NetTCPConnection -State Listen -LocalPort %d", f.Target.Port),
 			Fixes: []Fix{
 				{Do: fmt.Sprintf("Connect to %s, after the service on Windows listens on 0.0.0.0 or that address and the firewall of Windows lets WSL in.", there), Risk: "on 0.0.0.0 the network around Windows reaches the service as well, unless the firewall keeps it out"},
-				{Do: "Or write networkingMode=mirrored below [wsl2] in .wslconfig in the home directory on Windows, and restart WSL (in PowerShell: wsl --shutdown): localhost is then that of Windows, too.", Interrupts: "everything that runs in WSL"},
+				{Do: "Write networkingMode=mirrored below [wsl2] in .wslconfig in the home directory on Windows, and restart WSL (in PowerShell: wsl --shutdown): localhost is then that of Windows, too.", Interrupts: "everything that runs in WSL"},
 			}}
 		if f.Candidates != nil {
 			for _, c := range f.Candidates.Found {
