@@ -82,6 +82,8 @@ func situations() []situation {
 		forwardSituations(),
 		beyondSituations(),
 		containerSituations(),
+		wslSituations(),
+		desktopSituations(),
 	)
 }
 
