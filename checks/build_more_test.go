@@ -79,6 +79,7 @@ func situations() []situation {
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		containerSituations(),
 	)
 }
 

@@ -46,6 +46,7 @@ func init() {
 		conntrackFull,
 		natHijacksLoopback,
 		nodeportNotOnLoopback,
+		dockerNoUserlandProxy,
 		vpnTunCapturesLoopback,
 		answeredElsewhere,
 
@@ -66,6 +67,7 @@ func init() {
 		sshForwardListenFailed,
 		kubectlPortForwardDropped,
 		otherNetworkNamespace,
+		containerPortNotPublished,
 		selfConnect,
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
@@ -81,6 +83,7 @@ func init() {
 		shadowV4V6Split,
 
 		nobodyAccepts,
+		dockerNATRulesFlushed,
 		acceptQueueFull,
 		synQueueFull,
 		processStoppedOrDebugged,
@@ -93,6 +96,8 @@ func init() {
 		acceptsNeverReads,
 		readsNeverAnswers,
 		forwarderAcceptsBackendDead,
+		containerBindsLoopback,
+		publishedOnV6AppOnV4,
 		sshTargetRefused,
 		sshProhibited,
 		kubectlPortForwardTarget,
@@ -119,6 +124,7 @@ func init() {
 
 		addressNotOnThisMachine,
 		portHeldByOtherApp,
+		dockerPortAlreadyAllocated,
 		staleOwnDevServer,
 		ideForwarderSquats,
 		orphanListenerInChild,

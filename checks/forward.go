@@ -110,7 +110,7 @@ func closedWays(f *facts.Facts, judge func(facts.Dial, facts.Forward) (Finding, 
 		for _, w := range waysOn(f, d.Addr) {
 			if x, ok := judge(d, w); ok {
 				x.Affects, x.Since = []netip.Addr{d.Addr}, w.Started
-				x.Evidence = append([]Evidence{closedEvidence(f, d)}, wayEvidence(f, w)...)
+				x.Evidence = slices.Concat([]Evidence{closedEvidence(f, d)}, wayEvidence(f, w), x.Evidence)
 				fs = append(fs, x)
 			}
 		}
@@ -124,7 +124,7 @@ var forwarderAcceptsBackendDead = &Check{
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupForwards, facts.GroupAnswers},
+	Uses:     []facts.Group{facts.GroupForwards, facts.GroupAnswers, facts.GroupContainers},
 	Explains: []*Check{closedAtOnce, noAnswer},
 	Run: func(f *facts.Facts) []Finding {
 		fs := closedWays(f, func(d facts.Dial, w facts.Forward) (Finding, bool) { return backendDead(f, d, w), true })
@@ -172,6 +172,9 @@ func deadBehindTLS(f *facts.Facts) []Finding {
 func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 	name := onwards(f, w)
 	x := Finding{Certainty: Inferred}
+	if deadInContainer(f, d, w, &x) {
+		return x
+	}
 	switch {
 	case w.To == "":
 		x.Summary = fmt.Sprintf("%s accepts on %s for somebody else and closes at once (%s): the far end that it forwards to is not there.", name, at(f, d.Addr), d.Closed)

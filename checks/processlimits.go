@@ -85,11 +85,11 @@ var containerPausedOrFrozen = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork, facts.GroupContainers, facts.GroupForwards},
 	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
-	Refines:  []*Check{nobodyAccepts},
+	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers},
 	Run: func(f *facts.Facts) []Finding {
-		return haltedBy(f, func(p facts.Process) bool { return p.Halted() == "frozen" }, frozenFinding)
+		return append(haltedBy(f, func(p facts.Process) bool { return p.Halted() == "frozen" }, frozenFinding), pausedBehind(f)...)
 	},
 }
 

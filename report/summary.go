@@ -306,6 +306,13 @@ func notes(f *facts.Facts) []string {
 	if a, ok := f.Absent[facts.GroupContainers]; ok && a.Why == facts.CouldNot {
 		out = append(out, "Containers were not looked at ("+because(a)+").")
 	}
+	if c := f.Containers; c != nil && !slices.ContainsFunc(c.Found, func(c facts.Container) bool { return c.State != "" }) {
+		for _, e := range c.Engines {
+			if e.Error != "" {
+				out = append(out, "Containers of "+e.Name+" that do not run were not looked at ("+because(facts.Absence{Reason: e.Error, Remedy: e.Remedy})+").")
+			}
+		}
+	}
 	for _, s := range []*facts.Sockets{f.Sockets, f.Listeners} {
 		if s != nil && s.Partial != "" {
 			out = append(out, "Sockets were read from "+s.From+", which cannot show everything: "+s.Partial+".")

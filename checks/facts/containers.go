@@ -2,6 +2,8 @@ package facts
 
 import (
 	"net/netip"
+	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,6 +61,7 @@ type Container struct {
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
+	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
 	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
 }
 
@@ -101,6 +104,22 @@ func (i *Indoors) At(port uint16) []Socket {
 		}
 	}
 	return ss
+}
+
+// engineHolders are programs of container engines that hold ports of the machine for
+// containers.
+var engineHolders = []string{"docker-proxy", "rootlesskit-docker-proxy", "rootlesskit-doc", "dockerd", "conmon", "podman", "containerd", "nerdctl",
+	"rootlessport", "rootlessport-ch", "rootlessport-child", "containers-rootlessport", "containers-rootlessport-child", "rootlesskit", "slirp4netns",
+	"pasta", "pasta.avx2", "passt", "passt.avx2"}
+
+// HoldsForContainers tells whether the process is a program of a container engine, of
+// those that hold ports for its containers.
+func (p Process) HoldsForContainers() bool {
+	called := ""
+	if len(p.Args) > 0 {
+		called = path.Base(p.Args[0]) // of what was started as /proc/self/exe
+	}
+	return slices.Contains(engineHolders, p.Name) || slices.Contains(engineHolders, path.Base(p.Exe)) || slices.Contains(engineHolders, called)
 }
 
 // Room says whose a network namespace is, as far as the cgroups, mounts and names of

@@ -31,6 +31,8 @@ func (l *look) noForwards() string {
 		return "known forwarders take TCP"
 	case t.Error != nil: // it may be the forwarder's own
 		return ""
+	case l.f.Containers != nil && len(l.f.Containers.Found) > 0: // with a proxy, or by NAT alone?
+		return ""
 	case t.Intent == facts.ToBind:
 		if slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno != "" }) {
 			return ""
