@@ -171,14 +171,26 @@ func (r Room) String() string {
 	return s
 }
 
-// Inside says what the system that loopdoctor runs on is itself inside of, where that
+// Inside says what the place that loopdoctor looks from is itself inside of, where that
 // bears on what localhost means.
 type Inside struct {
-	Room    Room       `json:"room,omitzero"`    // a container or pod: loopdoctor looks from inside of it
-	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2" when the mode is not known
-	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
-	CI      string     `json:"ci,omitempty"`     // "github-actions", "gitlab", …
-	Remote  string     `json:"remote,omitempty"` // "codespaces", "gitpod", "ssh"
-	Gateway netip.Addr `json:"gateway,omitzero"` // where the default route leads: the machine around this one
-	Outer   netip.Addr `json:"outer,omitzero"`   // what host.docker.internal or host.containers.internal means here
+	Room    Room       `json:"room,omitzero"`     // a container, a pod, an "ip netns": loopdoctor looks from inside of it
+	Entered bool       `json:"entered,omitempty"` // it has gone there to look (--container, --pid, --netns, --pod, --as PID); else it was started there
+	Shared  bool       `json:"shared,omitempty"`  // the network of the room is that of the machine: network mode host
+	WSL     string     `json:"wsl,omitempty"`     // "1", "2 nat", "2 mirrored", "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`      // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
+	CI      string     `json:"ci,omitempty"`      // "github-actions", "gitlab", …
+	Remote  string     `json:"remote,omitempty"`  // "codespaces", "gitpod", "ssh"
+	Gateway netip.Addr `json:"gateway,omitzero"`  // where the default route leads: the machine around this one
+	Outer   netip.Addr `json:"outer,omitzero"`    // what host.docker.internal or host.containers.internal means here
+
+	// Of the container, as its engine told when it was looked for by its name.
+	Networks []string `json:"networks,omitempty"` // names of those that it is in
+	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
+	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// InContainer tells whether localhost is that of a container or a pod alone.
+func (i Inside) InContainer() bool {
+	return (i.Room.Kind == "container" || i.Room.Kind == "pod") && !i.Shared
 }
