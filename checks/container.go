@@ -19,14 +19,6 @@ type containerPort struct {
 	Way  *facts.Forward // the forwarder that takes it there; nil: none is seen
 }
 
-// engineHolders are the programs that hold a published port.
-var engineHolders = []string{"docker-proxy", "dockerd", "conmon", "rootlessport", "rootlessport-child", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2", "podman"}
-
-func ofEngine(p facts.Process) bool {
-	// comm holds fifteen bytes.
-	return slices.ContainsFunc(engineHolders, func(s string) bool { return p.Name == s || len(s) > 15 && p.Name == s[:15] })
-}
-
 // publishedAt finds the container that an engine put behind an address of the target.
 // Nil: none is, or more than one may be. What is seen to hold the port has to be an
 // engine's; where a proxy's arguments are seen, they decide.
@@ -46,7 +38,7 @@ func publishedBy(f *facts.Facts, ls []facts.Socket, ways []facts.Forward, takes 
 		return nil
 	}
 	for _, s := range ls {
-		if ps := f.Owners.Of(s); len(ps) > 0 && !slices.ContainsFunc(ps, ofEngine) {
+		if ps := f.Owners.Of(s); len(ps) > 0 && !slices.ContainsFunc(ps, facts.Process.HoldsForContainers) {
 			return nil
 		}
 	}
