@@ -61,6 +61,7 @@ type Container struct {
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
+	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
 	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
 }
 
@@ -176,12 +177,15 @@ type Inside struct {
 	Room    Room       `json:"room,omitzero"`     // a container, a pod, an "ip netns": loopdoctor looks from inside of it
 	Entered bool       `json:"entered,omitempty"` // it has gone there to look (--container, --pid, --netns, --pod, --as PID); else it was started there
 	Shared  bool       `json:"shared,omitempty"`  // the network of the room is that of the machine: network mode host
-	WSL     string     `json:"wsl,omitempty"`     // "1", "2 nat", "2 mirrored", "2" when the mode is not known
-	VM      string     `json:"vm,omitempty"`      // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
+	WSL     string     `json:"wsl,omitempty"`     // "1", "2 nat", "2 mirrored", "2 virtioproxy" …, "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`      // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "orbstack", "wsl"
 	CI      string     `json:"ci,omitempty"`      // "github-actions", "gitlab", …
 	Remote  string     `json:"remote,omitempty"`  // "codespaces", "gitpod", "ssh"
 	Gateway netip.Addr `json:"gateway,omitzero"`  // where the default route leads: the machine around this one
 	Outer   netip.Addr `json:"outer,omitzero"`    // what host.docker.internal or host.containers.internal means here
+
+	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
+	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
 
 	// Of the container, as its engine told when it was looked for by its name.
 	Networks []string `json:"networks,omitempty"` // names of those that it is in

@@ -104,6 +104,7 @@ func linuxHost(h *facts.Host) {
 			}
 		}
 	}
+	insideVM(&h.Inside, h.Kernel)
 	h.LookedWith = capabilities()
 	insideOf(h)
 }
