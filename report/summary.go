@@ -248,7 +248,7 @@ func notes(f *facts.Facts) []string {
 	}
 	out = append(out, filterNotes(f.Filters)...)
 	for i, id := range f.Host.As {
-		if id.NetNS != 0 && id.PID != 0 {
+		if id.NetNS != 0 && id.PID != 0 && f.Host.Inside.Room.Kind == "" { // else it says from where it looked
 			out = append(out, fmt.Sprintf("%s lives in network namespace %d: all of this was looked at there, and its localhost is no other's.", id.Name(), id.NetNS))
 		}
 		if i > 0 && (id.PID != 0 || f.Host.As[0].PID != 0) {

@@ -59,6 +59,7 @@ type Container struct {
 	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
 	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Ignored   []Publication `json:"ignored,omitempty"`   // asked for and without effect: its network is the host's
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
 	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
@@ -171,14 +172,29 @@ func (r Room) String() string {
 	return s
 }
 
-// Inside says what the system that loopdoctor runs on is itself inside of, where that
+// Inside says what the place that loopdoctor looks from is itself inside of, where that
 // bears on what localhost means.
 type Inside struct {
-	Room    Room       `json:"room,omitzero"`    // a container or pod: loopdoctor looks from inside of it
-	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2" when the mode is not known
-	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
-	CI      string     `json:"ci,omitempty"`     // "github-actions", "gitlab", …
-	Remote  string     `json:"remote,omitempty"` // "codespaces", "gitpod", "ssh"
-	Gateway netip.Addr `json:"gateway,omitzero"` // where the default route leads: the machine around this one
-	Outer   netip.Addr `json:"outer,omitzero"`   // what host.docker.internal or host.containers.internal means here
+	Room    Room       `json:"room,omitzero"`     // a container, a pod, an "ip netns": loopdoctor looks from inside of it
+	Entered bool       `json:"entered,omitempty"` // it has gone there to look (--container, --pid, --netns, --pod, --as PID); else it was started there
+	Shared  bool       `json:"shared,omitempty"`  // the network of the room is that of the machine: network mode host
+	WSL     string     `json:"wsl,omitempty"`     // "1", "2 nat", "2 mirrored", "2 virtioproxy" …, "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`      // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "orbstack", "wsl"
+	CI      string     `json:"ci,omitempty"`      // "github-actions", "gitlab", …
+	Remote  string     `json:"remote,omitempty"`  // "codespaces", "gitpod", "ssh"
+	Gateway netip.Addr `json:"gateway,omitzero"`  // where the default route leads: the machine around this one
+	Outer   netip.Addr `json:"outer,omitzero"`    // what host.docker.internal or host.containers.internal means here
+
+	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
+	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
+
+	// Of the container, as its engine told when it was looked for by its name.
+	Networks []string `json:"networks,omitempty"` // names of those that it is in
+	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
+	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// InContainer tells whether localhost is that of a container or a pod alone.
+func (i Inside) InContainer() bool {
+	return (i.Room.Kind == "container" || i.Room.Kind == "pod") && !i.Shared
 }

@@ -66,6 +66,10 @@ var here = sources{
 	process: linuxProcess,
 	try:     tryClient,
 	enter:   enterNetwork,
+
+	find:      linuxFind,
+	enterFile: enterFile,
+
 	cgroup:  inCgroup,
 	second:  second,
 	environ: linuxEnviron,
@@ -87,7 +91,9 @@ func linuxHost(h *facts.Host) {
 	if ok1 && ok2 && mine != first {
 		h.Vantage = fmt.Sprintf("network namespace %d", mine)
 	}
-	if data, err := os.ReadFile("/proc/self/cgroup"); err == nil && process.InContainer(data) || present("/.dockerenv") || present("/run/.containerenv") {
+	if os.Getenv(entered) != "" {
+		// The files are those of where it came from.
+	} else if data, err := os.ReadFile("/proc/self/cgroup"); err == nil && process.InContainer(data) || present("/.dockerenv") || present("/run/.containerenv") {
 		h.Vantage = "container"
 	}
 	if data, err := os.ReadFile("/proc/stat"); err == nil {
@@ -98,7 +104,9 @@ func linuxHost(h *facts.Host) {
 			}
 		}
 	}
+	insideVM(&h.Inside, h.Kernel)
 	h.LookedWith = capabilities()
+	insideOf(h)
 }
 
 // capabilities names those that open a look.
