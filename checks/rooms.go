@@ -125,7 +125,7 @@ func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 	switch {
 	case f.Units == nil || f.Containers == nil || f.Candidates == nil || f.Configs == nil:
 		return true
-	case contained(n) && containerOf(f, room) == nil && slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }):
+	case contained(n) && !toldOf(f, room) && slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }):
 		return true // the engine, which cannot be asked, may have one that is meant
 	case slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool { return room.Kind != "unit" || !isUnit(u, room) }):
 		return true
@@ -142,6 +142,12 @@ func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 func unasked(f *facts.Facts) bool {
 	return f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, contained) &&
 		(f.Containers == nil || slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }))
+}
+
+// toldOf tells whether an engine has spoken of the container: others only show its processes.
+func toldOf(f *facts.Facts, room facts.Room) bool {
+	c := containerOf(f, room)
+	return c != nil && c.State != ""
 }
 
 // containerOf is the container that has the namespace, if an engine told of it.

@@ -2,6 +2,8 @@ package facts
 
 import (
 	"net/netip"
+	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,6 +61,7 @@ type Container struct {
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
+	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
 	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
 }
 
@@ -101,6 +104,22 @@ func (i *Indoors) At(port uint16) []Socket {
 		}
 	}
 	return ss
+}
+
+// engineHolders are programs of container engines that hold ports of the machine for
+// containers.
+var engineHolders = []string{"docker-proxy", "rootlesskit-docker-proxy", "rootlesskit-doc", "dockerd", "conmon", "podman", "containerd", "nerdctl",
+	"rootlessport", "rootlessport-ch", "rootlessport-child", "containers-rootlessport", "containers-rootlessport-child", "rootlesskit", "slirp4netns",
+	"pasta", "pasta.avx2", "passt", "passt.avx2"}
+
+// HoldsForContainers tells whether the process is a program of a container engine, of
+// those that hold ports for its containers.
+func (p Process) HoldsForContainers() bool {
+	called := ""
+	if len(p.Args) > 0 {
+		called = path.Base(p.Args[0]) // of what was started as /proc/self/exe
+	}
+	return slices.Contains(engineHolders, p.Name) || slices.Contains(engineHolders, path.Base(p.Exe)) || slices.Contains(engineHolders, called)
 }
 
 // Room says whose a network namespace is, as far as the cgroups, mounts and names of
@@ -158,14 +177,29 @@ func (r Room) String() string {
 	return s
 }
 
-// Inside says what the system that loopdoctor runs on is itself inside of, where that
+// Inside says what the place that loopdoctor looks from is itself inside of, where that
 // bears on what localhost means.
 type Inside struct {
-	Room    Room       `json:"room,omitzero"`    // a container or pod: loopdoctor looks from inside of it
-	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2" when the mode is not known
-	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
-	CI      string     `json:"ci,omitempty"`     // "github-actions", "gitlab", …
-	Remote  string     `json:"remote,omitempty"` // "codespaces", "gitpod", "ssh"
-	Gateway netip.Addr `json:"gateway,omitzero"` // where the default route leads: the machine around this one
-	Outer   netip.Addr `json:"outer,omitzero"`   // what host.docker.internal or host.containers.internal means here
+	Room    Room       `json:"room,omitzero"`     // a container, a pod, an "ip netns": loopdoctor looks from inside of it
+	Entered bool       `json:"entered,omitempty"` // it has gone there to look (--container, --pid, --netns, --pod, --as PID); else it was started there
+	Shared  bool       `json:"shared,omitempty"`  // the network of the room is that of the machine: network mode host
+	WSL     string     `json:"wsl,omitempty"`     // "1", "2 nat", "2 mirrored", "2 virtioproxy" …, "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`      // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "orbstack", "wsl"
+	CI      string     `json:"ci,omitempty"`      // "github-actions", "gitlab", …
+	Remote  string     `json:"remote,omitempty"`  // "codespaces", "gitpod", "ssh"
+	Gateway netip.Addr `json:"gateway,omitzero"`  // where the default route leads: the machine around this one
+	Outer   netip.Addr `json:"outer,omitzero"`    // what host.docker.internal or host.containers.internal means here
+
+	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
+	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
+
+	// Of the container, as its engine told when it was looked for by its name.
+	Networks []string `json:"networks,omitempty"` // names of those that it is in
+	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
+	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// InContainer tells whether localhost is that of a container or a pod alone.
+func (i Inside) InContainer() bool {
+	return (i.Room.Kind == "container" || i.Room.Kind == "pod") && !i.Shared
 }

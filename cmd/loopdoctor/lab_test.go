@@ -33,11 +33,14 @@ package main
 //	client [-as root] TARGET…          a real client with a short time-out, as the ordinary user. HOST:PORT:
 //	                                   Python connects, trying each address of the name. URL: curl gets an
 //	                                   HTTP answer (curl does not ask the system what localhost is)
-//	doctor WANT ARGS…                  run loopdoctor as root and as the ordinary user and compare verdict and
+//	doctor [-as root] [-in CONTAINER] WANT ARGS…
+//	                                   run loopdoctor as root and as the ordinary user and compare verdict and
 //	                                   causes with the archive's section WANT, or WANT.user for the ordinary
 //	                                   user, WANT.U and WANT.U.user in tier U, where these differ. The first
 //	                                   doctor of a scenario is the one that is recorded and counted. A last
-//	                                   argument <FILE is its standard input
+//	                                   argument <FILE is its standard input. With -as root only as root; with -in
+//	                                   inside of a container of Docker, which has to see /tmp/bin (in its PATH) and
+//	                                   /tmp/lab
 //	run WANT|- CMD ARGS…               run a client by itself, and by loopdoctor run, as root and as the ordinary
 //	                                   user: standard output and exit status have to be the same. The report is
 //	                                   that of a doctor; "-" is a client that fares well, of which loopdoctor has to say
