@@ -19,9 +19,9 @@ var otherNetworkNamespace = &Check{
 	Doc:    "the server listens on the port, but in another network namespace",
 	Stage:  StageListen,
 	Intent: facts.Connect,
-	Needs:  []facts.Group{facts.GroupSockets, facts.GroupNamespaces},
-	// What else has to do with the port.
-	Uses:     []facts.Group{facts.GroupUnits, facts.GroupContainers, facts.GroupCandidates, facts.GroupConfigs},
+	// Without knowing what else has to do with the port nobody knows that it is this one.
+	Needs:    []facts.Group{facts.GroupSockets, facts.GroupNamespaces, facts.GroupUnits, facts.GroupContainers, facts.GroupCandidates},
+	Uses:     []facts.Group{facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
@@ -71,6 +71,9 @@ func others(f *facts.Facts, ns []facts.Namespace) string {
 // those of the client's own unit, project or user; and a stranger's if nothing else on
 // this machine has to do with the port.
 func likelyRooms(f *facts.Facts) []facts.Namespace {
+	if f.Units == nil || f.Containers == nil || f.Candidates == nil {
+		return nil
+	}
 	kin := slices.DeleteFunc(slices.Clone(f.Namespaces.Found), func(n facts.Namespace) bool { return kinship(f, n) == 0 })
 	slices.SortStableFunc(kin, func(a, b facts.Namespace) int {
 		return cmp.Or(kinship(f, b)-kinship(f, a), cmp.Compare(cond(a.Proven, 0, 1), cond(b.Proven, 0, 1)))
@@ -86,7 +89,7 @@ func likelyRooms(f *facts.Facts) []facts.Namespace {
 // image is 1000, as is that of every machine.
 func kinship(f *facts.Facts, n facts.Namespace) int {
 	room := roomOf(f, n)
-	if room.Kind == "unit" && f.Units != nil && slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool { return u.Names && isUnit(u, room) }) {
+	if room.Kind == "unit" && slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool { return u.Names && isUnit(u, room) }) {
 		return 3
 	}
 	home := f.Host.Cwd
@@ -123,7 +126,7 @@ func isUnit(u facts.Unit, room facts.Room) bool {
 func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 	room := roomOf(f, n)
 	switch {
-	case f.Units == nil || f.Containers == nil || f.Candidates == nil || f.Configs == nil:
+	case f.Configs == nil:
 		return true
 	case contained(n) && !toldOf(f, room) && slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }):
 		return true // the engine, which cannot be asked, may have one that is meant
@@ -304,13 +307,13 @@ func unitRoomFixes(f *facts.Facts, room facts.Room) []Fix {
 	drop := cond(key == "NetworkNamespacePath", "[Service]\nNetworkNamespacePath=\n", "[Service]\nPrivateNetwork=no\n")
 	reload := facts.Unit{Manager: room.Manager}
 	commands := strings.TrimSpace(strings.Join(control(reload, "daemon-reload"), " ")) + " && " + strings.Join(control(u, "restart"), " ")
-	own := Fix{Do: fmt.Sprintf("Take %s back from %s (drop-in below), and have systemd read that: %s", room.Setting, room.Name, commands), Lasts: Persistent,
+	own := Fix{Do: fmt.Sprintf("Take %s back from %s (drop-in below), and have systemd read that: %s", room.Setting, room.Name, commands),
 		Risk: "the service can reach the network, and be reached from it", Interrupts: "the service " + room.Name}
 	if room.DropIns == "" {
 		own.Do = strings.Replace(own.Do, "drop-in below", strings.Join(control(u, "edit"), " "), 1)
 	}
 	if file := path.Join(room.DropIns, "loopdoctor.conf"); room.DropIns != "" && sayableFile(file) {
-		own.Steps = [][]string{{"mkdir", "-p", room.DropIns}}
+		own.Lasts, own.Steps = Persistent, [][]string{{"mkdir", "-p", room.DropIns}}
 		own.Files = []File{{Path: file, Append: drop}}
 		own.Undo = [][]string{{"rm", file}, slices.DeleteFunc(control(reload, "daemon-reload"), func(s string) bool { return s == "" }), control(u, "restart")}
 		if u.Manager == "systemd --user" && !isMine(f, u) {

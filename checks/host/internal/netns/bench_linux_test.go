@@ -76,7 +76,7 @@ func BenchmarkFind(b *testing.B) {
 	}
 	for range *benchSpaces {
 		c := command("room")
-		c.Env = append(c.Env, fmt.Sprintf("ROOM=%d", *benchProcesses/ *benchSpaces-1))
+		c.Env = append(c.Env, fmt.Sprintf("ROOM=%d", *benchProcesses / *benchSpaces - 1))
 		c.SysProcAttr.Cloneflags, c.SysProcAttr.Setpgid = unix.CLONE_NEWNET, true
 		in, err := c.StdinPipe()
 		if err != nil {
