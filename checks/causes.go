@@ -46,6 +46,7 @@ func init() {
 		conntrackFull,
 		natHijacksLoopback,
 		nodeportNotOnLoopback,
+		dockerNoUserlandProxy,
 		vpnTunCapturesLoopback,
 		answeredElsewhere,
 
@@ -68,6 +69,7 @@ func init() {
 		otherNetworkNamespace,
 		localhostInsideContainer,
 		ciJobInContainer,
+		containerPortNotPublished,
 		selfConnect,
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
@@ -84,6 +86,7 @@ func init() {
 		shadowV4V6Split,
 
 		nobodyAccepts,
+		dockerNATRulesFlushed,
 		acceptQueueFull,
 		synQueueFull,
 		processStoppedOrDebugged,
@@ -96,6 +99,8 @@ func init() {
 		acceptsNeverReads,
 		readsNeverAnswers,
 		forwarderAcceptsBackendDead,
+		containerBindsLoopback,
+		publishedOnV6AppOnV4,
 		sshTargetRefused,
 		sshProhibited,
 		kubectlPortForwardTarget,
@@ -122,6 +127,7 @@ func init() {
 
 		addressNotOnThisMachine,
 		portHeldByOtherApp,
+		dockerPortAlreadyAllocated,
 		staleOwnDevServer,
 		ideForwarderSquats,
 		orphanListenerInChild,
