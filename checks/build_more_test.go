@@ -81,6 +81,7 @@ func situations() []situation {
 		forwardSituations(),
 		wslSituations(),
 		desktopSituations(),
+		containerSituations(),
 	)
 }
 

@@ -47,6 +47,7 @@ func init() {
 		conntrackFull,
 		natHijacksLoopback,
 		nodeportNotOnLoopback,
+		dockerNoUserlandProxy,
 		vpnTunCapturesLoopback,
 		answeredElsewhere,
 
@@ -72,6 +73,7 @@ func init() {
 		wsl2ToWindowsLocalhost,
 		wsl2NATLocalhost,
 		desktopVMForwarderBroken,
+		containerPortNotPublished,
 		selfConnect,
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
@@ -87,6 +89,7 @@ func init() {
 		shadowV4V6Split,
 
 		nobodyAccepts,
+		dockerNATRulesFlushed,
 		acceptQueueFull,
 		synQueueFull,
 		processStoppedOrDebugged,
@@ -99,6 +102,8 @@ func init() {
 		acceptsNeverReads,
 		readsNeverAnswers,
 		forwarderAcceptsBackendDead,
+		containerBindsLoopback,
+		publishedOnV6AppOnV4,
 		sshTargetRefused,
 		sshProhibited,
 		kubectlPortForwardTarget,
@@ -125,6 +130,7 @@ func init() {
 
 		addressNotOnThisMachine,
 		portHeldByOtherApp,
+		dockerPortAlreadyAllocated,
 		staleOwnDevServer,
 		ideForwarderSquats,
 		orphanListenerInChild,
