@@ -74,14 +74,15 @@ func situations() []situation {
 		nameToolSituations(),
 		serviceSituations(),
 		clientSituations(),
+		insideContainerSituations(),
 		speakSituations(),
 		httpSituations(),
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		containerSituations(),
 		wslSituations(),
 		desktopSituations(),
-		containerSituations(),
 	)
 }
 

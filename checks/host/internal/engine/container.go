@@ -257,7 +257,10 @@ func publication(inner, ip, outer string, wanted uint16) (p facts.Publication, o
 		a = netip.IPv4Unspecified()
 	}
 	low, _, _ := strings.Cut(outer, "-")
-	host, _ := strconv.ParseUint(low, 10, 16)
+	host, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		host = 0 // one that the engine is to choose
+	}
 	if inRange(outer, wanted) {
 		host = uint64(wanted)
 	}
