@@ -35,7 +35,7 @@ var clientFails = &Check{
 			}
 		}
 		for _, a := range asked(f) {
-			if !slices.Contains(on, a.Addr) && (clientSays(f, "headers-too-large") && cookieTooLarge(f, a) != nil || hostRefused(f, a) != nil || upgraded(f, a) || refusedLogin(f, a)) {
+			if !slices.Contains(on, a.Addr) && (clientSays(f, "headers-too-large") && cookieTooLarge(f, a) != nil || hostRefused(f, a) != nil || upgraded(f, a) || refusedLogin(f, a) || metLimit(f, a) >= 0) {
 				on = append(on, a.Addr)
 			}
 		}

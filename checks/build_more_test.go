@@ -74,6 +74,7 @@ func situations() []situation {
 		nameToolSituations(),
 		serviceSituations(),
 		clientSituations(),
+		insideContainerSituations(),
 		speakSituations(),
 		httpSituations(),
 		browserSituations(),

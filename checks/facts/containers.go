@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"fmt"
 	"net/netip"
 	"path"
 	"slices"
@@ -191,6 +192,22 @@ type Inside struct {
 	Networks []string `json:"networks,omitempty"` // names of those that it is in
 	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
 	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// Pings tells whether the container's health check is a wget that asks localhost for
+// the port.
+func (i Inside) Pings(port uint16) bool {
+	words := strings.FieldsFunc(strings.Join(i.Check, " "), func(r rune) bool { return strings.ContainsRune(" \t;|&()'\"", r) })
+	asks := false
+	for _, w := range words {
+		to, isHTTP := strings.CutPrefix(w, "http://localhost")
+		if w == "localhost" || !isHTTP {
+			continue
+		}
+		to, _, _ = strings.Cut(to, "/")
+		asks = asks || to == fmt.Sprintf(":%d", port) || to == "" && port == 80
+	}
+	return asks && slices.ContainsFunc(words, func(w string) bool { return path.Base(w) == "wget" })
 }
 
 // InContainer tells whether localhost is that of a container or a pod alone.
