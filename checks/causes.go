@@ -19,6 +19,7 @@ func init() {
 		loDown,
 		loV4AddressMissing,
 		policyRuleBeforeLocal,
+		wsl2MirroredLoopback,
 		rejectRouteOnLoopback,
 		localTableRouteMissing,
 		loopbackAliasMissing,
@@ -70,6 +71,11 @@ func init() {
 		containerPortNotPublished,
 		localhostInsideContainer,
 		ciJobInContainer,
+		hostNetworkInDesktopVM,
+		kindMinikubeNodePort,
+		wsl2ToWindowsLocalhost,
+		wsl2NATLocalhost,
+		desktopVMForwarderBroken,
 		selfConnect,
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
@@ -141,6 +147,7 @@ func init() {
 		temporaryPort,
 		timeWaitBlocksBind,
 		lingeringConnectionBlocksBind,
+		wslMirroredBindConflict,
 		privilegedPort,
 	}
 }
