@@ -60,6 +60,7 @@ type Container struct {
 	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
 	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Ignored   []Publication `json:"ignored,omitempty"`   // asked for and without effect: its network is the host's
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
 	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
