@@ -80,6 +80,7 @@ func situations() []situation {
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		beyondSituations(),
 		containerSituations(),
 		wslSituations(),
 		desktopSituations(),

@@ -47,7 +47,7 @@ var desktopVMForwarderBroken = &Check{
 	Explains: []*Check{clientFails},
 	Run: func(f *facts.Facts) []Finding {
 		on, product := workingLoopback(f), inDesktop(f)
-		if product == "" || len(on) == 0 || boxed(f) {
+		if product == "" || len(on) == 0 || isContained(f) {
 			return nil
 		}
 		met := fromOutside(f)
@@ -84,7 +84,7 @@ var hostNetworkInDesktopVM = &Check{
 			{Do: fmt.Sprintf("Create the container with -p 127.0.0.1:%d:PORT in place of --network host, and let the program in it listen on 0.0.0.0.", f.Target.Port), Interrupts: "the container, which is created again"},
 			{Do: "With Docker Desktop 4.34 and later: Settings, Resources, Network, \"Enable host networking\".", Interrupts: "every container: Docker Desktop starts again"},
 		}
-		if product := inDesktop(f); product != "" && boxed(f) && ofTheVM(f) {
+		if product := inDesktop(f); product != "" && isContained(f) && ofTheVM(f) {
 			on := workingLoopback(f)
 			if len(on) == 0 {
 				return nil

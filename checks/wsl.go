@@ -16,14 +16,14 @@ import (
 // also in a container that runs in it, and where the mode is not known.
 func wslMode(f *facts.Facts) string {
 	mode, ok := strings.CutPrefix(f.Host.Inside.WSL, "2 ")
-	if !ok || boxed(f) {
+	if !ok || isContained(f) {
 		return ""
 	}
 	return mode
 }
 
-// boxed tells whether localhost is that of a container or pod.
-func boxed(f *facts.Facts) bool {
+// isContained tells whether localhost is that of a container or pod.
+func isContained(f *facts.Facts) bool {
 	in := f.Host.Inside
 	return in.Room.Kind == "container" || in.Room.Kind == "pod" || strings.HasPrefix(f.Host.Vantage, "container")
 }
@@ -56,7 +56,7 @@ func leadsFromOutside(f *facts.Facts) bool {
 	case "mirrored":
 		return onlyLinuxReaches(f)
 	}
-	return inDesktop(f) != "" && (!boxed(f) || ofTheVM(f))
+	return inDesktop(f) != "" && (!isContained(f) || ofTheVM(f))
 }
 
 // workingLoopback returns the addresses of loopback that work from here, where no
