@@ -81,6 +81,8 @@ func situations() []situation {
 		proxySituations(),
 		forwardSituations(),
 		containerSituations(),
+		wslSituations(),
+		desktopSituations(),
 	)
 }
 

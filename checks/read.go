@@ -151,7 +151,7 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 		return StageNone, false
 	}
 	g := l.Gaps()
-	if d.HalfOpen() && l.SYNs > 1 && !leftLo(l) { // the last packet of the handshake, each time
+	if d.HalfOpen() && l.SYNs > 1 && (!d.NoServer || l.SentCookies()) { // the last packet of the handshake, each time
 		switch {
 		case facts.Enough(g.Output, l.SYNs):
 			return StageOutput, true
@@ -184,14 +184,6 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 		}
 	}
 	return StageNone, false
-}
-
-// leftLo tells whether what was sent went by another device than lo: a handshake has two
-// packets that this end sends. Of one that came to pass so, the server is elsewhere, and
-// what this machine received is half of what it sent.
-func leftLo(l *facts.Ledger) bool {
-	sent := cond(slices.Contains(l.Missing, "OutTransmits"), l.Delta["OutRequests"], l.Delta["OutTransmits"])
-	return !slices.Contains(l.Missing, "lo.tx") && facts.Enough(sent-l.Delta["lo.tx"]-l.Delta["lo.txdrop"], 2*l.SYNs)
 }
 
 // ackLost tells whether the handshake came to pass for the client alone: its last

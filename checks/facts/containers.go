@@ -73,6 +73,27 @@ type Publication struct {
 	UDP  bool           `json:"udp,omitempty"`
 }
 
+// nodeImages are the images of which clusters of Kubernetes make nodes that are containers.
+var nodeImages = []struct{ image, product string }{
+	{"kindest/node", "kind"}, {"k8s-minikube/kicbase", "minikube"}, {"rancher/k3s", "k3d"},
+}
+
+// NodeOf tells whose node a container of that image is: "kind", "minikube", "k3d", or
+// empty if it is none.
+func NodeOf(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	for _, n := range nodeImages {
+		if strings.Contains("/"+name+":", "/"+n.image+":") {
+			return n.product
+		}
+	}
+	return ""
+}
+
+// IsNodePort tells whether the port is of the range from which Kubernetes takes NodePorts
+// if nobody says another one (--service-node-port-range).
+func IsNodePort(port uint16) bool { return port >= 30000 && port <= 32767 }
+
 // Indoors is what is in the network namespace of a container.
 type Indoors struct {
 	NetNS         uint64       `json:"netns,omitempty"` // inode that names it
