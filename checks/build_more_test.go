@@ -74,12 +74,16 @@ func situations() []situation {
 		nameToolSituations(),
 		serviceSituations(),
 		clientSituations(),
+		insideContainerSituations(),
 		speakSituations(),
 		httpSituations(),
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		beyondSituations(),
 		containerSituations(),
+		wslSituations(),
+		desktopSituations(),
 	)
 }
 

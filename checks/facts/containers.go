@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"fmt"
 	"net/netip"
 	"path"
 	"slices"
@@ -73,6 +74,27 @@ type Publication struct {
 	UDP  bool           `json:"udp,omitempty"`
 }
 
+// nodeImages are the images of which clusters of Kubernetes make nodes that are containers.
+var nodeImages = []struct{ image, product string }{
+	{"kindest/node", "kind"}, {"k8s-minikube/kicbase", "minikube"}, {"rancher/k3s", "k3d"},
+}
+
+// NodeOf tells whose node a container of that image is: "kind", "minikube", "k3d", or
+// empty if it is none.
+func NodeOf(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	for _, n := range nodeImages {
+		if strings.Contains("/"+name+":", "/"+n.image+":") {
+			return n.product
+		}
+	}
+	return ""
+}
+
+// IsNodePort tells whether the port is of the range from which Kubernetes takes NodePorts
+// if nobody says another one (--service-node-port-range).
+func IsNodePort(port uint16) bool { return port >= 30000 && port <= 32767 }
+
 // Indoors is what is in the network namespace of a container.
 type Indoors struct {
 	NetNS         uint64       `json:"netns,omitempty"` // inode that names it
@@ -126,14 +148,18 @@ func (p Process) HoldsForContainers() bool {
 // Room says whose a network namespace is, as far as the cgroups, mounts and names of
 // what lives there tell. All of it may be empty: then only its number is known.
 type Room struct {
-	Kind    string `json:"kind,omitempty"`    // "host", "container", "pod", "ip netns", "unit", "sandbox"
-	Engine  string `json:"engine,omitempty"`  // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
-	ID      string `json:"id,omitempty"`      // of the container, the first twelve digits
-	Name    string `json:"name,omitempty"`    // of the container, the namespace, the unit or the application
-	Image   string `json:"image,omitempty"`   // what an engine says of it
-	Project string `json:"project,omitempty"` // of compose
-	Service string `json:"service,omitempty"` // of compose
-	Pod     string `json:"pod,omitempty"`     // "namespace/name", or the uid of the pod
+	Kind    string `json:"kind,omitempty"`     // "host", "container", "pod", "ip netns", "unit", "sandbox"
+	Engine  string `json:"engine,omitempty"`   // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
+	ID      string `json:"id,omitempty"`       // of the container, the first twelve digits
+	Name    string `json:"name,omitempty"`     // of the container, the namespace, the unit or the application
+	Image   string `json:"image,omitempty"`    // what an engine says of it
+	Project string `json:"project,omitempty"`  // of compose
+	Service string `json:"service,omitempty"`  // of compose
+	Pod     string `json:"pod,omitempty"`      // "namespace/name", or the uid of the pod
+	Setting string `json:"setting,omitempty"`  // of the unit: "PrivateNetwork=yes", "JoinsNamespaceOf=db.service", "NetworkNamespacePath=/run/netns/blue"
+	Manager string `json:"manager,omitempty"`  // of the unit: "systemd", "systemd --user"
+	UID     uint32 `json:"uid,omitempty"`      // of the user whose manager that is; 0: the system's
+	DropIns string `json:"drop_ins,omitempty"` // directory for changes to the unit: "/etc/systemd/system/web.service.d"
 }
 
 // String is what a person calls it: "container shop-web (docker, image nginx:1.25)",
@@ -162,6 +188,8 @@ func (r Room) String() string {
 		add("container", r.Name)
 	case "sandbox":
 		add("", r.Engine)
+	case "unit":
+		add("", r.Setting)
 	case "":
 		return ""
 	}
@@ -192,6 +220,22 @@ type Inside struct {
 	Networks []string `json:"networks,omitempty"` // names of those that it is in
 	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
 	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// Pings tells whether the container's health check is a wget that asks localhost for
+// the port.
+func (i Inside) Pings(port uint16) bool {
+	words := strings.FieldsFunc(strings.Join(i.Check, " "), func(r rune) bool { return strings.ContainsRune(" \t;|&()'\"", r) })
+	asks := false
+	for _, w := range words {
+		to, isHTTP := strings.CutPrefix(w, "http://localhost")
+		if w == "localhost" || !isHTTP {
+			continue
+		}
+		to, _, _ = strings.Cut(to, "/")
+		asks = asks || to == fmt.Sprintf(":%d", port) || to == "" && port == 80
+	}
+	return asks && slices.ContainsFunc(words, func(w string) bool { return path.Base(w) == "wget" })
 }
 
 // InContainer tells whether localhost is that of a container or a pod alone.

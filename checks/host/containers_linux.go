@@ -75,7 +75,7 @@ func (b *boxes) inhabited() {
 	}
 }
 
-// place is a socket at which an engine may be.
+// enginePlace is a socket at which an engine may be.
 type enginePlace struct {
 	engine, socket string
 	uid            uint32 // as whom it is asked
@@ -135,22 +135,28 @@ func (b *boxes) ask(ctx context.Context) {
 	b.found.From = strings.Join(slices.Compact(from), ", ")
 }
 
-// places are the sockets of engines: the system's, those of the users, and the one
-// that the client's DOCKER_HOST names.
+// places are the sockets to ask at.
 func (b *boxes) places() []enginePlace {
-	me := uint32(os.Geteuid())
-	all := []enginePlace{{"docker", "/run/docker.sock", me}, {"docker", "/var/run/docker.sock", me}, {"podman", "/run/podman/podman.sock", me}}
 	var as []uint32
 	for _, i := range b.f.Host.As {
 		as = append(as, i.UID)
 	}
+	var more []enginePlace
 	if e := b.f.Environment; e != nil {
 		for _, v := range e.Variables {
 			if socket, ok := strings.CutPrefix(v.Value, "unix://"); ok && v.Name == "DOCKER_HOST" && filepath.IsAbs(socket) {
-				all = append(all, enginePlace{"docker", socket, b.f.Host.As[0].UID})
+				more = append(more, enginePlace{"docker", socket, as[0]})
 			}
 		}
 	}
+	return enginePlaces(as, more...)
+}
+
+// enginePlaces are the sockets of engines that are there: the system's, and those of
+// these users.
+func enginePlaces(as []uint32, more ...enginePlace) []enginePlace {
+	me := uint32(os.Geteuid())
+	all := append([]enginePlace{{"docker", "/run/docker.sock", me}, {"docker", "/var/run/docker.sock", me}, {"podman", "/run/podman/podman.sock", me}}, more...)
 	for uid, dir := range userRuntimes(as) {
 		all = append(all, enginePlace{"docker", filepath.Join(dir, "docker.sock"), uid}, enginePlace{"podman", filepath.Join(dir, "podman/podman.sock"), uid})
 	}

@@ -135,22 +135,7 @@ func others(dir string) string {
 // askEngines asks each engine of this machine whose socket may be used. The error is that of
 // those that gave no answer.
 func askEngines(ctx context.Context, find func(context.Context, engine.Engine) ([]engine.Meant, error)) (all []engine.Meant, err error) {
-	me := uint32(os.Geteuid())
-	type place struct {
-		engine, socket string
-		uid            uint32
-	}
-	places := []place{{"docker", "/run/docker.sock", me}, {"docker", "/var/run/docker.sock", me}, {"podman", "/run/podman/podman.sock", me}}
-	for uid, dir := range userRuntimes(nil) {
-		places = append(places, place{"docker", filepath.Join(dir, "docker.sock"), uid}, place{"podman", filepath.Join(dir, "podman/podman.sock"), uid})
-	}
-	asked := map[string]bool{}
-	for _, p := range places {
-		real, missing := filepath.EvalSymlinks(p.socket)
-		if errors.Is(missing, fs.ErrNotExist) || asked[real] {
-			continue
-		}
-		asked[real] = true
+	for _, p := range enginePlaces(nil) {
 		ctx, cancel := context.WithTimeout(ctx, enginesTime)
 		found, failed := find(ctx, engine.Engine{Name: p.engine, Dial: func(context.Context) (net.Conn, error) { return dialUnix(p.socket, p.uid) }})
 		cancel()

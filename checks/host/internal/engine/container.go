@@ -41,7 +41,8 @@ const (
 	publishes rank = iota
 	listens
 	exposed
-	mayPublish // one that does not run: the list does not tell its ports
+	mayPublish  // one that does not run: the list does not tell its ports
+	clusterNode // its cluster may have a NodePort there, which shows nowhere
 	sharesHost
 	unrelated
 )
@@ -54,6 +55,8 @@ func (s summary) rank(q Query) rank {
 		r = listens
 	case s.HostConfig.NetworkMode == "host" && runs:
 		r = sharesHost
+	case runs && facts.IsNodePort(q.Port) && facts.NodeOf(s.Image) != "":
+		r = clusterNode
 	case s.State != "running" && s.State != "paused":
 		r = mayPublish
 	}
@@ -262,7 +265,10 @@ func publication(inner, ip, outer string, wanted uint16) (p facts.Publication, o
 		a = netip.IPv4Unspecified()
 	}
 	low, _, _ := strings.Cut(outer, "-")
-	host, _ := strconv.ParseUint(low, 10, 16)
+	host, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		host = 0 // one that the engine is to choose
+	}
 	if inRange(outer, wanted) {
 		host = uint64(wanted)
 	}

@@ -3,8 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -64,11 +62,9 @@ func which(list []summary, is func(summary) bool) (found []summary) {
 }
 
 func (e Engine) find(ctx context.Context, meant func([]summary) []summary) ([]Meant, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) }},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	var list []summary
-	if err := get(ctx, client, "/containers/json?all=1", &list); err != nil {
+	client := e.client()
+	list, err := (&Answer{}).list(ctx, client)
+	if err != nil {
 		return nil, err
 	}
 	found := meant(list)
