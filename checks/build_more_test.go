@@ -80,6 +80,7 @@ func situations() []situation {
 		proxySituations(),
 		forwardSituations(),
 		containerSituations(),
+		containerHealthSituations(),
 	)
 }
 

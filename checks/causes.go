@@ -68,6 +68,8 @@ func init() {
 		kubectlPortForwardDropped,
 		otherNetworkNamespace,
 		containerPortNotPublished,
+		rootlessPortForwarder,
+		containerUnhealthyOrRestarting,
 		selfConnect,
 		v6OnlyServerV4Client,
 		v4OnlyServerV6Client,
