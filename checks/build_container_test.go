@@ -59,7 +59,10 @@ func unasked(c *facts.Container) {
 func andAt(a string) boxMark {
 	return func(c *facts.Container) { c.Addresses = append(c.Addresses, netip.MustParseAddr(a)) }
 }
-func onHost(c *facts.Container) { c.Network, c.Inside.Here, c.Addresses = "host", true, nil }
+func onHost(c *facts.Container) {
+	c.Network, c.Inside.Here, c.Addresses = "host", true, nil
+	c.Ignored, c.Ports = c.Ports, nil
+}
 func couldNotStart(why string) boxMark {
 	return func(c *facts.Container) {
 		c.State, c.Status, c.PID, c.ID, c.Addresses, c.Error = "created", "Created", 0, "ba9876543210", nil, why

@@ -98,14 +98,6 @@ func containerSituations() []situation {
 
 func TestContainers(t *testing.T) { judge(t, containerSituations()) }
 
-// A handshake of which half was sent over another device than lo lost nothing.
-func TestServerBeyondLo(t *testing.T) {
-	const elsewhere = "OutRequests=8 OutTransmits=8 InReceives=4 InDelivers=4 InSegs=4"
-	expect(t, machine("127.0.0.1", listens("0.0.0.0", 19, named("dockerd")), dials("127.0.0.1", facts.Connected, noServer), counts("127.0.0.1", 4, elsewhere)), "works")
-	expect(t, machine("127.0.0.1", listens("0.0.0.0", 19, named("server")), dials("127.0.0.1", facts.Connected, noServer), counts("127.0.0.1", 4, "OutRequests=12 OutTransmits=12 lo.tx=8 lo.txdrop=4 InReceives=8 InDelivers=8 InSegs=8")),
-		"broken", "active lost-on-wire proven")
-}
-
 func onV6(rest ...change) *facts.Facts {
 	return machine("localhost", append([]change{listens("0.0.0.0", 50, named("docker-proxy")), listens("::", 51, named("docker-proxy"), v6only),
 		dials("127.0.0.1", facts.Connected), dials("::1", facts.Connected, closedBy), passesOn("docker-proxy", 50, "172.17.0.2:80"), passesOn("docker-proxy", 51, "[fd00::2]:80")}, rest...)...)

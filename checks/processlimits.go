@@ -86,10 +86,11 @@ var containerPausedOrFrozen = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork, facts.GroupContainers, facts.GroupForwards},
-	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
-	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
+	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		return append(haltedBy(f, func(p facts.Process) bool { return p.Halted() == "frozen" }, frozenFinding), pausedBehind(f)...)
+		by := func(p facts.Process) bool { return p.Halted() == "frozen" }
+		return append(append(haltedBy(f, by, frozenFinding), haltedBeyond(f, by, frozenFinding)...), pausedBehind(f)...)
 	},
 }
 

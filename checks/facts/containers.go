@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"fmt"
 	"net/netip"
 	"path"
 	"slices"
@@ -59,6 +60,7 @@ type Container struct {
 	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
 	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Ignored   []Publication `json:"ignored,omitempty"`   // asked for and without effect: its network is the host's
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
 	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
@@ -71,6 +73,27 @@ type Publication struct {
 	Port uint16         `json:"port"`          // in the container
 	UDP  bool           `json:"udp,omitempty"`
 }
+
+// nodeImages are the images of which clusters of Kubernetes make nodes that are containers.
+var nodeImages = []struct{ image, product string }{
+	{"kindest/node", "kind"}, {"k8s-minikube/kicbase", "minikube"}, {"rancher/k3s", "k3d"},
+}
+
+// NodeOf tells whose node a container of that image is: "kind", "minikube", "k3d", or
+// empty if it is none.
+func NodeOf(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	for _, n := range nodeImages {
+		if strings.Contains("/"+name+":", "/"+n.image+":") {
+			return n.product
+		}
+	}
+	return ""
+}
+
+// IsNodePort tells whether the port is of the range from which Kubernetes takes NodePorts
+// if nobody says another one (--service-node-port-range).
+func IsNodePort(port uint16) bool { return port >= 30000 && port <= 32767 }
 
 // Indoors is what is in the network namespace of a container.
 type Indoors struct {
@@ -191,6 +214,22 @@ type Inside struct {
 	Networks []string `json:"networks,omitempty"` // names of those that it is in
 	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
 	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// Pings tells whether the container's health check is a wget that asks localhost for
+// the port.
+func (i Inside) Pings(port uint16) bool {
+	words := strings.FieldsFunc(strings.Join(i.Check, " "), func(r rune) bool { return strings.ContainsRune(" \t;|&()'\"", r) })
+	asks := false
+	for _, w := range words {
+		to, isHTTP := strings.CutPrefix(w, "http://localhost")
+		if w == "localhost" || !isHTTP {
+			continue
+		}
+		to, _, _ = strings.Cut(to, "/")
+		asks = asks || to == fmt.Sprintf(":%d", port) || to == "" && port == 80
+	}
+	return asks && slices.ContainsFunc(words, func(w string) bool { return path.Base(w) == "wget" })
 }
 
 // InContainer tells whether localhost is that of a container or a pod alone.

@@ -51,14 +51,14 @@ func (l *look) noForwards() string {
 	return "nothing is closed or unanswered"
 }
 
+// staysAway tells whether an answer has not come, neither from the program that has the
+// port nor, as it says, from the one behind it.
+func staysAway(a facts.Answer) bool {
+	return a.End == facts.Silence || a.End == facts.Stalled || a.HTTP != nil && slices.Contains([]int{502, 503, 504}, a.HTTP.Status)
+}
+
 // unansweredFurther tells whether an answer may be that of a reverse proxy which got
 // none itself.
 func unansweredFurther(a facts.Answer) bool {
-	switch a.End {
-	case facts.Silence, facts.Stalled:
-		return true
-	case facts.EndOfFile, facts.Reset:
-		return a.Bytes == 0
-	}
-	return a.HTTP != nil && slices.Contains([]int{502, 503, 504}, a.HTTP.Status)
+	return staysAway(a) || (a.End == facts.EndOfFile || a.End == facts.Reset) && a.Bytes == 0
 }

@@ -35,9 +35,13 @@ type Options struct {
 type ForeignTargetError struct {
 	Target string
 	Why    string // "192.0.2.1 is not an address of this machine"
+	Ask    string // what to ask of the machine around this container, if that is the target
 }
 
 func (e *ForeignTargetError) Error() string {
+	if e.Ask != "" {
+		return fmt.Sprintf("%s: %s, but of the machine around the container; ask there, on the host: loopdoctor %s", e.Target, e.Why, e.Ask)
+	}
 	return fmt.Sprintf("%s: %s; loopdoctor diagnoses loopback and this machine's own addresses only, run it where the service runs", e.Target, e.Why)
 }
 

@@ -26,6 +26,7 @@ func lookNames(ctx context.Context, name string, as facts.Identity, askDNS bool)
 			return nil, err
 		}
 		defer root.Close()
+		env.wget = func() string { return root.busyBoxWget(as.PID) }
 		if !root.same("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf") {
 			env.read, env.installed, env.root, env.place = root.read, root.installed, root.Name(), root.place
 		}

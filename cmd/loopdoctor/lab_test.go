@@ -23,6 +23,9 @@ package main
 //	U  in a user namespace of an ordinary user: root there is privileged; the
 //	   ordinary user is the same uid without any capability
 //	R  as real root, in a cgroup of its own; the ordinary user is uid 1000
+//	F  nowhere: the fault belongs to a system that cannot run here. Facts that another
+//	   scenario recorded ("# facts: NAME") are judged, with the section facts.json merged into
+//	   them (RFC 7396; $UID is 0 or 1000): what the other system would show
 //
 // Beside testscript's own commands (exec, cmp, env, skip …) there are:
 //

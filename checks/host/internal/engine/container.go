@@ -41,7 +41,8 @@ const (
 	publishes rank = iota
 	listens
 	exposed
-	mayPublish // one that does not run: the list does not tell its ports
+	mayPublish  // one that does not run: the list does not tell its ports
+	clusterNode // its cluster may have a NodePort there, which shows nowhere
 	sharesHost
 	unrelated
 )
@@ -54,6 +55,8 @@ func (s summary) rank(q Query) rank {
 		r = listens
 	case s.HostConfig.NetworkMode == "host" && runs:
 		r = sharesHost
+	case runs && facts.IsNodePort(q.Port) && facts.NodeOf(s.Image) != "":
+		r = clusterNode
 	case s.State != "running" && s.State != "paused":
 		r = mayPublish
 	}
@@ -192,6 +195,14 @@ func (d detail) ports(c *facts.Container, q Query) {
 		all = d.HostConfig.PortBindings
 	}
 	if c.Network == "host" {
+		for inner, bs := range d.HostConfig.PortBindings {
+			for _, b := range bs {
+				if p, ok := publication(inner, b.HostIp, b.HostPort, q.Port); ok && len(c.Ignored) < maxPorts {
+					c.Ignored = append(c.Ignored, p)
+				}
+			}
+		}
+		slices.SortFunc(c.Ignored, func(a, b facts.Publication) int { return cmp.Or(a.Host.Compare(b.Host), cmp.Compare(a.Port, b.Port)) })
 		all = nil
 	}
 	var ps []facts.Publication
@@ -254,7 +265,10 @@ func publication(inner, ip, outer string, wanted uint16) (p facts.Publication, o
 		a = netip.IPv4Unspecified()
 	}
 	low, _, _ := strings.Cut(outer, "-")
-	host, _ := strconv.ParseUint(low, 10, 16)
+	host, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		host = 0 // one that the engine is to choose
+	}
 	if inRange(outer, wanted) {
 		host = uint64(wanted)
 	}

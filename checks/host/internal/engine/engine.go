@@ -28,14 +28,15 @@ import (
 )
 
 const (
-	maxAnswer  = 4 << 20
-	maxListed  = 10_000
-	maxInspect = 50 // stopped containers that are looked at one by one, the newest first
-	maxFound   = 32
-	maxHost    = 8 // of these, which only share the network of their host
-	maxLog     = 64 << 10
-	logLines   = 3
+	maxAnswer = 4 << 20
+	maxListed = 10_000
+	maxFound  = 32
+	maxLog    = 64 << 10
+	logLines  = 3
 )
+
+// most is how many containers are looked at one by one, the newest first.
+var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, sharesHost: 8}
 
 var errTooMuch = errors.New("its answer is too long")
 
@@ -82,17 +83,18 @@ func (e Engine) Containers(ctx context.Context, q Query) (Answer, error) {
 			break
 		}
 		asked[r]++
-		if len(a.Found) == maxFound || asked[mayPublish] > maxInspect || asked[sharesHost] > maxHost && r == sharesHost {
+		if len(a.Found) == maxFound || asked[r] > most[r] {
 			a.Partial = cmp.Or(a.Partial, notAll+"there are too many")
 			continue
 		}
 		var d detail
 		if err := get(ctx, client, "/containers/"+url.PathEscape(s.ID)+"/json", &d); err != nil {
-			if ctx.Err() != nil {
-				a.Partial = notAll + Reason(ctx.Err())
-				break
+			var status statusError
+			if errors.As(err, &status) {
+				continue // it may be gone by now
 			}
-			continue // it may be gone by now
+			a.Partial = notAll + Reason(cmp.Or(ctx.Err(), err))
+			break
 		}
 		c := s.container(a.Name)
 		d.add(&c, q)
@@ -252,10 +254,12 @@ func get(ctx context.Context, client *http.Client, what string, into any) error 
 	}
 	defer resp.Body.Close()
 	body := &bounded{r: resp.Body, left: maxAnswer}
-	if err := json.NewDecoder(body).Decode(into); err != nil {
-		return body.why(err)
+	err = json.NewDecoder(body).Decode(into)
+	// The rest was read: one odd field is not to hide a container.
+	if odd := (*json.UnmarshalTypeError)(nil); err == nil || errors.As(err, &odd) {
+		return nil
 	}
-	return nil
+	return body.why(err)
 }
 
 // statusError is an answer that is none.

@@ -120,3 +120,18 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// A NodePort shows at no container: the node of the cluster is told if the port may be one.
+func TestNodesOfClusters(t *testing.T) {
+	for port, want := range map[uint16]int{30080: 1, 62893: 0} {
+		e := serve(t, map[string]string{
+			"/containers/json?all=1": `[{"Id":"a","Names":["/kind-control-plane"],"Image":"kindest/node:v1.29.2","State":"running","Ports":[]},
+				{"Id":"b","Names":["/b"],"Image":"shop","State":"running","Ports":[]},{"Id":"c","Names":["/old"],"Image":"kindest/node:v1.20.0","State":"exited","Ports":[]}]`,
+			"/containers/a/json": `{"State":{"Pid":4121}}`, "/containers/b/json": `{}`, "/containers/c/json": `{}`,
+		})
+		got, err := e.Containers(t.Context(), Query{Port: port})
+		if err != nil || len(got.Found) != want || want > 0 && got.Found[0].Name != "kind-control-plane" {
+			t.Errorf("port %d: %v, %+v", port, err, got.Found)
+		}
+	}
+}

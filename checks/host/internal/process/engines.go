@@ -29,7 +29,10 @@ func ParseProxy(args []string) (p Proxy, ok bool) {
 	}
 	endpoint := func(end string) netip.AddrPort {
 		a, _ := netip.ParseAddr(option(args, end+"-ip"))
-		n, _ := strconv.ParseUint(option(args, end+"-port"), 10, 16)
+		n, err := strconv.ParseUint(option(args, end+"-port"), 10, 16)
+		if err != nil {
+			return netip.AddrPort{}
+		}
 		return netip.AddrPortFrom(a.WithZone(""), uint16(n))
 	}
 	p = Proxy{endpoint("host"), endpoint("container"), option(args, "proto") == "udp"}
