@@ -49,10 +49,12 @@ func hops(f *facts.Facts) []hop {
 	return hs
 }
 
-// asTarget is what was seen of a far end, as if it were what was asked for.
+// asTarget is what was seen of a far end, as if it were what was asked for. Of its
+// connections only some were kept: they are none to be counted.
 func asTarget(f *facts.Facts, e facts.FarEnd) *facts.Facts {
 	at := e.Addr.Addr()
-	return &facts.Facts{Time: f.Time, Host: f.Host, Sockets: &facts.Sockets{Sockets: e.Sockets}, Owners: f.Forwards.Owners, Work: f.Forwards.Work,
+	listen := slices.DeleteFunc(slices.Clone(e.Sockets), func(s facts.Socket) bool { return s.State != facts.Listen })
+	return &facts.Facts{Time: f.Time, Host: f.Host, Sockets: &facts.Sockets{Sockets: listen}, Owners: f.Forwards.Owners, Work: f.Forwards.Work,
 		Target: facts.Target{Network: "tcp", Host: at.String(), Port: e.Addr.Port(), Literal: true, Intent: facts.Connect, Addresses: []facts.Address{{Addr: at, Source: "far end", Expected: true}}}}
 }
 

@@ -290,6 +290,9 @@ func unsafe(f *facts.Facts, fix Fix) string {
 		switch v[0] {
 		case "kill":
 			p := f.Owners.Process(pidOf(v))
+			if p == nil && f.Forwards != nil {
+				p = f.Forwards.Owners.Process(pidOf(v)) // one hop further
+			}
 			switch {
 			case fix.Guard == nil || fix.Guard.Started.IsZero():
 				return "a signal without a guard"
