@@ -22,6 +22,9 @@ var containerPortNotPublished = &Check{
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
 	Refines:  []*Check{noListener, otherNetworkNamespace, forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
+		if f.Host.Inside.InContainer() {
+			return nil // what is published is so on the host: localhost-inside-container
+		}
 		if x, ok := unpublished(f); ok {
 			return []Finding{x}
 		}
@@ -109,7 +112,7 @@ func serves(f *facts.Facts, c *facts.Container) bool {
 // network, in which that means nothing.
 func hostMode(f *facts.Facts, c *facts.Container) bool {
 	return c.Network == "host" && c.Inside != nil && outermost(c) != nil &&
-		slices.ContainsFunc(c.Ports, func(p facts.Publication) bool { return !p.UDP && p.Host.Port() == f.Target.Port })
+		slices.ContainsFunc(c.Ignored, func(p facts.Publication) bool { return !p.UDP && p.Host.Port() == f.Target.Port })
 }
 
 // outermost is the one listener of a container that its processes hold; nil if there are

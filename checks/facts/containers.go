@@ -60,6 +60,7 @@ type Container struct {
 	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
 	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Ignored   []Publication `json:"ignored,omitempty"`   // asked for and without effect: its network is the host's
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
 	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
@@ -214,6 +215,8 @@ type Inside struct {
 
 	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
 	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
+
+	Outside uint64 `json:"outside,omitempty"` // number of the machine's network namespace, where loopdoctor left it to look
 
 	// Of the container, as its engine told when it was looked for by its name.
 	Networks []string `json:"networks,omitempty"` // names of those that it is in
