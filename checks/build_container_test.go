@@ -53,13 +53,16 @@ func within(on ...string) boxMark {
 
 func localnetClosed(c *facts.Container) { open := false; c.Inside.RouteLocalnet = &open }
 func isPaused(c *facts.Container)       { c.State, c.Status = "paused", "Up 3 minutes (Paused)" }
-func unasked(c *facts.Container) {
+func neverAsked(c *facts.Container) {
 	c.State, c.Status, c.Image, c.By = "", "", "", "arguments of docker-proxy (pid 50)"
 }
 func andAt(a string) boxMark {
 	return func(c *facts.Container) { c.Addresses = append(c.Addresses, netip.MustParseAddr(a)) }
 }
-func onHost(c *facts.Container) { c.Network, c.Inside.Here, c.Addresses = "host", true, nil }
+func onHost(c *facts.Container) {
+	c.Network, c.Inside.Here, c.Addresses = "host", true, nil
+	c.Ignored, c.Ports = c.Ports, nil
+}
 func couldNotStart(why string) boxMark {
 	return func(c *facts.Container) {
 		c.State, c.Status, c.PID, c.ID, c.Addresses, c.Error = "created", "Created", 0, "ba9876543210", nil, why

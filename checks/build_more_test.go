@@ -80,7 +80,9 @@ func situations() []situation {
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		beyondSituations(),
 		containerSituations(),
+		containerHealthSituations(),
 		wslSituations(),
 		desktopSituations(),
 	)

@@ -112,7 +112,7 @@ func serves(f *facts.Facts, c *facts.Container) bool {
 // network, in which that means nothing.
 func hostMode(f *facts.Facts, c *facts.Container) bool {
 	return c.Network == "host" && c.Inside != nil && outermost(c) != nil &&
-		slices.ContainsFunc(c.Ports, func(p facts.Publication) bool { return !p.UDP && p.Host.Port() == f.Target.Port })
+		slices.ContainsFunc(c.Ignored, func(p facts.Publication) bool { return !p.UDP && p.Host.Port() == f.Target.Port })
 }
 
 // outermost is the one listener of a container that its processes hold; nil if there are

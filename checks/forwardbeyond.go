@@ -109,7 +109,7 @@ func haltedBeyond(f *facts.Facts, by func(facts.Process) bool, say func(*facts.F
 			fs = append(fs, h.tell(f, x, acceptQueueFull))
 		}
 	}
-	return fs
+	return mergeAddresses(f, fs)
 }
 
 // blockedBeyond finds the far ends that are kept busy, or wait for something else.

@@ -25,7 +25,8 @@ var natHijacksLoopback = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
-			if t := detourOf(f, d); t != nil && !publishesByNAT(f, d) {
+			// A container engine holds the port only so that nobody else takes it.
+			if t := detourOf(f, d); t != nil && !(d.NoServer && forOthers(f, d.Addr)) {
 				fs = append(fs, t.finding(f, d))
 			}
 		}
@@ -33,13 +34,10 @@ var natHijacksLoopback = &Check{
 	},
 }
 
-// publishesByNAT tells whether it works as it should: a container engine's daemon holds the
-// port so that nobody else takes it, and NAT leads the connections to the container.
-func publishesByNAT(f *facts.Facts, d facts.Dial) bool {
-	ls := serving(f, d.Addr)
-	return d.NoServer && len(ls) > 0 && !slices.ContainsFunc(ls, func(s facts.Socket) bool {
-		ps := f.Owners.Of(s)
-		return len(ps) == 0 || !slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Name == "dockerd" || p.Name == "conmon" })
+// forOthers tells whether who listens there does so for somebody else.
+func forOthers(f *facts.Facts, a netip.Addr) bool {
+	return slices.ContainsFunc(serving(f, a), func(s facts.Socket) bool {
+		return slices.ContainsFunc(f.Owners.Of(s), facts.Process.Forwards)
 	})
 }
 

@@ -323,6 +323,10 @@ func unsafe(f *facts.Facts, fix Fix) string {
 			if !fix.Elevated && v[0] == "systemctl" && v[1] != "--user" {
 				return "only root may ask the system's manager"
 			}
+		case "mkdir": // for the file that is written there
+			if len(fix.Files) == 0 || len(fix.Undo) == 0 || fix.Lasts == "" {
+				return "it makes a directory: for a file, with an undo, and for how long"
+			}
 		case "git": // a setting of the person's own
 			if len(fix.Undo) == 0 || fix.Lasts == "" {
 				return "it changes a file: with an undo, and for how long"

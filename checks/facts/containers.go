@@ -60,6 +60,7 @@ type Container struct {
 	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
 	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Ignored   []Publication `json:"ignored,omitempty"`   // asked for and without effect: its network is the host's
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
 	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
@@ -147,14 +148,18 @@ func (p Process) HoldsForContainers() bool {
 // Room says whose a network namespace is, as far as the cgroups, mounts and names of
 // what lives there tell. All of it may be empty: then only its number is known.
 type Room struct {
-	Kind    string `json:"kind,omitempty"`    // "host", "container", "pod", "ip netns", "unit", "sandbox"
-	Engine  string `json:"engine,omitempty"`  // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
-	ID      string `json:"id,omitempty"`      // of the container, the first twelve digits
-	Name    string `json:"name,omitempty"`    // of the container, the namespace, the unit or the application
-	Image   string `json:"image,omitempty"`   // what an engine says of it
-	Project string `json:"project,omitempty"` // of compose
-	Service string `json:"service,omitempty"` // of compose
-	Pod     string `json:"pod,omitempty"`     // "namespace/name", or the uid of the pod
+	Kind    string `json:"kind,omitempty"`     // "host", "container", "pod", "ip netns", "unit", "sandbox"
+	Engine  string `json:"engine,omitempty"`   // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
+	ID      string `json:"id,omitempty"`       // of the container, the first twelve digits
+	Name    string `json:"name,omitempty"`     // of the container, the namespace, the unit or the application
+	Image   string `json:"image,omitempty"`    // what an engine says of it
+	Project string `json:"project,omitempty"`  // of compose
+	Service string `json:"service,omitempty"`  // of compose
+	Pod     string `json:"pod,omitempty"`      // "namespace/name", or the uid of the pod
+	Setting string `json:"setting,omitempty"`  // of the unit: "PrivateNetwork=yes", "JoinsNamespaceOf=db.service", "NetworkNamespacePath=/run/netns/blue"
+	Manager string `json:"manager,omitempty"`  // of the unit: "systemd", "systemd --user"
+	UID     uint32 `json:"uid,omitempty"`      // of the user whose manager that is; 0: the system's
+	DropIns string `json:"drop_ins,omitempty"` // directory for changes to the unit: "/etc/systemd/system/web.service.d"
 }
 
 // String is what a person calls it: "container shop-web (docker, image nginx:1.25)",
@@ -183,6 +188,8 @@ func (r Room) String() string {
 		add("container", r.Name)
 	case "sandbox":
 		add("", r.Engine)
+	case "unit":
+		add("", r.Setting)
 	case "":
 		return ""
 	}

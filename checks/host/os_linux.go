@@ -16,7 +16,6 @@ import (
 
 	"github.com/loopdoctor/loopdoctor/capture"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/netns"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/sockdiag"
@@ -33,7 +32,7 @@ var here = sources{
 		return process.Owners(ctx, ss)
 	},
 	limits:     linuxLimits,
-	namespaces: netns.Find,
+	namespaces: lookNamespaces,
 	filters:    linuxFilters,
 	conntrack:  linuxConntrack,
 	work:       lookWork,

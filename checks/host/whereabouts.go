@@ -147,7 +147,7 @@ func (l *look) noContainers(held, bindFails bool) string {
 		return "no target was given"
 	case t.Intent == facts.ToBind && !bindFails:
 		return "nothing is in the way"
-	case !held:
+	case !held || t.Intent == facts.ToBind: // a container that wants it may be waiting for it
 		return ""
 	}
 	lost := slices.ContainsFunc(l.open, func(c connection) bool {

@@ -195,6 +195,14 @@ func (d detail) ports(c *facts.Container, q Query) {
 		all = d.HostConfig.PortBindings
 	}
 	if c.Network == "host" {
+		for inner, bs := range d.HostConfig.PortBindings {
+			for _, b := range bs {
+				if p, ok := publication(inner, b.HostIp, b.HostPort, q.Port); ok && len(c.Ignored) < maxPorts {
+					c.Ignored = append(c.Ignored, p)
+				}
+			}
+		}
+		slices.SortFunc(c.Ignored, func(a, b facts.Publication) int { return cmp.Or(a.Host.Compare(b.Host), cmp.Compare(a.Port, b.Port)) })
 		all = nil
 	}
 	var ps []facts.Publication

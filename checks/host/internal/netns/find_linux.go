@@ -156,7 +156,7 @@ func pins(spaces []*space) []*space {
 		}
 		s.pin = m.Point
 		if dir := path.Dir(m.Point); s.name == "" && (dir == "/run/netns" || dir == "/var/run/netns") {
-			s.name = strings.ToValidUTF8(path.Base(m.Point), "\uFFFD")
+			s.name = path.Base(m.Point)
 		}
 	}
 	return append(more, spaces...)
@@ -230,7 +230,7 @@ func owned(ctx context.Context, found []*space, port uint16) []facts.Namespace {
 	}
 	var all []facts.Namespace
 	for _, s := range found {
-		n := facts.Namespace{ID: s.id, Name: s.name, Listeners: s.listeners, Processes: []facts.Process{}, Proven: true}
+		n := facts.Namespace{ID: s.id, Name: process.Tidy(s.name), Listeners: s.listeners, Processes: []facts.Process{}, Proven: true}
 		for _, l := range s.listeners {
 			hs := owners.Holders[l.Inode]
 			if len(hs) == 0 || hs[0].Attribution != facts.ByDescriptor {
@@ -245,6 +245,7 @@ func owned(ctx context.Context, found []*space, port uint16) []facts.Namespace {
 		if p, ok := s.resident(port); ok && len(n.Processes) == 0 {
 			n.Processes = append(n.Processes, p)
 		}
+		n.Room = s.room(n.Processes)
 		all = append(all, n)
 	}
 	return all
