@@ -53,7 +53,7 @@ func within(on ...string) boxMark {
 
 func localnetClosed(c *facts.Container) { open := false; c.Inside.RouteLocalnet = &open }
 func isPaused(c *facts.Container)       { c.State, c.Status = "paused", "Up 3 minutes (Paused)" }
-func byProxyAlone(c *facts.Container) {
+func neverAsked(c *facts.Container) {
 	c.State, c.Status, c.Image, c.By = "", "", "", "arguments of docker-proxy (pid 50)"
 }
 func andAt(a string) boxMark {

@@ -82,6 +82,7 @@ func situations() []situation {
 		forwardSituations(),
 		beyondSituations(),
 		containerSituations(),
+		containerHealthSituations(),
 		wslSituations(),
 		desktopSituations(),
 	)

@@ -69,6 +69,8 @@ func init() {
 		kubectlPortForwardDropped,
 		otherNetworkNamespace,
 		containerPortNotPublished,
+		rootlessPortForwarder,
+		containerUnhealthyOrRestarting,
 		localhostInsideContainer,
 		ciJobInContainer,
 		hostNetworkInDesktopVM,

@@ -25,7 +25,7 @@ func containerSituations() []situation {
 		of(containerBindsLoopback,
 			row{"the proxy gets no connection", proxied("172.17.0.2:80", boxed("shop-web", at80, within("127.0.0.1:80"))), says("proven 127.0.0.1", "shop-web", "httpd (pid 300)", "127.0.0.1:80", "172.17.0.2:80")},
 			row{"it listens on ::1 only", proxied("172.17.0.2:80", boxed("shop-web", at80, within("[::1]:80"))), says("proven 127.0.0.1", "[::1]:80")},
-			row{"nobody asked Docker, and the proxy is not seen to hold the port", hidden("172.17.0.2:80", boxed("0123456789ab", byProxyAlone, within("127.0.0.1:80"))), says("inferred 127.0.0.1", "0123456789ab")},
+			row{"nobody asked Docker, and the proxy is not seen to hold the port", hidden("172.17.0.2:80", boxed("0123456789ab", neverAsked, within("127.0.0.1:80"))), says("inferred 127.0.0.1", "0123456789ab")},
 			row{"NAT leads there, and it refuses", daemon(refusedThere, boxed("shop-web", atAll, within("127.0.0.1:80"))), says("proven 127.0.0.1 at listen", "shop-web")},
 			row{"it listens there as well", proxied("172.17.0.2:80", boxed("shop-web", at80, within("127.0.0.1:80", "172.17.0.2:80"))), nothing},
 			row{"what listens is the name server of Docker", proxied("172.17.0.2:80", boxed("shop-web", at80, within("127.0.0.11:80"))), nothing},

@@ -22,6 +22,9 @@ var containerPortNotPublished = &Check{
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
 	Refines:  []*Check{noListener, otherNetworkNamespace, forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
+		if f.Host.Inside.InContainer() {
+			return nil // what is published is so on the host: localhost-inside-container
+		}
 		if x, ok := unpublished(f); ok {
 			return []Finding{x}
 		}

@@ -156,7 +156,7 @@ var kindMinikubeNodePort = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupDials, facts.GroupContainers},
 	Explains: []*Check{refused},
-	Refines:  []*Check{noListener},
+	Refines:  []*Check{noListener, containerPortNotPublished},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
 		if len(none) == 0 || !facts.IsNodePort(f.Target.Port) {

@@ -20,7 +20,7 @@ var localhostInsideContainer = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupNamespaces, facts.GroupContainers, facts.GroupCandidates},
+	Uses:     []facts.Group{facts.GroupNamespaces, facts.GroupContainers, facts.GroupCandidates, facts.GroupDials},
 	Explains: []*Check{refused},
 	Refines:  []*Check{otherNetworkNamespace},
 	Run: func(f *facts.Facts) []Finding {
@@ -113,16 +113,16 @@ func elsewhereMeant(f *facts.Facts) *outsideServer {
 	}
 	var host *outsideServer
 	for _, n := range f.Namespaces.Found {
-		switch n.Room.Kind {
-		case "host":
-			if len(n.Processes) > 0 && n.Processes[0].Container != "" { // one with the network of the host
-				n.Processes = n.Processes[:1]
-			}
+		if n.ID != 0 && n.ID == f.Host.Inside.Outside || n.Room.Kind == "host" {
 			host = &outsideServer{Namespace: n}
-		case "container", "pod":
-			if c := containerByID(f, n.Room.ID); c != nil && neighbours(f, c) {
-				return &outsideServer{n, c}
-			}
+			continue
+		}
+		id := n.Room.ID
+		if id == "" && len(n.Processes) > 0 { // "docker 3f2a9c1b7d5e"
+			_, id, _ = strings.Cut(n.Processes[0].Container, " ")
+		}
+		if c := containerByID(f, id); c != nil && neighbours(f, c) {
+			return &outsideServer{n, c}
 		}
 	}
 	return host
@@ -212,7 +212,7 @@ var ciJobInContainer = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupNamespaces, facts.GroupContainers, facts.GroupCandidates, facts.GroupEnvironment},
+	Uses:     []facts.Group{facts.GroupNamespaces, facts.GroupContainers, facts.GroupCandidates, facts.GroupEnvironment, facts.GroupDials},
 	Explains: []*Check{refused},
 	Refines:  []*Check{localhostInsideContainer},
 	Run: func(f *facts.Facts) []Finding {

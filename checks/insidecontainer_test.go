@@ -66,8 +66,11 @@ func pinged(check ...string) change {
 func insideContainerSituations() []situation {
 	return slices.Concat(
 		of(localhostInsideContainer,
+			row{"a client is refused", machine("127.0.0.1", dials("127.0.0.1", facts.Refused), insideShop, onTheHost), says("proven 127.0.0.1", "on the host")},
+			row{"a client gets through: something leads elsewhere", machine("127.0.0.1", dials("127.0.0.1", facts.Connected), insideShop, onTheHost), nothing},
 			row{"nothing is seen elsewhere", machine("127.0.0.1", insideShop), says("inferred 127.0.0.1", "62893", "shop-web", "is the container itself")},
 			row{"the host listens", machine("127.0.0.1", insideShop, onTheHost), says("proven 127.0.0.1", "nginx (pid 77)", "on the host")},
+			row{"the host listens, by its number", machine("127.0.0.1", insideShop, elsewhere(77, "/", 0), func(f *facts.Facts) { f.Host.Inside.Outside = 77 }), says("proven 127.0.0.1", "on the host")},
 			row{"a service of the project listens", machine("127.0.0.1", insideShop, onTheHost, inDB("shop", "")), says("proven 127.0.0.1", "nginx (pid 88)", "shop-db-1", "service db")},
 			row{"one of the same network listens", machine("127.0.0.1", insideShop, inDB("", "shop_default")), says("proven 127.0.0.1", "shop-db-1")},
 			row{"a stranger's container listens, which is not meant", machine("127.0.0.1", insideShop, inDB("blog", "blog_default")), says("inferred 127.0.0.1", "shop-web")},
@@ -82,6 +85,7 @@ func insideContainerSituations() []situation {
 			row{"UDP is asked for", machine("127.0.0.1", asksUDP, insideShop, onTheHost), nothing},
 		),
 		of(ciJobInContainer,
+			row{"a client is refused", machine("127.0.0.1", dials("127.0.0.1", facts.Refused), insideShop, inJob("github-actions")), says("inferred 127.0.0.1")},
 			row{"a job of GitHub", machine("127.0.0.1", insideShop, inJob("github-actions")), says("inferred 127.0.0.1", "GitHub Actions", "62893")},
 			row{"a job of GitLab", machine("127.0.0.1", insideShop, inJob("gitlab")), says("inferred 127.0.0.1", "GitLab CI")},
 			row{"the service is seen", machine("127.0.0.1", insideShop, inJob("gitlab"), inDB("", "shop_default")), says("proven 127.0.0.1", "shop-db-1")},
@@ -91,6 +95,7 @@ func insideContainerSituations() []situation {
 			row{"it listens in there", machine("127.0.0.1", insideShop, inJob("gitlab"), listens("127.0.0.1", 50)), nothing},
 		),
 		of(hostServiceLoopbackOnly,
+			row{"a client is refused", machine("172.17.0.1", dials("172.17.0.1", facts.Refused), bridged("docker0"), listens("127.0.0.1", 50)), says("proven 172.17.0.1")},
 			row{"the bridge of Docker", machine("172.17.0.1", bridged("docker0"), listens("127.0.0.1", 50)), says("proven 172.17.0.1", "docker0", "127.0.0.1:62893", "host.docker.internal")},
 			row{"the bridge of a compose network", machine("172.17.0.1", bridged("br-3f2a9c1b7d5e"), listens("127.0.0.1", 50)), says("proven 172.17.0.1", "br-3f2a9c1b7d5e")},
 			row{"the bridge of Podman, and ::1", machine("172.17.0.1", bridged("podman1"), listens("::1", 50)), says("proven 172.17.0.1", "podman1")},

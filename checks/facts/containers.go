@@ -216,6 +216,8 @@ type Inside struct {
 	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
 	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
 
+	Outside uint64 `json:"outside,omitempty"` // number of the machine's network namespace, where loopdoctor left it to look
+
 	// Of the container, as its engine told when it was looked for by its name.
 	Networks []string `json:"networks,omitempty"` // names of those that it is in
 	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check

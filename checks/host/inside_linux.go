@@ -21,6 +21,11 @@ func insideOf(h *facts.Host) {
 	environ, _ := linuxEnviron(pid)
 	in.CI, in.Remote = ciOf(environ), remoteOf(environ)
 	in.Entered = os.Getenv(entered) != ""
+	if in.Entered {
+		if first, ok := inode("/proc/1/net/tcp"); ok {
+			in.Outside = first
+		}
+	}
 	var hosts []byte
 	read := func(path string) ([]byte, error) { b, _, err := readFile(path); return b, err }
 	if pid != 0 && h.As[0].Mounts {

@@ -101,7 +101,8 @@ func (e Engine) Containers(ctx context.Context, q Query) (Answer, error) {
 		if r == mayPublish && c.Publish == "" && (c.Network != "host" || !exposes(c, q)) {
 			continue
 		}
-		if c.State != "running" && c.State != "paused" && c.State != "created" {
+		fine := (c.State == "running" || c.State == "paused") && c.Health != "unhealthy" && c.Restarts == 0
+		if !fine && c.State != "created" {
 			c.Log = logs(ctx, client, s.ID, d.Config.Tty)
 		}
 		a.Found = append(a.Found, c)
@@ -207,7 +208,7 @@ func (b *bounded) why(err error) error {
 	return wrap(err)
 }
 
-// logs are the last lines of a container that has ended; none if they cannot be
+// logs are the last lines of a container that is not well; none if they cannot be
 // had, as with some logging drivers.
 func logs(ctx context.Context, client *http.Client, id string, tty bool) []string {
 	resp, err := do(ctx, client, "/containers/"+url.PathEscape(id)+"/logs?stdout=1&stderr=1&tail=5")
