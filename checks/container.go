@@ -47,6 +47,9 @@ func publishedBy(f *facts.Facts, ls []facts.Socket, ways []facts.Forward, takes 
 			return p
 		}
 	}
+	if f.Owners == nil && len(ls) > 0 {
+		return nil // it may be another program that has the port
+	}
 	var found []containerPort
 	for i := range f.Containers.Found {
 		c := &f.Containers.Found[i]

@@ -179,8 +179,8 @@ func notLedOn(f *facts.Facts, d facts.Dial) (Finding, bool) {
 func rulesAgain(f *facts.Facts, p *containerPort) []Fix {
 	last := Fix{Do: "Then let whatever flushed them (nft flush ruleset, iptables -t nat -F, a firewall's start) come before Docker, or keep its tables: nftables.service begins with flush ruleset."}
 	if p.Engine == "podman" {
-		return []Fix{{Do: "Let Podman write its rules again (podman network reload, 4.0 and newer).", Elevated: true, Lasts: UntilReboot, Steps: [][]string{{"podman", "network", "reload", "--all"}}}, last}
+		return []Fix{{Do: "Let Podman write its rules again: podman network reload --all (as root; 4.0 and newer)."}, last}
 	}
-	return []Fix{{Do: "Restart Docker: it writes its rules when it starts, and no other command does.", Elevated: true, Lasts: UntilReboot,
-		Steps: [][]string{{"systemctl", "restart", "docker"}}, Interrupts: "every container, unless live-restore is set"}, last}
+	// A restart has no undo, so it is for a person to begin.
+	return []Fix{{Do: "Restart Docker (systemctl restart docker): it writes its rules when it starts, and no other command does.", Interrupts: "every container, unless live-restore is set"}, last}
 }

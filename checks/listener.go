@@ -40,7 +40,7 @@ var noListener = &Check{
 			if f.Namespaces != nil && len(likelyRooms(f)) == 0 { // else they are a cause of their own
 				x.Evidence = append(x.Evidence, roomEvidence(f, f.Namespaces.Found)...)
 			}
-			x.Settle = cond(veiled(f) || unasked(f), "sudo loopdoctor "+at(f, none[0]), "")
+			x.Settle = cond(veiled(f) || engineUnasked(f), "sudo loopdoctor "+at(f, none[0]), "")
 		}
 		return []Finding{withConfig(f, x)}
 	},

@@ -140,9 +140,9 @@ func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 	return slices.ContainsFunc(f.Configs.Lines, func(l facts.ConfigLine) bool { return l.Port == f.Target.Port && !l.UDP })
 }
 
-// unasked tells whether there is a container that listens on the port, of an engine
+// engineUnasked tells whether there is a container that listens on the port, of an engine
 // that could not be asked.
-func unasked(f *facts.Facts) bool {
+func engineUnasked(f *facts.Facts) bool {
 	return f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, contained) &&
 		(f.Containers == nil || slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }))
 }

@@ -186,14 +186,24 @@ func (s scenario) records() string {
 
 // first is the name of the section that the first doctor of the script is
 // compared with.
-func (s scenario) first() string {
+func (s scenario) first() string { name, _ := s.firstDoctor(); return name }
+
+// firstDoctor also tells as whom it looked: some places only root can look from.
+func (s scenario) firstDoctor() (section string, whom []string) {
+	whom = []string{"root", "user"}
 	for line := range strings.Lines(string(s.archive.Comment)) {
 		f := strings.Fields(strings.TrimPrefix(line, "! "))
+		for len(f) > 3 && f[0] == "doctor" && strings.HasPrefix(f[1], "-") {
+			if f[1] == "-as" {
+				whom = []string{f[2]}
+			}
+			f = slices.Delete(f, 1, 3)
+		}
 		if len(f) > 1 && (f[0] == "doctor" || f[0] == "run" && f[1] != "-") {
-			return f[1]
+			return f[1], whom
 		}
 	}
-	return ""
+	return "", whom
 }
 
 // section returns what a section says in a tier, for root or for the ordinary
