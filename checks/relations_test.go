@@ -320,7 +320,9 @@ func unsafe(f *facts.Facts, fix Fix) string {
 				return "it changes a process: with a guard and an undo"
 			}
 		case "systemctl", "supervisorctl", "docker", "podman", "nerdctl":
-			if len(fix.Undo) == 0 || fix.Lasts == "" {
+			// A restart changes nothing that could be put back, and has to say what it interrupts.
+			again := slices.Contains(v, "restart") && fix.Interrupts != "" || slices.Contains(v, "reload")
+			if len(fix.Undo) == 0 && !again || fix.Lasts == "" {
 				return "it starts or stops a service: with an undo, and for how long"
 			}
 			if !fix.Elevated && v[0] == "systemctl" && v[1] != "--user" {
