@@ -78,7 +78,7 @@ var hostNetworkInDesktopVM = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupDials},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupContainers},
 	Explains: []*Check{clientFails, refused},
-	Refines:  []*Check{noListener},
+	Refines:  []*Check{noListener, containerPortNotPublished},
 	Run: func(f *facts.Facts) []Finding {
 		fixes := []Fix{
 			{Do: fmt.Sprintf("Create the container with -p 127.0.0.1:%d:PORT in place of --network host, and let the program in it listen on 0.0.0.0.", f.Target.Port), Interrupts: "the container, which is created again"},

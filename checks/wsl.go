@@ -207,7 +207,7 @@ func throughWindows(f *facts.Facts, a netip.Addr) *facts.Route {
 // everywhere else gets no answer.
 var wsl2MirroredLoopback = &Check{
 	Name:     "wsl2-mirrored-loopback",
-	Doc:      "WSL leads 127.0.0.1 through Windows (mirrored mode), where a closed port does not refuse and other addresses are not served",
+	Doc:      "mirrored mode leads 127.0.0.1 of WSL through Windows, where a closed port does not refuse and other addresses are not served",
 	Stage:    StageRoute,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupDials, facts.GroupRoutes},
@@ -269,7 +269,7 @@ func mirroredElsewhere(f *facts.Facts) []Finding {
 // not list sockets that are bound and do not listen, so it is only inferred.
 var wslMirroredBindConflict = &Check{
 	Name:     "wsl-mirrored-bind-conflict",
-	Doc:      "Windows has the port, or keeps it, and WSL shares its ports in mirrored mode",
+	Doc:      "the port is taken or kept by Windows, with which WSL shares its ports in mirrored mode",
 	Stage:    StageBind,
 	Intent:   facts.ToBind,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupBinds},

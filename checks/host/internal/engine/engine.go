@@ -36,7 +36,7 @@ const (
 )
 
 // most is how many containers are looked at one by one, the newest first.
-var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, sharesHost: 8}
+var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, clusterNode: 8, sharesHost: 8}
 
 var errTooMuch = errors.New("its answer is too long")
 
