@@ -42,7 +42,8 @@ var containerPortNotPublished = &Check{
 }
 
 // unpublished finds the container that has the service, where nothing on this machine
-// listens on the port. It has to be the only one, or of the project of whoever asks.
+// listens on the port. It has to be the only one, or of the project of whoever asks. Of
+// one that only its processes tell, its engine may have another one that is meant.
 func unpublished(f *facts.Facts) (Finding, bool) {
 	none := abandoned(f)
 	if len(none) == 0 {
@@ -60,7 +61,7 @@ func unpublished(f *facts.Facts) (Finding, bool) {
 	}
 	switch {
 	case len(kin) == 1:
-	case len(kin) == 0 && len(all) == 1 && !rivals(f, all[0]):
+	case len(kin) == 0 && len(all) == 1 && !rivals(f, all[0]) && (all[0].State != "" || !refusesWord(f)):
 		kin = all
 	default:
 		return Finding{}, false
@@ -97,6 +98,11 @@ func unpublished(f *facts.Facts) (Finding, bool) {
 		x.Fixes = append(x.Fixes, listenFixes(f, c, in.Processes, inner)...)
 	}
 	return x, true
+}
+
+// refusesWord tells whether an engine could not be asked.
+func refusesWord(f *facts.Facts) bool {
+	return slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" })
 }
 
 // serves tells whether the container has the target's port: it listens on it, or, if

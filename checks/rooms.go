@@ -128,7 +128,7 @@ func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 	switch {
 	case f.Configs == nil:
 		return true
-	case contained(n) && !toldOf(f, room) && slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }):
+	case contained(n) && !toldOf(f, room) && refusesWord(f):
 		return true // the engine, which cannot be asked, may have one that is meant
 	case slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool { return room.Kind != "unit" || !isUnit(u, room) }):
 		return true
@@ -144,7 +144,7 @@ func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 // that could not be asked.
 func engineUnasked(f *facts.Facts) bool {
 	return f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, contained) &&
-		(f.Containers == nil || slices.ContainsFunc(f.Containers.Engines, func(e facts.Engine) bool { return e.Error != "" }))
+		(f.Containers == nil || refusesWord(f))
 }
 
 // toldOf tells whether an engine has spoken of the container: others only show its processes.
