@@ -23,6 +23,8 @@ var noAnswer = answerSymptom("no-answer", "the application is reached and does n
 		return ""
 	}
 	switch {
+	case slowHandshake(a):
+		return fmt.Sprintf("%%s begins the TLS handshake and does not come to its end: %s in %s.", count(a.Bytes, "byte"), waited(a))
 	case a.End == facts.Stalled && a.Protocol != "tls" && a.HTTP == nil:
 		return fmt.Sprintf("%%s begins to answer and does not come to an end: %s in %s.", count(a.Bytes, "byte"), waited(a))
 	case a.Bytes > 0:
@@ -46,6 +48,7 @@ var notUnderstood = answerSymptom("not-understood", "the server speaks another p
 	switch {
 	case h != nil && oldTLS(h.Version):
 		return "%s speaks no version of TLS that clients of today take."
+	case slowHandshake(a): // it may well be on the way
 	case h != nil && h.Version == "" && a.Protocol == "tls":
 		return "%s and the client do not agree on TLS."
 	case settled(f, a) != nil || a.Bytes > 0 && a.End != facts.Stalled:
@@ -183,6 +186,12 @@ func statusLine(a *facts.Answer) string {
 func waited(a *facts.Answer) string { return fmt.Sprintf("%.1f s", a.ElapsedMS/1000) }
 
 func count(n int, what string) string { return fmt.Sprintf("%d %s%s", n, what, cond(n == 1, "", "s")) }
+
+// slowHandshake tells whether the server was still at the TLS handshake when the wait was
+// over: nothing of it was wrong so far.
+func slowHandshake(a *facts.Answer) bool {
+	return a.End == facts.Stalled && a.Protocol == "tls" && a.Handshake != nil && a.Handshake.Version == ""
+}
 
 // settleAnswer is what shows the same to the person.
 func settleAnswer(f *facts.Facts) string {

@@ -190,7 +190,7 @@ var lanIPOnlyBind = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupConfigs, facts.GroupContainers, facts.GroupForwards},
 	Explains: []*Check{refused},
 	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
@@ -216,6 +216,9 @@ var lanIPOnlyBind = &Check{
 			where = append(where, l.Local.String())
 		}
 		slices.Sort(where)
+		if p := publishedOn(f, s); p != nil {
+			return publishedElsewhere(f, s, p, none)
+		}
 		return inConfig(f, s, none[0], Finding{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 			Summary: fmt.Sprintf("%s listens on %s only, not on %s.", holder(f, s), list(slices.Compact(where)), ats(f, none)),
 			Fixes:   []Fix{{Do: fmt.Sprintf("Let the client use %s, or make the server listen on %s as well.", s.Local, none[0])}}})

@@ -20,7 +20,7 @@ var clientFails = &Check{
 	Stage:  StageAnswer,
 	Intent: facts.Connect,
 	Needs:  []facts.Group{facts.GroupDials},
-	Uses:   []facts.Group{facts.GroupAnswers, facts.GroupSockets, facts.GroupOwners},
+	Uses:   []facts.Group{facts.GroupAnswers, facts.GroupSockets, facts.GroupOwners, facts.GroupInterfaces},
 	Run: func(f *facts.Facts) []Finding {
 		who := "The client"
 		if e := f.Target.Error; e != nil && e.Client != "" {
@@ -34,8 +34,12 @@ var clientFails = &Check{
 				on = append(on, a)
 			}
 		}
+		// The client is on the computer around this system, where localhost is another.
+		if w := workingLoopback(f); len(on) == 0 && fromOutside(f) && leadsFromOutside(f) {
+			on = w
+		}
 		for _, a := range asked(f) {
-			if !slices.Contains(on, a.Addr) && (clientSays(f, "headers-too-large") && cookieTooLarge(f, a) != nil || hostRefused(f, a) != nil || upgraded(f, a) || refusedLogin(f, a)) {
+			if !slices.Contains(on, a.Addr) && (clientSays(f, "headers-too-large") && cookieTooLarge(f, a) != nil || hostRefused(f, a) != nil || upgraded(f, a) || refusedLogin(f, a) || metLimit(f, a) >= 0) {
 				on = append(on, a.Addr)
 			}
 		}

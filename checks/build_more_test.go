@@ -74,11 +74,17 @@ func situations() []situation {
 		nameToolSituations(),
 		serviceSituations(),
 		clientSituations(),
+		insideContainerSituations(),
 		speakSituations(),
 		httpSituations(),
 		browserSituations(),
 		proxySituations(),
 		forwardSituations(),
+		beyondSituations(),
+		containerSituations(),
+		containerHealthSituations(),
+		wslSituations(),
+		desktopSituations(),
 	)
 }
 

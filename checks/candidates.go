@@ -75,7 +75,7 @@ func tells(f *facts.Facts, c facts.Candidate) story {
 	})
 	bare := len(c.Listens) == 0
 	switch {
-	case c.Me:
+	case c.Me, windowsProgram(f, c) != "": // what that one listens on is not to be seen here
 		return untold
 	case named && (c.Gone || c.Restarts > 0):
 		return crashes

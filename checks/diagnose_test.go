@@ -112,6 +112,23 @@ func elsewhere(pid int, cwd string, uid uint32) change {
 		f.Namespaces.Found = append(f.Namespaces.Found, facts.Namespace{ID: uint64(pid), Proven: true,
 			Listeners: []facts.Socket{{Network: "tcp", State: facts.Listen, Local: addr("0.0.0.0")}},
 			Processes: []facts.Process{{PID: pid, Name: "nginx", UID: uid, Cwd: cwd}}})
+		nothingElse(f)
+	}
+}
+
+// nothingElse has to do with the port: that was looked at.
+func nothingElse(f *facts.Facts) {
+	if f.Units == nil {
+		f.Units = &facts.Units{}
+	}
+	if f.Containers == nil {
+		f.Containers = &facts.Containers{}
+	}
+	if f.Candidates == nil {
+		f.Candidates = &facts.Candidates{Complete: true}
+	}
+	if f.Configs == nil {
+		f.Configs = &facts.Configs{}
 	}
 }
 

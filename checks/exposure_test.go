@@ -59,7 +59,7 @@ func TestHowToRestrictAServer(t *testing.T) {
 		{"systemd", "", "", "ListenStream=127.0.0.1:62893"},
 		{"node", "", "node /srv/node_modules/.bin/vite --host", "server.host"},
 		{"MainThread", "/usr/bin/node", "node node_modules/vite/bin/vite.js", "server.host"},
-		{"next-server (v1", "/usr/bin/node", "next-server (v15.1)", "server.listen"},
+		{"next-server (v1", "/usr/bin/node", "next-server (v15.1)", "-H 127.0.0.1"},
 		{"node", "", "node /srv/node_modules/.bin/next dev", "-H 127.0.0.1"},
 		{"node", "", "node server.js", "server.listen(62893, '127.0.0.1')"},
 		{"gunicorn", "/usr/bin/python3.11", "/usr/bin/python3 /usr/bin/gunicorn app:app", "--bind 127.0.0.1:62893"},

@@ -110,7 +110,7 @@ func closedWays(f *facts.Facts, judge func(facts.Dial, facts.Forward) (Finding, 
 		for _, w := range waysOn(f, d.Addr) {
 			if x, ok := judge(d, w); ok {
 				x.Affects, x.Since = []netip.Addr{d.Addr}, w.Started
-				x.Evidence = append([]Evidence{closedEvidence(f, d)}, wayEvidence(f, w)...)
+				x.Evidence = slices.Concat([]Evidence{closedEvidence(f, d)}, wayEvidence(f, w), x.Evidence)
 				fs = append(fs, x)
 			}
 		}
@@ -124,11 +124,12 @@ var forwarderAcceptsBackendDead = &Check{
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupForwards, facts.GroupAnswers},
+	Uses:     []facts.Group{facts.GroupForwards, facts.GroupAnswers, facts.GroupContainers},
 	Explains: []*Check{closedAtOnce, noAnswer},
+	Refines:  []*Check{readsNeverAnswers},
 	Run: func(f *facts.Facts) []Finding {
 		fs := closedWays(f, func(d facts.Dial, w facts.Forward) (Finding, bool) { return backendDead(f, d, w), true })
-		if fs = append(fs, deadBehindTLS(f)...); len(fs) > 0 {
+		if fs = slices.Concat(fs, deadOnceAsked(f), silentForwarders(f)); len(fs) > 0 {
 			return mergeAddresses(f, fs)
 		}
 		for _, d := range f.Dials {
@@ -149,16 +150,18 @@ var forwarderAcceptsBackendDead = &Check{
 	},
 }
 
-// deadBehindTLS finds the forwarders that end TLS themselves, and look for their far end
+// deadOnceAsked finds the forwarders that end TLS themselves, and look for their far end
 // only then: they agree on TLS and close. Of one that passes TLS on, the far end agreed.
-func deadBehindTLS(f *facts.Facts) []Finding {
+// One that leads on by UDP closes when its first datagram comes back as undeliverable.
+func deadOnceAsked(f *facts.Facts) []Finding {
 	var fs []Finding
 	for _, a := range asked(f) {
-		if a.Bytes > 0 || a.End != facts.EndOfFile && a.End != facts.Reset || a.Handshake == nil || a.Handshake.Version == "" {
+		if a.Bytes > 0 || a.End != facts.EndOfFile && a.End != facts.Reset {
 			continue
 		}
+		agreed := a.Handshake != nil && a.Handshake.Version != ""
 		for _, w := range waysOn(f, a.Addr) {
-			if !w.Proxies && (w.Dead() || w.Kind == "stunnel") {
+			if w.UDP && w.Dead() || agreed && !w.Proxies && (w.Dead() || w.Kind == "stunnel") {
 				x := backendDead(f, facts.Dial{Addr: a.Addr, Closed: string(a.End)}, w)
 				x.Affects, x.Since = []netip.Addr{a.Addr}, w.Started
 				x.Evidence = append([]Evidence{heard(a)}, wayEvidence(f, w)...)
@@ -172,6 +175,9 @@ func deadBehindTLS(f *facts.Facts) []Finding {
 func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 	name := onwards(f, w)
 	x := Finding{Certainty: Inferred}
+	if deadInContainer(f, d, w, &x) {
+		return x
+	}
 	switch {
 	case w.To == "":
 		x.Summary = fmt.Sprintf("%s accepts on %s for somebody else and closes at once (%s): the far end that it forwards to is not there.", name, at(f, d.Addr), d.Closed)
@@ -179,8 +185,12 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 	case w.Through != "":
 		x.Summary = fmt.Sprintf("%s takes %s to %s by way of %s, and closes at once (%s): it gets no connection there.", name, at(f, d.Addr), w.To, w.Through, d.Closed)
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Start the service on %s at %s, and see what the terminal of %s says.", w.To, w.Through, w.Program)}}
+	case w.Dead() && w.UDP:
+		x.Certainty, x.Settle = cond(w.Held, Proven, Inferred), settleHolder(f, w)
+		x.Summary = fmt.Sprintf("%s forwards %s to %s by UDP, and no socket has that port%s.", name, at(f, d.Addr), w.To, listensInstead(w))
+		x.Fixes = startThere(w)
 	case w.Dead():
-		x.Certainty = cond(w.Held, Proven, Inferred)
+		x.Certainty, x.Settle = cond(w.Held, Proven, Inferred), settleHolder(f, w)
 		x.Summary = fmt.Sprintf("%s forwards %s to %s, and nothing listens there%s.", name, at(f, d.Addr), w.To, listensInstead(w))
 		x.Fixes = startThere(w)
 	case wrongOne(w) != nil:

@@ -18,7 +18,7 @@ var reverseProxyUpstream = &Check{
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupAnswers},
 	Explains: []*Check{serverError, noAnswer, closedAtOnce},
 	// Whoever does not see the proxy takes its 503 for the application's.
-	Refines: []*Check{forwarderAcceptsBackendDead, upstreamFails, applicationError},
+	Refines: []*Check{forwarderAcceptsBackendDead, upstreamFails, applicationError, readsNeverAnswers},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range f.Target.Expected() {
@@ -42,6 +42,7 @@ type gaveUp struct {
 	status int
 	sure   bool // it is the proxy's own word, or its closing
 	logged bool // its log says why
+	silent bool // it says nothing
 }
 
 // proxyGaveUp finds what was felt at the address that a reverse proxy without an
@@ -56,17 +57,23 @@ func proxyGaveUp(f *facts.Facts, a netip.Addr) (gaveUp, bool) {
 		case x.HTTP != nil && x.HTTP.Status >= 502 && x.HTTP.Status <= 504:
 			lines, _ := logOf(f, x)
 			logged := slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" })
-			return gaveUp{strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), x.HTTP.Status, true, logged}, true
-		case x.End == facts.Silence && x.Bytes == 0:
-			return gaveUp{fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), 0, false, false}, true
+			return gaveUp{strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), x.HTTP.Status, true, logged, false}, true
+		case x.End == facts.Silence && x.Bytes == 0 && readsQuestion(x):
+			return gaveUp{fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), 0, false, false, true}, true
 		}
 	}
 	for _, d := range f.Dials {
 		if d.Addr == a && d.Closed != "" {
-			return gaveUp{closedEvidence(f, d).Text, 0, true, false}, true
+			return gaveUp{closedEvidence(f, d).Text, 0, true, false, false}, true
 		}
 	}
 	return gaveUp{}, false
+}
+
+// readsQuestion tells whether whoever has the port may have passed the question on: it
+// has accepted the connection and read something of it, as far as that was seen.
+func readsQuestion(a *facts.Answer) bool {
+	return a.Server == nil || a.Sent == 0 || a.Server.Accepted && int(a.Server.Unread) < a.Sent
 }
 
 // upstreamDead judges the ways on of one reverse proxy.
@@ -85,7 +92,7 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 	case len(dead) > 0:
 		w := dead[0]
 		x.Certainty = cond(felt.sure && len(dead) == len(ways) && w.Held, Proven, Inferred)
-		x.Since, x.Settle = w.Started, cond(felt.sure, "", settleAnswer(f))
+		x.Since, x.Settle = w.Started, cond(felt.sure, settleHolder(f, w), settleAnswer(f))
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), w.To, listensInstead(w))
 		if len(dead) > 1 {
 			x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), list(targets(dead)), listensInstead(w))
@@ -100,10 +107,9 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 	case len(alive) > 0 && felt.logged:
 		return x, false // it runs: what the log says of it is more (upstreamFails)
 	case len(alive) > 0 && (felt.status == 502 || felt.status == 504 || felt.status == 0):
-		w := alive[0]
-		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, or speaks another protocol.", onwards(f, w), w.To, listensAt(w))
-		x.Settle = cond(sayableWord(w.To), "loopdoctor "+w.To+" --speak http", "")
-		x.Fixes = []Fix{{Do: fmt.Sprintf("See why %s does not answer.", w.To)}}
+		evidence := x.Evidence
+		x = silentBeyond(f, a, felt, alive[0])
+		x.Evidence = evidence
 	default:
 		return x, false
 	}

@@ -54,6 +54,8 @@ var serverACLOrAuth = &Check{
 				x.Evidence[0] = Evidence{"client", f.Target.Error.Text}
 				x.Summary = fmt.Sprintf("%s answers, and its pg_hba.conf turns this client's user, database or address away.", replier(f, a))
 				x.Fixes = letIn(f, a)
+			case metLimit(f, a) >= 0:
+				x = fullFinding(f, a)
 			default:
 				continue
 			}
@@ -83,12 +85,8 @@ func letIn(f *facts.Facts, a *facts.Answer) []Fix {
 		return []Fix{{Do: fmt.Sprintf("Put a line for the client before those that reject it in pg_hba.conf, as \"host DATABASE USER %s scram-sha-256\", and reload: SELECT pg_reload_conf().", from)}}
 	case strings.Contains(a.Says, "many connection errors"):
 		return []Fix{{Do: "Let the server forget them: mysqladmin flush-hosts."}}
-	case strings.HasPrefix(a.Says, "-ERR max number of clients"):
-		return []Fix{{Do: "Find who holds the connections (CLIENT LIST, over one that is open), and have them closed, or raise maxclients in redis.conf."}}
-	case strings.Contains(a.Says, "Too many connections"):
-		return []Fix{{Do: "Find who holds the connections (SHOW PROCESSLIST: one more is kept for an administrator), and have them closed, or raise max_connections."}}
-	case strings.HasPrefix(a.Says, "Exceeded MaxStartups"):
-		return []Fix{{Do: "Find who opens connections and does not log in (ss -tnp), and have them closed, or raise MaxStartups in sshd_config. From its first number on sshd turns clients away at random: the next try may get in."}}
+	case limitFixes(a.Says) != nil:
+		return limitFixes(a.Says)
 	case strings.Contains(a.Says, "is not allowed to connect"):
 		return []Fix{{Do: fmt.Sprintf("Create an account for that host: CREATE USER 'NAME'@'%s' ….", a.Addr)}}
 	}

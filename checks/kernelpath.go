@@ -79,7 +79,7 @@ var policyRuleBeforeLocal = &Check{
 			fs = append(fs, m.finding(f))
 		}
 		for _, r := range f.Routes.Lookups {
-			if r.Type == "local" {
+			if r.Type == "local" || throughWindows(f, r.To) != nil { // WSL needs the rule, and it is no fault
 				continue
 			}
 			rule := catches(f.Routes.Rules, r.To)

@@ -12,12 +12,13 @@ import (
 // Nothing answers there: no program listens where the client connects.
 
 var noListener = &Check{
-	Name:     "no-listener",
-	Doc:      "no process listens on the port",
-	Stage:    StageListen,
-	Intent:   facts.Connect,
-	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupCandidates, facts.GroupUnixSockets, facts.GroupConfigs},
+	Name:   "no-listener",
+	Doc:    "no process listens on the port",
+	Stage:  StageListen,
+	Intent: facts.Connect,
+	Needs:  []facts.Group{facts.GroupSockets},
+	Uses: []facts.Group{facts.GroupOwners, facts.GroupDials, facts.GroupCandidates, facts.GroupUnixSockets, facts.GroupConfigs,
+		facts.GroupNamespaces, facts.GroupUnits, facts.GroupContainers},
 	Explains: []*Check{refused, portUnreachable},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Target.Network != "tcp" {
@@ -36,7 +37,10 @@ var noListener = &Check{
 		}
 		if len(listeners(f)) == 0 {
 			x.Evidence = append(x.Evidence, whereabouts(f)...)
-			x.Settle = cond(veiled(f), "sudo loopdoctor "+at(f, none[0]), "")
+			if f.Namespaces != nil && len(likelyRooms(f)) == 0 { // else they are a cause of their own
+				x.Evidence = append(x.Evidence, roomEvidence(f, f.Namespaces.Found)...)
+			}
+			x.Settle = cond(veiled(f) || engineUnasked(f), "sudo loopdoctor "+at(f, none[0]), "")
 		}
 		return []Finding{withConfig(f, x)}
 	},
@@ -126,57 +130,6 @@ var udpNotTCP = &Check{
 		}
 		return nil
 	},
-}
-
-// otherNetworkNamespace is only inferred: that something listens in another
-// namespace does not prove that it is what the person means.
-var otherNetworkNamespace = &Check{
-	Name:     "other-network-namespace",
-	Doc:      "the server listens on the port, but in another network namespace",
-	Stage:    StageListen,
-	Intent:   facts.Connect,
-	Needs:    []facts.Group{facts.GroupSockets, facts.GroupNamespaces},
-	Explains: []*Check{refused},
-	Refines:  []*Check{noListener},
-	Run: func(f *facts.Facts) []Finding {
-		none := unserved(f)
-		if len(none) == 0 || len(listeners(f)) > 0 || f.Target.Network != "tcp" || len(f.Namespaces.Found) == 0 {
-			return nil
-		}
-		kin := slices.DeleteFunc(slices.Clone(f.Namespaces.Found), func(n facts.Namespace) bool { return !related(f, n) })
-		if len(kin) == 0 && len(f.Namespaces.Found) == 1 {
-			kin = f.Namespaces.Found
-		}
-		if len(kin) == 0 {
-			return nil
-		}
-		n := kin[0]
-		x := Finding{Affects: none, Certainty: Inferred}
-		name := cond(n.Name != "", "network namespace "+n.Name, fmt.Sprintf("network namespace %d", n.ID))
-		owner, enter := "a process", ""
-		if len(n.Processes) > 0 {
-			p := n.Processes[0]
-			owner, x.Since = who(p), p.Started
-			enter = fmt.Sprintf("sudo nsenter --target %d --net ss -tlnp 'sport = :%d'", p.PID, f.Target.Port)
-			x.Fixes = []Fix{{Do: fmt.Sprintf("Run the client where the server is (sudo nsenter --target %d --net COMMAND), or start the server in this namespace.", p.PID)}}
-		}
-		verb := cond(n.Proven, "listens", "seems to listen")
-		x.Summary = fmt.Sprintf("Nothing listens on port %d here, but %s %s on it in another network namespace: its localhost is not this one.", f.Target.Port, owner, verb)
-		x.Settle = enter
-		for _, s := range n.Listeners {
-			x.Evidence = append(x.Evidence, Evidence{name, fmt.Sprintf("tcp listen %s", s.Local)})
-		}
-		return []Finding{x}
-	},
-}
-
-// related tells whether a process of the namespace belongs to the client's user
-// or to the project in which loopdoctor was started.
-func related(f *facts.Facts, n facts.Namespace) bool {
-	return slices.ContainsFunc(n.Processes, func(p facts.Process) bool {
-		own := slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == p.UID && i.UID != 0 })
-		return own || p.Cwd != "" && p.Cwd != "/" && p.Cwd == f.Host.Cwd
-	})
 }
 
 // selfConnect: with the port inside the range of temporary ports the kernel may

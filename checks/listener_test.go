@@ -57,6 +57,19 @@ func listenerSituations() []situation {
 			row{"one of two is the client's own", machine("127.0.0.1", elsewhere(78, "/", 0), elsewhere(77, "/x", 1000)), says("inferred 127.0.0.1", "pid 77")},
 			row{"two strangers", machine("127.0.0.1", elsewhere(77, "/", 0), elsewhere(78, "/", 0)), nothing},
 			row{"root asks, and both are root's: that is no kinship", machine("127.0.0.1", clients(0), elsewhere(77, "/", 0), elsewhere(78, "/", 0)), nothing},
+			row{"it is that of a unit", machine("127.0.0.1", elsewhere(77, "/", 33), in(facts.Room{Kind: "unit", Name: "web.service", Manager: "systemd", Setting: "PrivateNetwork=yes"})), says("inferred 127.0.0.1", "nginx (pid 77)", "network namespace of unit web.service (PrivateNetwork=yes)")},
+			row{"it is that of the unit that serves the port, and there is a stranger", machine("127.0.0.1", elsewhere(78, "/", 0), elsewhere(77, "/", 33), in(facts.Room{Kind: "unit", Name: "web.service", Manager: "systemd"}), unit("web.service", "active")), says("inferred 127.0.0.1", "pid 77")},
+			row{"it is in a container that an engine knows", machine("127.0.0.1", elsewhere(77, "/", 0), in(docked), knows("/srv/blog")), says("inferred 127.0.0.1", "nginx (pid 77) listens on it inside container blog-web (docker, image nginx:1)")},
+			row{"it is in the container of this project, and there is a stranger", machine("127.0.0.1", elsewhere(78, "/", 0), elsewhere(77, "/", 0), in(docked), knows("/home/ann")), says("inferred 127.0.0.1", "pid 77")},
+			row{"the user of a container's process has the number of the client, which says nothing", machine("127.0.0.1", elsewhere(78, "/", 0), elsewhere(77, "/", 1000), in(docked)), nothing},
+			row{"nor does the directory", machine("127.0.0.1", elsewhere(78, "/", 0), elsewhere(77, "/home/ann/shop", 0), in(docked)), nothing},
+			row{"a stranger's, and a unit names the port", machine("127.0.0.1", elsewhere(77, "/", 0), unit("shop.service", "failed")), nothing},
+			row{"a stranger's, and a container publishes the port", machine("127.0.0.1", elsewhere(77, "/", 0), contains("exited")), nothing},
+			row{"a stranger's container, and its engine cannot be asked", machine("127.0.0.1", elsewhere(77, "/", 0), in(docked), silentEngine), nothing},
+			row{"a stranger's, and what containers there are is not known", machine("127.0.0.1", elsewhere(77, "/", 0), unseen(facts.GroupContainers)), nothing},
+			row{"a stranger's, and a configuration names the port", machine("127.0.0.1", elsewhere(77, "/", 0), func(f *facts.Facts) {
+				f.Configs.Lines = append(f.Configs.Lines, facts.ConfigLine{Program: ".env", File: "/home/ann/shop/.env", Line: 1, Text: "PORT=62893", Port: port})
+			}), nothing},
 			row{"it listens here too", machine("127.0.0.1", listens("127.0.0.1", 50), elsewhere(77, "/", 0)), nothing},
 			row{"it listens here, at another address", machine("127.0.0.1", listens("::1", 50), elsewhere(77, "/", 0)), nothing},
 			row{"there is none", machine("127.0.0.1"), nothing},
@@ -72,6 +85,74 @@ func listenerSituations() []situation {
 			row{"it is over", machine("127.0.0.1", holds(facts.TimeWait, "127.0.0.1", "127.0.0.1:62893", 0)), nothing},
 		),
 	)
+}
+
+// in says whose the last namespace is.
+func in(room facts.Room) change {
+	return func(f *facts.Facts) {
+		n := &f.Namespaces.Found[len(f.Namespaces.Found)-1]
+		n.Room = room
+		if room.Kind == "container" {
+			n.Processes[0].Container = room.Engine + " " + room.ID
+		}
+	}
+}
+
+var docked = facts.Room{Kind: "container", Engine: "docker", ID: "3f2a3f2a3f2b"}
+
+// knows is what the engine says of it.
+func knows(dir string) change {
+	return func(f *facts.Facts) {
+		f.Containers.Found = append(f.Containers.Found, facts.Container{Engine: "docker", ID: docked.ID, Name: "blog-web", Image: "nginx:1", State: "running", Dir: dir})
+	}
+}
+
+func silentEngine(f *facts.Facts) {
+	f.Containers.Engines = append(f.Containers.Engines, facts.Engine{Name: "docker", Error: "needs root, or the group docker"})
+}
+
+// Whoever sees containers that may not be meant is told of them all the same.
+func TestStrangersAreEvidence(t *testing.T) {
+	x := found(t, noListener, machine("127.0.0.1", elsewhere(78, "/", 0), elsewhere(77, "/", 0), in(docked), knows("/srv/blog")))[0]
+	text := ""
+	for _, e := range x.Evidence {
+		text += e.Source + ": " + e.Text + "\n"
+	}
+	for _, want := range []string{"network namespace 78: tcp listen 0.0.0.0:62893, nginx (pid 78)", "nginx (pid 77), container blog-web (docker, image nginx:1)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+// What to do depends on what made the namespace; names that could be more than a name
+// are in no command.
+func TestRoomFixes(t *testing.T) {
+	for room, want := range map[facts.Room]string{
+		{Kind: "ip netns", Name: "blue"}:                                                       "sudo ip netns exec blue COMMAND",
+		{Kind: "ip netns", Name: "a;reboot"}:                                                   "sudo nsenter --target 77 --net COMMAND",
+		{Kind: "pod", Pod: "shop/web-1"}:                                                       "kubectl -n shop port-forward pod/web-1 62893:62893",
+		{Kind: "pod", Pod: "1b4e28ba-2fa1-11d2-883f-0016d3cca427"}:                             "kubectl port-forward pod/NAME 62893:62893",
+		{Kind: "sandbox", Engine: "firejail", Name: "shop"}:                                    "--join-network=shop",
+		{Kind: "sandbox", Engine: "firejail", Name: "$(reboot)"}:                               "without --net= of firejail (and of its profile)",
+		{Kind: "sandbox", Engine: "flatpak", Name: "org.shop.App"}:                             "--share=network org.shop.App",
+		{Kind: "sandbox", Engine: "bwrap"}:                                                     "--unshare-net",
+		{Kind: "unit", Name: "web.service", Manager: "systemd"}:                                "systemctl cat web.service",
+		{Kind: "unit", Name: "web.service", Manager: "systemd", Setting: "PrivateNetwork=yes"}: "systemctl daemon-reload && systemctl restart web.service",
+		{Kind: "unit", Name: "web.service", Setting: "NetworkNamespacePath=/run/netns/blue"}:   "Take NetworkNamespacePath=/run/netns/blue back",
+		{Kind: "container", Engine: "docker", ID: "3f2a3f2a3f2b"}:                              "docker run -p 127.0.0.1:62893:62893",
+		{Kind: "container", Engine: "nspawn", Name: "box"}:                                     "--private-network",
+		{Kind: "host"}: "on the host",
+	} {
+		x := found(t, otherNetworkNamespace, machine("127.0.0.1", elsewhere(77, "/", 0), in(room)))[0]
+		text := ""
+		for _, fix := range x.Fixes {
+			text += fix.Do + "\n"
+		}
+		if !strings.Contains(text, want) || strings.Contains(text, "reboot") {
+			t.Errorf("%+v: %q is not in\n%s", room, want, text)
+		}
+	}
 }
 
 func TestListener(t *testing.T) { judge(t, listenerSituations()) }

@@ -185,6 +185,13 @@ var healthcheckClientNoFallback = &Check{
 			return nil
 		}
 		wget := cond(f.Names.BusyBoxWget != "", f.Names.BusyBoxWget+" is BusyBox's: it", "BusyBox wget")
+		// Seen from inside of that client it is no remark: it takes no other address.
+		if isBusyBoxWget(f) && refusedAt(f, v6Loopback) {
+			x.Remark = false
+			if in := f.Host.Inside; in.Pings(f.Target.Port) {
+				x.Evidence = append(x.Evidence, Evidence{"health check", short(strings.Join(in.Check, " ")) + cond(in.Health != "", " ("+in.Health+")", "")})
+			}
+		}
 		x.Summary = fmt.Sprintf("%s takes the first address of %s alone, ::1, and %s: a health check with it fails, and so does every client that does not fall back.", wget, f.Names.Name, v4Listener(f))
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Write the address into the health check (wget -q -O /dev/null http://127.0.0.1:%d/), or make the server listen on ::1 too.", f.Target.Port)}}
 		return []Finding{x}
@@ -195,5 +202,17 @@ var healthcheckClientNoFallback = &Check{
 // container that has it, where health checks use it, or it was what failed.
 func hasBusyBox(f *facts.Facts) bool {
 	failed := f.Target.Error != nil && strings.Contains(f.Target.Error.Client, "BusyBox")
-	return failed || strings.HasPrefix(f.Host.Vantage, "container") && f.Names.BusyBoxWget != ""
+	inside := f.Host.Inside.Room.Kind == "pod" || strings.HasPrefix(f.Host.Vantage, "container")
+	return failed || isBusyBoxWget(f) || inside && f.Names.BusyBoxWget != ""
+}
+
+// isBusyBoxWget tells whether the client is known to be it: the process that was named,
+// or the health check of the container that is looked from.
+func isBusyBoxWget(f *facts.Facts) bool {
+	return f.Names.BusyBoxWget != "" && (f.Host.Inside.Pings(f.Target.Port) || len(f.Host.As) > 0 && f.Host.As[0].Program == "wget")
+}
+
+// refusedAt tells whether the address was dialled and refused.
+func refusedAt(f *facts.Facts, a netip.Addr) bool {
+	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome == facts.Refused })
 }

@@ -25,12 +25,20 @@ var natHijacksLoopback = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {
-			if t := detourOf(f, d); t != nil {
+			// A container engine holds the port only so that nobody else takes it.
+			if t := detourOf(f, d); t != nil && !(d.NoServer && forOthers(f, d.Addr)) {
 				fs = append(fs, t.finding(f, d))
 			}
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// forOthers tells whether who listens there does so for somebody else.
+func forOthers(f *facts.Facts, a netip.Addr) bool {
+	return slices.ContainsFunc(serving(f, a), func(s facts.Socket) bool {
+		return slices.ContainsFunc(f.Owners.Of(s), facts.Process.Forwards)
+	})
 }
 
 // detour is a rule that leads the connection of a dial away.

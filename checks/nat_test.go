@@ -104,6 +104,7 @@ func natSituations() []situation {
 			row{"a refusal by chance", machine("127.0.0.1", here, refusal, reset, walks("127.0.0.1", facts.Syn, perhaps("redirect", "random", redirectRule))), says("inferred 127.0.0.1", "probably leads", "another port")},
 			row{"a range of ports", machine("127.0.0.1", here, works, acceptedBy("127.0.0.1:3130", other("squid")), led(func(w *facts.FilterWalk) { w.Diverts[0].Range = true })), says("proven 127.0.0.1", "port 3130")},
 
+			row{"a container engine leads its own port into a container", machine("127.0.0.1", listens("127.0.0.1", 50, named("conmon")), works, nth(nobodyHere), sent(route("unicast dev podman0", true)), answersFrom("192.0.2.20:80")), nothing},
 			row{"it arrives where it was sent", machine("127.0.0.1", here, works, led()), nothing},
 			row{"it arrives at a port that the rule does not name", machine("127.0.0.1", here, works, acceptedBy("127.0.0.1:9999", other("squid")), led()), nothing},
 			row{"somebody listens there, and yet it is refused", machine("127.0.0.1", here, refusal, reset, led(listening(true))), nothing},

@@ -86,7 +86,7 @@ var staleOwnDevServer = &Check{
 
 func ownProject(f *facts.Facts, p facts.Process) bool {
 	mine := slices.ContainsFunc(f.Host.As, func(i facts.Identity) bool { return i.UID == p.UID })
-	return mine && p.Container == "" && p.Cwd != "" && p.Cwd != "/" && p.Cwd == f.Host.Cwd
+	return mine && p.Container == "" && !p.HoldsForContainers() && p.Cwd != "" && p.Cwd != "/" && p.Cwd == f.Host.Cwd
 }
 
 // ownerHiddenFromYou is no fault: it says why lsof shows nothing.

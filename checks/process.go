@@ -71,11 +71,12 @@ var processStoppedOrDebugged = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
-	Refines:  []*Check{nobodyAccepts},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupForwards},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
+	Refines:  []*Check{nobodyAccepts, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		return haltedBy(f, func(p facts.Process) bool { return p.Halted() != "" && p.Halted() != "frozen" }, haltedFinding)
+		by := func(p facts.Process) bool { return p.Halted() != "" && p.Halted() != "frozen" }
+		return append(haltedBy(f, by, haltedFinding), haltedBeyond(f, by, haltedFinding)...)
 	},
 }
 

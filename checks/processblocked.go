@@ -50,7 +50,7 @@ func silences(f *facts.Facts, fits func(*facts.Answer) bool, text string, sure C
 			continue
 		}
 		name := "The program"
-		x := Finding{Affects: []netip.Addr{addr}, Certainty: sure, Settle: cond(sure == Inferred, settleAnswer(f), ""),
+		x := Finding{Affects: []netip.Addr{addr}, Certainty: sure, Settle: cond(sure == Inferred, settleSilence(f, addr), ""),
 			Evidence: []Evidence{{"connection", fmt.Sprintf("%s: %d of %d bytes are unread after %.0f ms", at(f, addr), a.Server.Unread, a.Sent, a.ElapsedMS)}}}
 		var ls []facts.Socket
 		if ls = serving(f, addr); len(ls) > 0 {
@@ -70,17 +70,28 @@ func silences(f *facts.Facts, fits func(*facts.Answer) bool, text string, sure C
 	return mergeAddresses(f, fs)
 }
 
+// settleSilence shows who has the port, where that is hidden: it may wait for somebody
+// else.
+func settleSilence(f *facts.Facts, a netip.Addr) string {
+	if ls := serving(f, a); len(ls) > 0 && len(f.Owners.Of(ls[0])) == 0 {
+		if s := settleHolder(f, facts.Forward{}); s != "" {
+			return s
+		}
+	}
+	return settleAnswer(f)
+}
+
 var eventLoopOrWorkersBlocked = &Check{
 	Name:     "event-loop-or-workers-blocked",
 	Doc:      "the program that listens is kept busy, or waits for something else, and comes to no new connection",
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupWork},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers},
-	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
-	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupForwards},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
+	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		var fs []Finding
+		fs := blockedBeyond(f)
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				waits := kept(f, a, s)

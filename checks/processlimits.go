@@ -85,11 +85,12 @@ var containerPausedOrFrozen = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork},
-	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer},
-	Refines:  []*Check{nobodyAccepts},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork, facts.GroupContainers, facts.GroupForwards},
+	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
+	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		return haltedBy(f, func(p facts.Process) bool { return p.Halted() == "frozen" }, frozenFinding)
+		by := func(p facts.Process) bool { return p.Halted() == "frozen" }
+		return append(append(haltedBy(f, by, frozenFinding), haltedBeyond(f, by, frozenFinding)...), pausedBehind(f)...)
 	},
 }
 

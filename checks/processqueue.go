@@ -18,20 +18,18 @@ var acceptQueueFull = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials},
-	Explains: []*Check{noReply, notAccepted, noAnswer},
-	Refines:  []*Check{nobodyAccepts},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials, facts.GroupAnswers, facts.GroupForwards},
+	Explains: []*Check{noReply, notAccepted, noAnswer, serverError},
+	Refines:  []*Check{nobodyAccepts, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		var fs []Finding
+		fs := fullBeyond(f)
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				if !s.Queue.Full() {
 					continue
 				}
-				x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
-					Summary: fmt.Sprintf("The accept queue of %s is full (%d waiting, limit %d): %s does not take its connections, and the kernel drops new ones.", s.Local, s.Queue.Length, s.Queue.Limit, holder(f, s)),
-					Fixes: []Fix{{Do: "Restart the program that listens, or find out what keeps it from accepting (its log, a stack dump).", Interrupts: "the connections that wait in the queue"},
-						{Do: "If it is merely overloaded: a larger backlog in listen(), and net.core.somaxconn at least as large."}}}
+				x := queueFullFinding(f, s)
+				x.Affects = []netip.Addr{a}
 				if slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && unanswered(d) }) {
 					x.Certainty = Proven
 				}
@@ -44,6 +42,13 @@ var acceptQueueFull = &Check{
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+func queueFullFinding(f *facts.Facts, s facts.Socket) Finding {
+	return Finding{Certainty: Inferred, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+		Summary: fmt.Sprintf("The accept queue of %s is full (%d waiting, limit %d): %s does not take its connections, and the kernel drops new ones.", s.Local, s.Queue.Length, s.Queue.Limit, holder(f, s)),
+		Fixes: []Fix{{Do: "Restart the program that listens, or find out what keeps it from accepting (its log, a stack dump).", Interrupts: "the connections that wait in the queue"},
+			{Do: "If it is merely overloaded: a larger backlog in listen(), and net.core.somaxconn at least as large."}}}
 }
 
 // synQueueFull: the queue of half-open connections takes as many as the backlog says

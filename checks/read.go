@@ -151,7 +151,7 @@ func lostAt(f *facts.Facts, d facts.Dial) (Stage, bool) {
 		return StageNone, false
 	}
 	g := l.Gaps()
-	if d.HalfOpen() && l.SYNs > 1 { // the last packet of the handshake, each time
+	if d.HalfOpen() && l.SYNs > 1 && (!d.NoServer || l.SentCookies()) { // the last packet of the handshake, each time
 		switch {
 		case facts.Enough(g.Output, l.SYNs):
 			return StageOutput, true

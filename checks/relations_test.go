@@ -290,6 +290,9 @@ func unsafe(f *facts.Facts, fix Fix) string {
 		switch v[0] {
 		case "kill":
 			p := f.Owners.Process(pidOf(v))
+			if p == nil && f.Forwards != nil {
+				p = f.Forwards.Owners.Process(pidOf(v)) // one hop further
+			}
 			switch {
 			case fix.Guard == nil || fix.Guard.Started.IsZero():
 				return "a signal without a guard"
@@ -317,11 +320,17 @@ func unsafe(f *facts.Facts, fix Fix) string {
 				return "it changes a process: with a guard and an undo"
 			}
 		case "systemctl", "supervisorctl", "docker", "podman", "nerdctl":
-			if len(fix.Undo) == 0 || fix.Lasts == "" {
+			// A restart changes nothing that could be put back, and has to say what it interrupts.
+			again := slices.Contains(v, "restart") && fix.Interrupts != "" || slices.Contains(v, "reload")
+			if len(fix.Undo) == 0 && !again || fix.Lasts == "" {
 				return "it starts or stops a service: with an undo, and for how long"
 			}
 			if !fix.Elevated && v[0] == "systemctl" && v[1] != "--user" {
 				return "only root may ask the system's manager"
+			}
+		case "mkdir": // for the file that is written there
+			if len(fix.Files) == 0 || len(fix.Undo) == 0 || fix.Lasts == "" {
+				return "it makes a directory: for a file, with an undo, and for how long"
 			}
 		case "git": // a setting of the person's own
 			if len(fix.Undo) == 0 || fix.Lasts == "" {

@@ -33,7 +33,7 @@ var serverExitedOrCrashLooping = &Check{
 		}
 		if f.Containers != nil {
 			for _, c := range f.Containers.Found {
-				if c.State != "running" && c.State != "paused" && c.State != "" {
+				if c.Publish != "" && c.State != "running" && c.State != "paused" && c.State != "" {
 					fs = append(fs, containerEnded(f, c))
 				}
 			}

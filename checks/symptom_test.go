@@ -72,6 +72,8 @@ func symptomSituations() []situation {
 		of(notAccepted,
 			row{"it waits in the queue", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected, waiting)), says("proven 127.0.0.1", "127.0.0.1:62893", "300 ms")},
 			row{"the twin of the one that answered is stopped", machine("127.0.0.1", here, listens("127.0.0.1", 51, stopped), dials("127.0.0.1", facts.Connected)), says("proven 127.0.0.1", "One of the 2 listeners")},
+			row{"the last packet is lost, and the server sent cookies", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected, nobodyHere), counts("127.0.0.1", 4, "OutRequests=12 OutTransmits=12 InReceives=12 InDelivers=8 SyncookiesSent=4")), says("proven 127.0.0.1 at input", "the last packet of the handshake")},
+			row{"the server's side is in a container", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected, nobodyHere), counts("127.0.0.1", 4, "OutRequests=12 OutTransmits=12 InReceives=4 InDelivers=4")), nothing},
 			row{"it was accepted", machine("127.0.0.1", here, dials("127.0.0.1", facts.Connected)), nothing},
 			row{"the server waits for the first byte", machine("127.0.0.1", here, dials("127.0.0.1", facts.Deferred)), nothing},
 			row{"both twins run", machine("127.0.0.1", here, listens("127.0.0.1", 51), dials("127.0.0.1", facts.Connected)), nothing},

@@ -248,7 +248,7 @@ func notes(f *facts.Facts) []string {
 	}
 	out = append(out, filterNotes(f.Filters)...)
 	for i, id := range f.Host.As {
-		if id.NetNS != 0 && id.PID != 0 {
+		if id.NetNS != 0 && id.PID != 0 && f.Host.Inside.Room.Kind == "" { // else it says from where it looked
 			out = append(out, fmt.Sprintf("%s lives in network namespace %d: all of this was looked at there, and its localhost is no other's.", id.Name(), id.NetNS))
 		}
 		if i > 0 && (id.PID != 0 || f.Host.As[0].PID != 0) {
@@ -305,6 +305,13 @@ func notes(f *facts.Facts) []string {
 	}
 	if a, ok := f.Absent[facts.GroupContainers]; ok && a.Why == facts.CouldNot {
 		out = append(out, "Containers were not looked at ("+because(a)+").")
+	}
+	if c := f.Containers; c != nil && !slices.ContainsFunc(c.Found, func(c facts.Container) bool { return c.State != "" }) {
+		for _, e := range c.Engines {
+			if e.Error != "" {
+				out = append(out, "Containers of "+e.Name+" that do not run were not looked at ("+because(facts.Absence{Reason: e.Error, Remedy: e.Remedy})+").")
+			}
+		}
 	}
 	for _, s := range []*facts.Sockets{f.Sockets, f.Listeners} {
 		if s != nil && s.Partial != "" {

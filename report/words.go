@@ -267,11 +267,16 @@ func (r *Report) vantage() string {
 		return ""
 	}
 	from := r.Host.Vantage
-	switch from {
-	case "host":
+	name, netns := strings.CutPrefix(from, "ip netns ")
+	switch {
+	case from == "host":
 		from = "the host"
-	case "container":
+	case from == "container":
 		from = "a container"
+	case netns:
+		from = "inside network namespace " + name
+	case strings.HasPrefix(from, "container "), strings.HasPrefix(from, "pod "):
+		from = "inside " + from
 	}
 	return "Looked from " + from + " as " + join(who, "and") + "."
 }

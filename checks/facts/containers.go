@@ -1,7 +1,10 @@
 package facts
 
 import (
+	"fmt"
 	"net/netip"
+	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -57,8 +60,10 @@ type Container struct {
 	Network   string        `json:"network,omitempty"`   // "bridge", "host", "none", "container:3f2a…", "pasta", the name of a network
 	Addresses []netip.Addr  `json:"addresses,omitempty"` // in its networks
 	Ports     []Publication `json:"ports,omitempty"`     // what is published, and what is only exposed
+	Ignored   []Publication `json:"ignored,omitempty"`   // asked for and without effect: its network is the host's
 	Rootless  bool          `json:"rootless,omitempty"`  // it belongs to an engine that runs without root
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
+	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
 	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
 }
 
@@ -68,6 +73,27 @@ type Publication struct {
 	Port uint16         `json:"port"`          // in the container
 	UDP  bool           `json:"udp,omitempty"`
 }
+
+// nodeImages are the images of which clusters of Kubernetes make nodes that are containers.
+var nodeImages = []struct{ image, product string }{
+	{"kindest/node", "kind"}, {"k8s-minikube/kicbase", "minikube"}, {"rancher/k3s", "k3d"},
+}
+
+// NodeOf tells whose node a container of that image is: "kind", "minikube", "k3d", or
+// empty if it is none.
+func NodeOf(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	for _, n := range nodeImages {
+		if strings.Contains("/"+name+":", "/"+n.image+":") {
+			return n.product
+		}
+	}
+	return ""
+}
+
+// IsNodePort tells whether the port is of the range from which Kubernetes takes NodePorts
+// if nobody says another one (--service-node-port-range).
+func IsNodePort(port uint16) bool { return port >= 30000 && port <= 32767 }
 
 // Indoors is what is in the network namespace of a container.
 type Indoors struct {
@@ -103,17 +129,37 @@ func (i *Indoors) At(port uint16) []Socket {
 	return ss
 }
 
+// engineHolders are programs of container engines that hold ports of the machine for
+// containers.
+var engineHolders = []string{"docker-proxy", "rootlesskit-docker-proxy", "rootlesskit-doc", "dockerd", "conmon", "podman", "containerd", "nerdctl",
+	"rootlessport", "rootlessport-ch", "rootlessport-child", "containers-rootlessport", "containers-rootlessport-child", "rootlesskit", "slirp4netns",
+	"pasta", "pasta.avx2", "passt", "passt.avx2"}
+
+// HoldsForContainers tells whether the process is a program of a container engine, of
+// those that hold ports for its containers.
+func (p Process) HoldsForContainers() bool {
+	called := ""
+	if len(p.Args) > 0 {
+		called = path.Base(p.Args[0]) // of what was started as /proc/self/exe
+	}
+	return slices.Contains(engineHolders, p.Name) || slices.Contains(engineHolders, path.Base(p.Exe)) || slices.Contains(engineHolders, called)
+}
+
 // Room says whose a network namespace is, as far as the cgroups, mounts and names of
 // what lives there tell. All of it may be empty: then only its number is known.
 type Room struct {
-	Kind    string `json:"kind,omitempty"`    // "host", "container", "pod", "ip netns", "unit", "sandbox"
-	Engine  string `json:"engine,omitempty"`  // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
-	ID      string `json:"id,omitempty"`      // of the container, the first twelve digits
-	Name    string `json:"name,omitempty"`    // of the container, the namespace, the unit or the application
-	Image   string `json:"image,omitempty"`   // what an engine says of it
-	Project string `json:"project,omitempty"` // of compose
-	Service string `json:"service,omitempty"` // of compose
-	Pod     string `json:"pod,omitempty"`     // "namespace/name", or the uid of the pod
+	Kind    string `json:"kind,omitempty"`     // "host", "container", "pod", "ip netns", "unit", "sandbox"
+	Engine  string `json:"engine,omitempty"`   // "docker", "podman", "containerd", "cri-o", "lxc", "nspawn", "snap", "flatpak", "firejail"
+	ID      string `json:"id,omitempty"`       // of the container, the first twelve digits
+	Name    string `json:"name,omitempty"`     // of the container, the namespace, the unit or the application
+	Image   string `json:"image,omitempty"`    // what an engine says of it
+	Project string `json:"project,omitempty"`  // of compose
+	Service string `json:"service,omitempty"`  // of compose
+	Pod     string `json:"pod,omitempty"`      // "namespace/name", or the uid of the pod
+	Setting string `json:"setting,omitempty"`  // of the unit: "PrivateNetwork=yes", "JoinsNamespaceOf=db.service", "NetworkNamespacePath=/run/netns/blue"
+	Manager string `json:"manager,omitempty"`  // of the unit: "systemd", "systemd --user"
+	UID     uint32 `json:"uid,omitempty"`      // of the user whose manager that is; 0: the system's
+	DropIns string `json:"drop_ins,omitempty"` // directory for changes to the unit: "/etc/systemd/system/web.service.d"
 }
 
 // String is what a person calls it: "container shop-web (docker, image nginx:1.25)",
@@ -142,6 +188,8 @@ func (r Room) String() string {
 		add("container", r.Name)
 	case "sandbox":
 		add("", r.Engine)
+	case "unit":
+		add("", r.Setting)
 	case "":
 		return ""
 	}
@@ -152,14 +200,47 @@ func (r Room) String() string {
 	return s
 }
 
-// Inside says what the system that loopdoctor runs on is itself inside of, where that
+// Inside says what the place that loopdoctor looks from is itself inside of, where that
 // bears on what localhost means.
 type Inside struct {
-	Room    Room       `json:"room,omitzero"`    // a container or pod: loopdoctor looks from inside of it
-	WSL     string     `json:"wsl,omitempty"`    // "1", "2 nat", "2 mirrored", "2" when the mode is not known
-	VM      string     `json:"vm,omitempty"`     // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "wsl"
-	CI      string     `json:"ci,omitempty"`     // "github-actions", "gitlab", …
-	Remote  string     `json:"remote,omitempty"` // "codespaces", "gitpod", "ssh"
-	Gateway netip.Addr `json:"gateway,omitzero"` // where the default route leads: the machine around this one
-	Outer   netip.Addr `json:"outer,omitzero"`   // what host.docker.internal or host.containers.internal means here
+	Room    Room       `json:"room,omitzero"`     // a container, a pod, an "ip netns": loopdoctor looks from inside of it
+	Entered bool       `json:"entered,omitempty"` // it has gone there to look (--container, --pid, --netns, --pod, --as PID); else it was started there
+	Shared  bool       `json:"shared,omitempty"`  // the network of the room is that of the machine: network mode host
+	WSL     string     `json:"wsl,omitempty"`     // "1", "2 nat", "2 mirrored", "2 virtioproxy" …, "2" when the mode is not known
+	VM      string     `json:"vm,omitempty"`      // "docker-desktop", "colima", "lima", "rancher-desktop", "podman-machine", "orbstack", "wsl"
+	CI      string     `json:"ci,omitempty"`      // "github-actions", "gitlab", …
+	Remote  string     `json:"remote,omitempty"`  // "codespaces", "gitpod", "ssh"
+	Gateway netip.Addr `json:"gateway,omitzero"`  // where the default route leads: the machine around this one
+	Outer   netip.Addr `json:"outer,omitzero"`    // what host.docker.internal or host.containers.internal means here
+
+	Signs   []string `json:"signs,omitempty"`    // what WSL and VM were told from: "interface loopback0"
+	NoRelay string   `json:"no_relay,omitempty"` // the line that keeps Windows from forwarding its localhost to WSL
+
+	Outside uint64 `json:"outside,omitempty"` // number of the machine's network namespace, where loopdoctor left it to look
+
+	// Of the container, as its engine told when it was looked for by its name.
+	Networks []string `json:"networks,omitempty"` // names of those that it is in
+	Health   string   `json:"health,omitempty"`   // "healthy", "unhealthy", "starting"; empty: it has no health check
+	Check    []string `json:"check,omitempty"`    // the health check: "CMD-SHELL", "wget -q http://localhost:8080/"; masked
+}
+
+// Pings tells whether the container's health check is a wget that asks localhost for
+// the port.
+func (i Inside) Pings(port uint16) bool {
+	words := strings.FieldsFunc(strings.Join(i.Check, " "), func(r rune) bool { return strings.ContainsRune(" \t;|&()'\"", r) })
+	asks := false
+	for _, w := range words {
+		to, isHTTP := strings.CutPrefix(w, "http://localhost")
+		if w == "localhost" || !isHTTP {
+			continue
+		}
+		to, _, _ = strings.Cut(to, "/")
+		asks = asks || to == fmt.Sprintf(":%d", port) || to == "" && port == 80
+	}
+	return asks && slices.ContainsFunc(words, func(w string) bool { return path.Base(w) == "wget" })
+}
+
+// InContainer tells whether localhost is that of a container or a pod alone.
+func (i Inside) InContainer() bool {
+	return (i.Room.Kind == "container" || i.Room.Kind == "pod") && !i.Shared
 }

@@ -267,7 +267,7 @@ type Host struct {
 	OS         string     `json:"os"`     // runtime.GOOS
 	Kernel     string     `json:"kernel"` // release, "6.18.44"
 	Arch       string     `json:"arch"`
-	Vantage    string     `json:"vantage"`               // "host", "container docker 3f2a…", "network namespace 4026532204"
+	Vantage    string     `json:"vantage"`               // "host", "container shop-web (docker)", "pod shop/web-1", "ip netns blue", "network namespace 4026532204"
 	Inside     Inside     `json:"inside,omitzero"`       // what the machine is itself inside of
 	As         []Identity `json:"as"`                    // the clients whose view was taken, the first is the main one
 	LookedWith []string   `json:"looked_with,omitempty"` // the looks that privilege allowed: "net_admin", "net_raw", "ptrace"
@@ -288,6 +288,7 @@ type Identity struct {
 	Cgroup  string   `json:"cgroup,omitempty"`   // its path in the hierarchy of version 2, if it is another than ours
 	NetNS   uint64   `json:"netns,omitempty"`    // the number of its network namespace, if loopdoctor went there to look
 	Mounts  bool     `json:"mounts,omitempty"`   // it sees other files than loopdoctor does: its own /etc/hosts
+	Etc     string   `json:"etc,omitempty"`      // a directory whose files lie over those of /etc: /etc/netns/blue, ip-netns(8)
 	LowPort bool     `json:"low_port,omitempty"` // the process has CAP_NET_BIND_SERVICE
 	Lacks   []string `json:"lacks,omitempty"`    // what of it loopdoctor could not take on, and why: "its cgroup (frozen)"
 }

@@ -11,6 +11,10 @@ import (
 type Forwards struct {
 	Found   []Forward `json:"found"`
 	Partial string    `json:"partial,omitempty"` // what could not be read
+
+	// Looked at where the answer stays away: who listens at the far ends, and what they do.
+	Owners *Owners `json:"owners,omitempty"`
+	Work   *Work   `json:"work,omitempty"`
 }
 
 // Forward is one way on.
@@ -27,6 +31,7 @@ type Forward struct {
 	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it was told to listen, of several addresses the first
 	Both    bool           `json:"both,omitempty"`    // and at the loopback address of the other family: no address was named
 	To      string         `json:"to,omitempty"`      // host:port, or a path, as written; empty: not known
+	UDP     bool           `json:"udp,omitempty"`     // it leads on by UDP
 	Through string         `json:"through,omitempty"` // the other machine, of ssh: "ann@shop"; the pod, of kubectl
 	Port    uint16         `json:"port,omitempty"`    // of the other machine's sshd, where it is not 22
 	Here    bool           `json:"here,omitempty"`    // the other machine is this one: an sshd of it has that port
@@ -44,6 +49,10 @@ type FarEnd struct {
 	Unix    string         `json:"unix,omitempty"`
 	Listens bool           `json:"listens"`
 	Owner   string         `json:"owner,omitempty"` // who listens: "python3 (pid 4121)"
+
+	// Where the answer stays away: its listeners, and the connections to it that wait to
+	// be accepted or hold bytes which it has not read.
+	Sockets []Socket `json:"sockets,omitempty"`
 }
 
 // Dead tells whether the way is known to end where nobody listens.
@@ -54,6 +63,23 @@ func (w *Forward) Dead() bool {
 		}
 	}
 	return len(w.Far) > 0
+}
+
+// Waits is how many connections to the far end its program has not accepted, and how
+// many bytes it has not read of those that it has.
+func (e FarEnd) Waits() (queued, unread int) {
+	for _, s := range e.Sockets {
+		switch {
+		case s.State == Listen && s.Queue != nil:
+			queued += int(s.Queue.Length)
+		case s.State != Listen && s.Inode != 0:
+			unread += int(s.RecvQ)
+			if s.State == CloseWait && s.RecvQ > 0 {
+				unread-- // the end of the other side counts as one
+			}
+		}
+	}
+	return queued, unread
 }
 
 // Place is where the far end is.

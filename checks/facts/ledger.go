@@ -27,6 +27,13 @@ func (l *Ledger) Gaps() Gaps {
 // burst, since a rate limit lets some pass and foreign traffic moves a gap by one.
 func Enough(gap int64, syns int) bool { return gap > 0 && gap*4 >= int64(syns)*3 }
 
+// SentCookies tells whether the SYNs were answered with cookies. A server that lacks the
+// last packet of a handshake has a half-open socket, or has sent one: a connection with
+// neither has its other end in another network namespace, as those to containers have.
+func (l *Ledger) SentCookies() bool {
+	return max(l.Delta["SyncookiesSent"], l.Delta["TCPReqQFullDoCookies"])*2 >= int64(l.SYNs)
+}
+
 // LedgerOf returns the ledger of the address with the most SYNs: gaps of a burst
 // survive noise that a single SYN does not. Nil: there is none.
 func LedgerOf(ls []Ledger, a netip.Addr) *Ledger {

@@ -24,7 +24,7 @@ func (l *look) addresses() error {
 	if t.Literal {
 		a, err := netip.ParseAddr(t.Host)
 		if err != nil {
-			return &ForeignTargetError{t.Raw, err.Error()}
+			return &ForeignTargetError{Target: t.Raw, Why: err.Error()}
 		}
 		a = a.Unmap()
 		switch {
@@ -39,7 +39,7 @@ func (l *look) addresses() error {
 		case t.Wildcard:
 			add(a, "named", true)
 		case !l.mine(a) && t.Intent != facts.ToBind: // a bind says by itself that it is not there
-			return &ForeignTargetError{t.Raw, a.String() + " is not an address of this machine"}
+			return l.foreign(a, a.String()+" is not an address of this machine")
 		default:
 			add(a, "named", true)
 		}
@@ -53,17 +53,17 @@ func (l *look) addresses() error {
 		}
 		for _, n := range found {
 			if !local && !l.mine(n.Addr) {
-				return &ForeignTargetError{t.Raw, t.Host + " is " + n.Addr.String() + ", which is not an address of this machine"}
+				return l.foreign(n.Addr, t.Host+" is "+n.Addr.String()+", which is not an address of this machine")
 			}
 			if t.Named {
 				add(n.Addr, n.Source, false)
 			}
 		}
 		if !local && len(found) == 0 {
-			return &ForeignTargetError{t.Raw, t.Host + " does not resolve to an address of this machine (" + l.f.Names.Error + ")"}
+			return &ForeignTargetError{Target: t.Raw, Why: t.Host + " does not resolve to an address of this machine (" + l.f.Names.Error + ")"}
 		}
 	} else if !local {
-		return &ForeignTargetError{t.Raw, t.Host + " cannot be resolved here"}
+		return &ForeignTargetError{Target: t.Raw, Why: t.Host + " cannot be resolved here"}
 	}
 	if !t.Named || len(t.Addresses) == 0 {
 		add(v4, "loopback", false)
@@ -75,11 +75,21 @@ func (l *look) addresses() error {
 	}
 	if a := tried(*t); a.IsValid() {
 		if !l.mine(a) {
-			return &ForeignTargetError{t.Raw, a.String() + " is not an address of this machine"}
+			return l.foreign(a, a.String()+" is not an address of this machine")
 		}
 		add(a, "named by the error", false)
 	}
 	return nil
+}
+
+// foreign refuses an address of somebody else. That of the machine around a container
+// can be asked for over there.
+func (l *look) foreign(a netip.Addr, why string) error {
+	e := &ForeignTargetError{Target: l.f.Target.Raw, Why: why}
+	if in := l.f.Host.Inside; in.InContainer() && a.IsValid() && (a == in.Gateway || a == in.Outer) {
+		e.Ask = netip.AddrPortFrom(a, l.f.Target.Port).String()
+	}
+	return e
 }
 
 // tried is the address that a client tried of a name or a port, if its error
@@ -112,6 +122,17 @@ func (l *look) expect() {
 			t.Addresses[i].Expected = t.Addresses[i].Addr == a
 		}
 		return
+	}
+	// BusyBox wget takes the first address of a name alone.
+	if n := l.f.Names; n != nil && len(n.Addresses) > 0 && n.BusyBoxWget != "" && t.Intent == facts.Connect && len(t.Addresses) > 0 &&
+		(l.f.Host.Inside.Pings(t.Port) || l.f.Host.As[0].Program == "wget") {
+		first := n.Addresses[0].Addr.Unmap()
+		if slices.ContainsFunc(t.Addresses, func(a facts.Address) bool { return a.Addr == first }) {
+			for i := range t.Addresses {
+				t.Addresses[i].Expected = t.Addresses[i].Addr == first
+			}
+			return
+		}
 	}
 	hasV6 := l.f.Interfaces == nil || l.f.Interfaces.Loopback == nil || l.f.Interfaces.Loopback.Holds(v6)
 	if l.f.Limits != nil && l.f.Limits.NoIPv6 {

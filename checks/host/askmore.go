@@ -80,7 +80,12 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 		}
 		l.note(a, func(x *facts.Answer) { x.Access = l.sources.accessLines(ps, a.Addr) })
 	case e != nil && e.Names == "server-acl-or-auth" && a.HTTP == nil && l.sources.lastLog != nil:
-		l.note(a, func(x *facts.Answer) { x.Log, x.LogFrom = l.sources.lastLog(l.f, a.Addr, "pg_hba.conf") })
+		for _, words := range []string{"pg_hba.conf", "too many clients already", "remaining connection slots are reserved"} {
+			if strings.Contains(e.Text, words) {
+				l.note(a, func(x *facts.Answer) { x.Log, x.LogFrom = l.sources.lastLog(l.f, a.Addr, words) })
+				return
+			}
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
-// entered is set to the number of the process into whose network namespace
-// loopdoctor has gone.
+// entered is set to the number of the process, or the file, into whose network
+// namespace loopdoctor has gone.
 const entered = "LOOPDOCTOR_ENTERED"
 
 // linuxProcess is the client that a process is. Once loopdoctor has gone to its
@@ -165,14 +165,23 @@ func enterNetwork(id facts.Identity) error {
 	if err != nil {
 		return fmt.Errorf("%s; to look there needs root (%w): run it with sudo, or sudo nsenter --target %s --net loopdoctor …", lives, err, pid)
 	}
+	err = goThere(fd, pid)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%s; to look there needs root (%w): run it with sudo, or sudo nsenter --target %s --net loopdoctor …", lives, err, pid)
+	}
+	return fmt.Errorf("%s; to begin anew there: %w", lives, err)
+}
+
+// goThere begins anew in the network namespace of the descriptor. It returns only if
+// it cannot; then the thread may be lost, and nothing is looked at from it.
+func goThere(fd int, what string) error {
 	runtime.LockOSThread()
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		unix.Close(fd)
 		runtime.UnlockOSThread()
-		return fmt.Errorf("%s; to look there needs root (%w): run it with sudo, or sudo nsenter --target %s --net loopdoctor …", lives, err, pid)
+		return err
 	}
-	err = syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), entered+"="+pid))
-	return fmt.Errorf("%s; to begin anew there: %w", lives, err) // this thread is lost: nothing is looked at from it
+	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), entered+"="+what))
 }
 
 // linuxEnviron is what the process was started with. Of loopdoctor itself sudo, or

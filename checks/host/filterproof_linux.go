@@ -35,6 +35,12 @@ func (l *filterLook) prove(mayTrace bool) {
 	}
 }
 
+// leftHere tells whether the connection has its other end in another network namespace.
+func (l *filterLook) leftHere(s suspect) bool {
+	counts := facts.LedgerOf(l.f.Ledger, s.Addr)
+	return s.NoServer && counts != nil && !counts.SentCookies()
+}
+
 // settled tells whether what the rules foretell of a connection is what came to
 // pass, or the kernel has said which rule it was.
 func (l *filterLook) settled(s suspect) bool {
@@ -50,7 +56,7 @@ func (l *filterLook) settled(s suspect) bool {
 	switch {
 	case natural && len(listenersOf(l.f, s.to)) == 0:
 		return true // TCP refused it
-	case natural, s.Outcome.Works() && (!s.HalfOpen() || s.NoServer && len(listenersOf(l.f, s.to)) == 0):
+	case natural, s.Outcome.Works() && (!s.HalfOpen() || s.NoServer && (len(listenersOf(l.f, s.to)) == 0 || l.leftHere(s))):
 		// Somebody else has it: a translation that is certain says so.
 		return len(syn.Diverts) > 0 && len(doubts(syn)) == 0
 	case s.Outcome == facts.Refused:

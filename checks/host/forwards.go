@@ -31,6 +31,8 @@ func (l *look) noForwards() string {
 		return "known forwarders take TCP"
 	case t.Error != nil: // it may be the forwarder's own
 		return ""
+	case l.f.Containers != nil && len(l.f.Containers.Found) > 0: // with a proxy, or by NAT alone?
+		return ""
 	case t.Intent == facts.ToBind:
 		if slices.ContainsFunc(l.f.Binds, func(b facts.Bind) bool { return b.Errno != "" }) {
 			return ""
@@ -49,14 +51,14 @@ func (l *look) noForwards() string {
 	return "nothing is closed or unanswered"
 }
 
+// staysAway tells whether an answer has not come, neither from the program that has the
+// port nor, as it says, from the one behind it.
+func staysAway(a facts.Answer) bool {
+	return a.End == facts.Silence || a.End == facts.Stalled || a.HTTP != nil && slices.Contains([]int{502, 503, 504}, a.HTTP.Status)
+}
+
 // unansweredFurther tells whether an answer may be that of a reverse proxy which got
 // none itself.
 func unansweredFurther(a facts.Answer) bool {
-	switch a.End {
-	case facts.Silence, facts.Stalled:
-		return true
-	case facts.EndOfFile, facts.Reset:
-		return a.Bytes == 0
-	}
-	return a.HTTP != nil && slices.Contains([]int{502, 503, 504}, a.HTTP.Status)
+	return staysAway(a) || (a.End == facts.EndOfFile || a.End == facts.Reset) && a.Bytes == 0
 }

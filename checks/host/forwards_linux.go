@@ -23,7 +23,7 @@ import (
 // How much is kept of where forwarders lead.
 const (
 	maxForwards = 24
-	forwardTime = 700 * time.Millisecond // an idle machine takes 10 ms
+	forwardTime = 1200 * time.Millisecond // an idle machine takes 10 ms, and 130 ms where it looks twice
 )
 
 // linuxForwards reads where the programs on the port lead, and looks at the far ends
@@ -36,7 +36,7 @@ func linuxForwards(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 	if err != nil {
 		return nil, err
 	}
-	w := &ways{f: f, configs: configs{ctx: ctx, target: f.Target, seen: map[string]bool{}}, tcp: tcpListeners(listeners)}
+	w := &ways{f: f, configs: configs{ctx: ctx, target: f.Target, seen: map[string]bool{}}, tcp: tcpListeners(listeners), udp: udpSockets(listeners)}
 	w.unix, _ = sockdiag.UnixListeners()
 
 	holders, held := holdersOf(f)
@@ -77,7 +77,16 @@ func linuxForwards(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 			w.farEnds(&w.found[i])
 		}
 	}
-	return &facts.Forwards{Found: w.found, Partial: strings.Join(w.partial, "; ")}, nil
+	all := &facts.Forwards{Found: w.found, Partial: strings.Join(w.partial, "; ")}
+	if slices.ContainsFunc(f.Answers, staysAway) {
+		w.standstill(ctx, all)
+	}
+	return all, nil
+}
+
+// udpSockets are those that take datagrams from anyone.
+func udpSockets(all *facts.Sockets) []facts.Socket {
+	return slices.DeleteFunc(slices.Clone(all.Sockets), func(s facts.Socket) bool { return s.Network != "udp" })
 }
 
 // ways is the look at one target.
@@ -85,6 +94,7 @@ type ways struct {
 	configs
 	f      *facts.Facts
 	tcp    []facts.Socket
+	udp    []facts.Socket // that take datagrams from anyone
 	unix   []sockdiag.UnixListener
 	found  []facts.Forward
 	far    []facts.Socket // listeners at far ends
@@ -132,7 +142,7 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 		}
 		x := base
 		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, clean(mask(t.Text)), clean(t.Target())
-		x.Through, x.Proxies = clean(t.Through), t.Kind == "caddy"
+		x.Through, x.Proxies, x.UDP = clean(t.Through), t.Kind == "caddy", t.UDP
 		x.Listen, x.Both = listenAt(t.Bind, t.Port)
 		if p.Name == "ssh" {
 			x.Through = clean(cmp.Or(session.User, p.User) + "@" + session.Host)
@@ -164,6 +174,16 @@ func (w *ways) add(x facts.Forward) {
 	}
 }
 
+// otherForwarders are programs, besides the reverse proxies, whose arguments are read
+// where they are not seen to hold the port.
+var otherForwarders = []string{"ssh", "kubectl", "oc", "socat", "stunnel", "stunnel4", "docker-proxy", "sh", "bash", "dash"}
+
+// commOf is the name of a process; empty if it is gone.
+func commOf(pid int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(data))
+}
+
 // ofOthers looks for forwarders whose arguments name the port. unseen: nobody is seen
 // to hold it, so that any of them may.
 func (w *ways) ofOthers(holders []facts.Process, unseen bool) {
@@ -174,9 +194,9 @@ func (w *ways) ofOthers(holders []facts.Process, unseen bool) {
 	}
 	mine, _ := inode("/proc/self/net/tcp")
 	for _, pid := range pids {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		name := strings.TrimSpace(string(data))
-		if err != nil || w.ctx.Err() != nil || !slices.Contains([]string{"ssh", "kubectl", "oc", "socat", "stunnel", "stunnel4", "docker-proxy", "sh", "bash", "dash"}, name) ||
+		name := commOf(pid)
+		proxy := slices.ContainsFunc(servers, func(s server) bool { return upstreams[s.program] != nil && slices.Contains(s.names, name) })
+		if w.ctx.Err() != nil || !proxy && !slices.Contains(otherForwarders, name) || proxy && !unseen ||
 			slices.ContainsFunc(holders, func(p facts.Process) bool { return p.PID == pid }) {
 			continue
 		}
@@ -185,6 +205,7 @@ func (w *ways) ofOthers(holders []facts.Process, unseen bool) {
 			continue
 		}
 		switch {
+		case (proxy || name == "socat") && commOf(p.PPID) == name: // a worker: what it does its parent was told
 		case name == "ssh" || name == "kubectl" || name == "oc" || unseen && !strings.HasSuffix(name, "sh"):
 			w.ofProcess(p, false)
 		case strings.HasSuffix(name, "sh") && name != "ssh":
@@ -252,6 +273,14 @@ func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
 	host, path := w.target.Host, ""
 	if u, err := url.Parse(w.target.URL); err == nil && w.target.URL != "" {
 		host, path = u.Hostname(), u.Path
+	}
+	if by != nil && !base.Held {
+		// Nobody is seen to hold the port: only who was told to listen there may.
+		port := strconv.Itoa(int(w.target.Port))
+		if !slices.ContainsFunc(all, func(u config.Upstream) bool { return slices.Contains(u.Listen, port) }) {
+			return
+		}
+		base.Listen = netip.AddrPortFrom(netip.IPv6Unspecified(), w.target.Port) // at some address
 	}
 	before := len(w.found)
 	for _, u := range config.For(all, w.target.Port, host, path) {
@@ -322,6 +351,10 @@ func (w *ways) farEnds(x *facts.Forward) {
 		n, _ := strconv.ParseUint(x.To[i+1:], 10, 16)
 		host, port = strings.Trim(x.To[:i], "[]"), uint16(n)
 	}
+	there := w.tcp
+	if x.UDP {
+		there = w.udp
+	}
 	addrs := w.addresses(host)
 	for _, a := range addrs {
 		if !w.own(a) { // another machine's: nothing is seen of it from here
@@ -329,14 +362,14 @@ func (w *ways) farEnds(x *facts.Forward) {
 			return
 		}
 		end := facts.FarEnd{Addr: netip.AddrPortFrom(a, port)}
-		for _, s := range w.tcp {
+		for _, s := range there {
 			if s.Local.Port() == port && s.Serves(a) {
 				end.Listens, end.Owner = true, cmp.Or(end.Owner, w.owner(s))
 			}
 		}
 		x.Far = append(x.Far, end)
 	}
-	for _, s := range w.tcp {
+	for _, s := range there {
 		if len(addrs) > 0 && s.Local.Port() == port && len(x.Near) < 8 && !slices.ContainsFunc(addrs, s.Serves) {
 			x.Near = append(x.Near, facts.FarEnd{Addr: s.Local, Listens: true, Owner: w.owner(s)})
 		}

@@ -27,6 +27,7 @@ type Options struct {
 	NoSystemChanges bool             // nothing that the kernel would have to undo
 	AskDNS          bool             // ask configured name servers off this machine too
 	Patience        time.Duration    // how long an answer is waited for; 0: 1 s
+	From            Spot             // the place that is looked from, if one was named
 	Environ         map[int][]string // of clients that have ended: what they were started with
 }
 
@@ -34,9 +35,13 @@ type Options struct {
 type ForeignTargetError struct {
 	Target string
 	Why    string // "192.0.2.1 is not an address of this machine"
+	Ask    string // what to ask of the machine around this container, if that is the target
 }
 
 func (e *ForeignTargetError) Error() string {
+	if e.Ask != "" {
+		return fmt.Sprintf("%s: %s, but of the machine around the container; ask there, on the host: loopdoctor %s", e.Target, e.Why, e.Ask)
+	}
 	return fmt.Sprintf("%s: %s; loopdoctor diagnoses loopback and this machine's own addresses only, run it where the service runs", e.Target, e.Why)
 }
 
@@ -89,10 +94,13 @@ type sources struct {
 	process func(pid int) (facts.Identity, error)
 	try     func(facts.Identity) error
 	enter   func(facts.Identity) error
-	cgroup  func(as *facts.Identity, forbidden bool) (socket func(family, kind int) (int, error), end func())
-	second  func()
-	environ func(pid int) ([]string, error)
-	program func(pid int) program
+	// The place to look from, if that is named otherwise than by a client.
+	find      func(Place) (Spot, error)
+	enterFile func(path string) error
+	cgroup    func(as *facts.Identity, forbidden bool) (socket func(family, kind int) (int, error), end func())
+	second    func()
+	environ   func(pid int) ([]string, error)
+	program   func(pid int) program
 	// readAs reads files with the rights of the client: what only root may read must
 	// not come out of those that the client names. nil: loopdoctor has no others.
 	readAs func(as facts.Identity, read func()) error
@@ -152,6 +160,7 @@ func hostFacts(o Options) facts.Host {
 	if len(h.As) == 0 {
 		h.As = []facts.Identity{UID(uint32(max(os.Geteuid(), 0)))}
 	}
+	o.From.tell(&h)
 	if here.host != nil {
 		here.host(&h)
 	}

@@ -60,7 +60,7 @@ func TestReasons(t *testing.T) {
 }
 
 func TestForeignTargetErrorSaysWhereToRun(t *testing.T) {
-	err := (&ForeignTargetError{"192.0.2.1:80", "192.0.2.1 is not an address of this machine"}).Error()
+	err := (&ForeignTargetError{Target: "192.0.2.1:80", Why: "192.0.2.1 is not an address of this machine"}).Error()
 	if !strings.HasPrefix(err, "192.0.2.1:80: 192.0.2.1 is not an address of this machine; ") || !strings.Contains(err, "run it where the service runs") {
 		t.Error(err)
 	}

@@ -28,6 +28,7 @@ type nameEnv struct {
 	read      reader
 	root      string                   // where the client's own files are found; empty: they are ours
 	place     func(path string) string // by which name we find such a file; nil: they are ours
+	wget      func() string            // the client's wget, if it is BusyBox's; nil: ours is
 	installed func(source string) bool
 	source    func(netip.Addr) netip.Addr
 	askDNS    bool // also name servers that are not on loopback
@@ -100,7 +101,11 @@ func gatherNames(ctx context.Context, env nameEnv, name string) (*facts.Names, e
 		n.Later, n.WaitMS = resolve.Lookup(q).Addresses, float64(silent(n.Servers))*float64(servers.Wait.Milliseconds())
 	}
 	n.Addresses, n.Error = a.Addresses, a.Error
-	n.BusyBoxWget = busyBoxWget(os.Getenv("PATH"))
+	if env.wget != nil {
+		n.BusyBoxWget = env.wget()
+	} else {
+		n.BusyBoxWget = busyBoxWget(os.Getenv("PATH"))
+	}
 	return n, ctx.Err()
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,9 +26,13 @@ func lookNames(ctx context.Context, name string, as facts.Identity, askDNS bool)
 			return nil, err
 		}
 		defer root.Close()
+		env.wget = func() string { return root.busyBoxWget(as.PID) }
 		if !root.same("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf") {
 			env.read, env.installed, env.root, env.place = root.read, root.installed, root.Name(), root.place
 		}
+	}
+	if as.Etc != "" {
+		env.layOver(as.Etc)
 	}
 	read := env.read
 	// That root could not take the rights of the user says nothing about what
@@ -45,6 +51,19 @@ func lookNames(ctx context.Context, name string, as facts.Identity, askDNS bool)
 		return nil, cannot
 	}
 	return n, err
+}
+
+// layOver puts the files of a directory over those of /etc, as "ip netns exec" does.
+func (e *nameEnv) layOver(dir string) {
+	read := e.read
+	over := func(path string) string {
+		if name, ok := strings.CutPrefix(path, "/etc/"); ok && present(filepath.Join(dir, name)) {
+			return filepath.Join(dir, name)
+		}
+		return path
+	}
+	e.read = func(path string) ([]byte, fs.FileInfo, error) { return read(over(path)) }
+	e.place = over
 }
 
 // linuxReadAs reads as the client where loopdoctor is root and the client is not.

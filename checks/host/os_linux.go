@@ -16,7 +16,6 @@ import (
 
 	"github.com/loopdoctor/loopdoctor/capture"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host/internal/netns"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/rtnetlink"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/sockdiag"
@@ -33,7 +32,7 @@ var here = sources{
 		return process.Owners(ctx, ss)
 	},
 	limits:     linuxLimits,
-	namespaces: netns.Find,
+	namespaces: lookNamespaces,
 	filters:    linuxFilters,
 	conntrack:  linuxConntrack,
 	work:       lookWork,
@@ -66,6 +65,10 @@ var here = sources{
 	process: linuxProcess,
 	try:     tryClient,
 	enter:   enterNetwork,
+
+	find:      linuxFind,
+	enterFile: enterFile,
+
 	cgroup:  inCgroup,
 	second:  second,
 	environ: linuxEnviron,
@@ -87,7 +90,9 @@ func linuxHost(h *facts.Host) {
 	if ok1 && ok2 && mine != first {
 		h.Vantage = fmt.Sprintf("network namespace %d", mine)
 	}
-	if data, err := os.ReadFile("/proc/self/cgroup"); err == nil && process.InContainer(data) || present("/.dockerenv") || present("/run/.containerenv") {
+	if os.Getenv(entered) != "" {
+		// The files are those of where it came from.
+	} else if data, err := os.ReadFile("/proc/self/cgroup"); err == nil && process.InContainer(data) || present("/.dockerenv") || present("/run/.containerenv") {
 		h.Vantage = "container"
 	}
 	if data, err := os.ReadFile("/proc/stat"); err == nil {
@@ -98,7 +103,9 @@ func linuxHost(h *facts.Host) {
 			}
 		}
 	}
+	insideVM(&h.Inside, h.Kernel)
 	h.LookedWith = capabilities()
+	insideOf(h)
 }
 
 // capabilities names those that open a look.

@@ -5,8 +5,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
 // clientRoot is the root directory of a process that sees other files than
@@ -91,6 +95,29 @@ func (r clientRoot) same(paths ...string) bool {
 		}
 	}
 	return true
+}
+
+// busyBoxWget is the wget of the client's search path if it is a link to BusyBox.
+func (r clientRoot) busyBoxWget(pid int) string {
+	environ, _ := process.Environ(pid)
+	dirs := variable(environ, "PATH")
+	if dirs == "" {
+		dirs = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+	for _, dir := range filepath.SplitList(dirs) {
+		wget := filepath.Join(dir, "wget")
+		f, err := r.open(wget)
+		if err != nil {
+			continue
+		}
+		real, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+		f.Close()
+		if strings.HasPrefix(filepath.Base(real), "busybox") {
+			return wget
+		}
+		return ""
+	}
+	return ""
 }
 
 func (r clientRoot) installed(source string) bool { return nssInstalledIn(r.Name(), source) }

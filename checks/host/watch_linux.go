@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -62,13 +63,28 @@ func watchClient(argv []string) (*Watched, error) {
 
 	w.Met = &facts.Met{Program: filepath.Base(argv[0]), Args: process.Mask(argv), PID: p.PID, Exit: r.Status.ExitStatus(), ElapsedMS: millis(r.Elapsed), Notes: r.Notes, More: r.More}
 	if r.Status.Signaled() {
-		w.Met.Exit, w.Met.Signal = 128+int(r.Status.Signal()), unix.SignalName(r.Status.Signal())
+		w.Met.Exit, w.Met.Signal = 128+int(r.Status.Signal()), signalName(r.Status.Signal())
 	}
 	if r.Unwatched != nil {
 		w.Met.Unwatched = r.Unwatched.Error()
 	}
 	w.sort(r.Connects, own)
 	return w, nil
+}
+
+// signalName is a signal in the words of signal(7) and kill(1). Of the realtime ones, of
+// which glibc keeps 32 and 33 for itself, SIGRTMIN is the 34th.
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	if s == 34 {
+		return "SIGRTMIN"
+	}
+	if 34 < s && s <= 64 {
+		return fmt.Sprintf("SIGRTMIN+%d", s-34)
+	}
+	return fmt.Sprintf("signal %d", s)
 }
 
 // maxClients is of how many processes of a client it is kept who they were.

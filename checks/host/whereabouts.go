@@ -36,7 +36,7 @@ func (l *look) whereabouts(ctx context.Context) {
 		units = "" // which of its units is it?
 	}
 	search(ctx, l, &wg, facts.GroupUnits, &l.f.Units, l.sources.units, units)
-	search(ctx, l, &wg, facts.GroupContainers, &l.f.Containers, l.sources.containers, why)
+	search(ctx, l, &wg, facts.GroupContainers, &l.f.Containers, l.sources.containers, l.noContainers(held, bindFails))
 	search(ctx, l, &wg, facts.GroupUnixSockets, &l.f.UnixSockets, l.sources.unixSockets, why)
 	search(ctx, l, &wg, facts.GroupConfigs, &l.f.Configs, l.sources.configs, l.noConfigs(held))
 	wg.Wait()
@@ -135,6 +135,47 @@ func (l *look) managerMayHold() bool {
 		}
 		ps := l.f.Owners.Of(s)
 		return len(ps) == 0 || slices.ContainsFunc(ps, facts.Process.IsServiceManager)
+	})
+}
+
+// noContainers says why containers are of no interest; empty where they are: nothing
+// holds the port, or something is wrong and a container may be what is behind it.
+func (l *look) noContainers(held, bindFails bool) string {
+	t := l.f.Target
+	switch {
+	case t.Port == 0:
+		return "no target was given"
+	case t.Intent == facts.ToBind && !bindFails:
+		return "nothing is in the way"
+	case !held || t.Intent == facts.ToBind: // a container that wants it may be waiting for it
+		return ""
+	}
+	lost := slices.ContainsFunc(l.open, func(c connection) bool {
+		d := c.Fact()
+		return !d.Outcome.Works() && d.Outcome != facts.Skipped && expected(t, d.Addr)
+	})
+	unanswered := slices.ContainsFunc(l.f.Answers, func(a facts.Answer) bool { return a.With == "" && a.End != facts.Answered })
+	switch {
+	case lost:
+		return ""
+	case !l.troubled() && !unanswered:
+		return "something holds the port"
+	case !l.engineMayHold():
+		return "what holds the port is no container engine's"
+	}
+	return ""
+}
+
+// engineMayHold tells whether a program of a container engine holds the port, or a
+// process of a container: it is seen to, or it is not seen who does.
+func (l *look) engineMayHold() bool {
+	t := l.f.Target
+	return slices.ContainsFunc(l.f.Sockets.Sockets, func(s facts.Socket) bool {
+		if s.Network != t.Network || s.State != facts.Listen && s.State != facts.Bound || s.Local.Port() != t.Port {
+			return false
+		}
+		ps := l.f.Owners.Of(s)
+		return len(ps) == 0 || slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Container != "" || p.HoldsForContainers() })
 	})
 }
 

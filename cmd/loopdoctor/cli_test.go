@@ -156,6 +156,8 @@ func TestExamples(t *testing.T) {
 					o.record = f.Value.String()
 				case "error":
 					o.said = f.Value.String()
+				case "container":
+					o.container = f.Value.String()
 				}
 			})
 			if cmd.Name() == "run" {

@@ -21,8 +21,15 @@ import (
 func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Target) error {
 	// Whose view to take may mean to begin anew elsewhere.
 	var as []facts.Identity
+	var from host.Spot
 	var err error
-	if o.replay == "" {
+	switch {
+	case o.replay != "":
+	case o.place.name() != "":
+		if from, as, err = p.goTo(o); err != nil {
+			return err
+		}
+	default:
 		if as, err = clients(o.as, p.env, os.Geteuid()); err != nil {
 			return err
 		}
@@ -44,7 +51,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	if o.replay != "" {
 		seen, err = p.readRecording(o.replay)
 	} else {
-		seen, err = p.look(ctx, o, targets, as)
+		seen, err = p.look(ctx, o, targets, as, from)
 	}
 	if err != nil {
 		return err
@@ -70,10 +77,10 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	return fail(out.commit())
 }
 
-func (p *program) look(ctx context.Context, o *options, targets []facts.Target, as []facts.Identity) (*facts.Recording, error) {
+func (p *program) look(ctx context.Context, o *options, targets []facts.Target, as []facts.Identity, from host.Spot) (*facts.Recording, error) {
 	stop := p.progress(targets)
 	seen, err := host.Gather(ctx, targets, host.Options{
-		As: as, Timeout: o.timeout, Patience: o.patience,
+		As: as, From: from, Timeout: o.timeout, Patience: o.patience,
 		NoConnect: o.noConnect, NoCapture: o.noCapture, NoSystemChanges: o.noSystemChanges, AskDNS: o.askDNS,
 	})
 	stop()

@@ -216,7 +216,8 @@ func understood(words []string) error {
 		text := func(flag string) string { return cmd.Flags().Lookup(flag).Value.String() }
 		on := func(flag string) bool { return text(flag) == "true" }
 		o := options{timeout: 5 * time.Second, format: text("format"), color: text("color"), bind: on("bind"), quiet: on("quiet"), verbose: on("verbose"),
-			output: text("output"), record: text("record"), replay: text("replay"), said: text("error"), speak: text("speak"), patience: time.Second}
+			output: text("output"), record: text("record"), replay: text("replay"), said: text("error"), speak: text("speak"), patience: time.Second,
+			place: place{pid: text("pid"), container: text("container"), netns: text("netns"), pod: text("pod")}}
 		_, err = o.check(args, cmd.Flags().Changed)
 	}
 	return err

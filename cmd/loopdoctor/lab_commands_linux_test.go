@@ -284,13 +284,30 @@ func (l *lab) healed(how string) {
 }
 
 func (l *lab) doctor(ts *testscript.TestScript, neg bool, args []string) {
+	whom, container := []string{"root", "user"}, ""
+	for len(args) > 1 && strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "-as":
+			whom = []string{args[1]}
+		case "-in":
+			container = args[1]
+		default:
+			ts.Fatalf("doctor %s?", args[0])
+		}
+		args = args[2:]
+	}
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: doctor WANT ARGS...")
+		ts.Fatalf("usage: doctor [-as root] [-in CONTAINER] WANT ARGS...")
 	}
 	want := args[0]
-	for _, who := range []string{"root", "user"} {
+	for _, who := range whom {
 		var argv []string
-		if who == "user" {
+		switch {
+		case container != "" && who == "user":
+			argv = []string{"docker", "exec", "-u", strconv.Itoa(ordinary), container}
+		case container != "":
+			argv = []string{"docker", "exec", container}
+		case who == "user":
 			argv = []string{"asuser"}
 		}
 		argv = slices.Concat(argv, []string{"loopdoctor", "--format", "json"}, args[1:])

@@ -23,6 +23,9 @@ package main
 //	U  in a user namespace of an ordinary user: root there is privileged; the
 //	   ordinary user is the same uid without any capability
 //	R  as real root, in a cgroup of its own; the ordinary user is uid 1000
+//	F  nowhere: the fault belongs to a system that cannot run here. Facts that another
+//	   scenario recorded ("# facts: NAME") are judged, with the section facts.json merged into
+//	   them (RFC 7396; $UID is 0 or 1000): what the other system would show
 //
 // Beside testscript's own commands (exec, cmp, env, skip …) there are:
 //
@@ -33,11 +36,14 @@ package main
 //	client [-as root] TARGET…          a real client with a short time-out, as the ordinary user. HOST:PORT:
 //	                                   Python connects, trying each address of the name. URL: curl gets an
 //	                                   HTTP answer (curl does not ask the system what localhost is)
-//	doctor WANT ARGS…                  run loopdoctor as root and as the ordinary user and compare verdict and
+//	doctor [-as root] [-in CONTAINER] WANT ARGS…
+//	                                   run loopdoctor as root and as the ordinary user and compare verdict and
 //	                                   causes with the archive's section WANT, or WANT.user for the ordinary
 //	                                   user, WANT.U and WANT.U.user in tier U, where these differ. The first
 //	                                   doctor of a scenario is the one that is recorded and counted. A last
-//	                                   argument <FILE is its standard input
+//	                                   argument <FILE is its standard input. With -as root only as root; with -in
+//	                                   inside of a container of Docker, which has to see /tmp/bin (in its PATH) and
+//	                                   /tmp/lab
 //	run WANT|- CMD ARGS…               run a client by itself, and by loopdoctor run, as root and as the ordinary
 //	                                   user: standard output and exit status have to be the same. The report is
 //	                                   that of a doctor; "-" is a client that fares well, of which loopdoctor has to say
@@ -180,14 +186,24 @@ func (s scenario) records() string {
 
 // first is the name of the section that the first doctor of the script is
 // compared with.
-func (s scenario) first() string {
+func (s scenario) first() string { name, _ := s.firstDoctor(); return name }
+
+// firstDoctor also tells as whom it looked: some places only root can look from.
+func (s scenario) firstDoctor() (section string, whom []string) {
+	whom = []string{"root", "user"}
 	for line := range strings.Lines(string(s.archive.Comment)) {
 		f := strings.Fields(strings.TrimPrefix(line, "! "))
+		for len(f) > 3 && f[0] == "doctor" && strings.HasPrefix(f[1], "-") {
+			if f[1] == "-as" {
+				whom = []string{f[2]}
+			}
+			f = slices.Delete(f, 1, 3)
+		}
 		if len(f) > 1 && (f[0] == "doctor" || f[0] == "run" && f[1] != "-") {
-			return f[1]
+			return f[1], whom
 		}
 	}
-	return ""
+	return "", whom
 }
 
 // section returns what a section says in a tier, for root or for the ordinary

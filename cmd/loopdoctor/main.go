@@ -30,7 +30,7 @@ func main() {
 // run is the whole program. Its result is the exit status: this function alone
 // decides on it.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) (status int) {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr, env: env}
 	defer func() {
 		if r := recover(); r != nil {
 			status = p.say(report.ExitFailed, fmt.Errorf("a mistake in loopdoctor itself, please report it: %v", r))
@@ -56,6 +56,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env func(stri
 
 // program is one run: its streams, its environment, and what came of it.
 type program struct {
+	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	env            func(string) string

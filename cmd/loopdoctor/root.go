@@ -32,6 +32,7 @@ const rootExample = `  loopdoctor 62893
   loopdoctor --error 'connect ECONNREFUSED ::1:3000'
   loopdoctor run -- curl http://localhost:3000/
   sudo loopdoctor --format json 62893
+  sudo loopdoctor --container shop-web 5432
   loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json`
 
 // options are the flags as they were typed.
@@ -43,6 +44,7 @@ type options struct {
 	speak           string
 	patience        time.Duration
 	as              []string
+	place           // --pid, --container, --netns, --pod
 	noConnect       bool
 	noCapture       bool
 	noSystemChanges bool
@@ -94,6 +96,7 @@ func (p *program) root() *cobra.Command {
 	f.Lookup("speak").NoOptDefVal = string(facts.AskGuess)
 	f.DurationVar(&o.patience, "patience", time.Second, "`TIME` to wait for an answer")
 	f.StringArrayVar(&o.as, "as", nil, "look as that `USER|PID` (default: you; with sudo: you and root)")
+	o.place.flags(f)
 	f.BoolVar(&o.noConnect, "no-connect", false, "do not connect: for a server that takes one connection only")
 	f.BoolVar(&o.noCapture, "no-capture", false, "do not capture packets")
 	f.BoolVar(&o.noSystemChanges, "no-system-changes", false, "change nothing, not even a trace that removes itself")
@@ -118,7 +121,7 @@ var (
 )
 
 // looking are the flags that say how to look: a recording has been looked at.
-var looking = []string{"bind", "error", "timeout", "speak", "patience", "as", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
+var looking = []string{"bind", "error", "timeout", "speak", "patience", "as", "pid", "container", "netns", "pod", "no-connect", "no-capture", "no-system-changes", "ask-dns", "record"}
 
 // check finds bad usage before anything runs.
 func (o *options) check(args []string, given func(string) bool) ([]facts.Target, error) {
@@ -143,6 +146,9 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 		return nil, errors.New("--record - takes the place of the report on the standard output: add -o FILE")
 	}
 	if err := o.checkSpeak(args, given); err != nil && o.replay == "" {
+		return nil, err
+	}
+	if err := o.place.check(o.as, given); err != nil {
 		return nil, err
 	}
 	if o.replay != "" {

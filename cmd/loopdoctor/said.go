@@ -108,11 +108,16 @@ func spokeTo(e facts.ClientError) facts.Question {
 	case "host-header-check", "headers-too-large", "browser-local-network-access":
 		return facts.AskHTTP
 	case "server-acl-or-auth":
-		if strings.Contains(e.Text, "pg_hba.conf") {
-			return facts.AskPostgreSQL
-		}
-		if strings.Contains(e.Text, "protected mode") {
-			return facts.AskRedis
+		for _, x := range []struct {
+			words string
+			ask   facts.Question
+		}{
+			{"pg_hba.conf", facts.AskPostgreSQL}, {"too many clients already", facts.AskPostgreSQL}, {"remaining connection slots", facts.AskPostgreSQL}, {"too many connections for", facts.AskPostgreSQL},
+			{"protected mode", facts.AskRedis}, {"max number of clients", facts.AskRedis}, {"Too many connections", facts.AskMySQL}, {"MaxStartups", facts.AskSSH},
+		} {
+			if strings.Contains(e.Text, x.words) {
+				return x.ask
+			}
 		}
 	}
 	return ""

@@ -1,34 +1,44 @@
-// Package engine asks a container engine for the containers that publish a port,
-// over the HTTP interface that Docker and Podman share. It only reads: every
-// request is a GET.
+// Package engine asks a container engine for the containers that have to do with a
+// port, over the HTTP interface that Docker and Podman share. It does so with
+// net/http alone: two requests are all that it takes, both engines answer them in the
+// same words, and Docker's Go client would bring forty modules and some megabytes
+// for them.
+//
+// It only reads: every request is a GET. It refuses to follow a redirect, to read more
+// than maxAnswer of an answer, and to ask about more containers than it says.
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
 const (
-	maxAnswer  = 4 << 20
-	maxInspect = 50 // stopped containers that are looked at one by one, the newest first
-	maxLog     = 64 << 10
-	logLines   = 3
+	maxAnswer = 4 << 20
+	maxListed = 10_000
+	maxFound  = 32
+	maxLog    = 64 << 10
+	logLines  = 3
 )
+
+// most is how many containers are looked at one by one, the newest first.
+var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, clusterNode: 8, sharesHost: 8}
+
+var errTooMuch = errors.New("its answer is too long")
 
 // Engine is where to ask.
 type Engine struct {
@@ -36,140 +46,169 @@ type Engine struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 }
 
-// Publishing returns the containers that publish the TCP port, running or not.
-// The error beside containers is for those that could not be looked at.
-func (e Engine) Publishing(ctx context.Context, port uint16) ([]facts.Container, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) }},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	var list []summary
-	if err := get(ctx, client, "/containers/json?all=1", &list); err != nil {
-		return nil, err
+// Query is what the containers are to have to do with.
+type Query struct {
+	Port      uint16
+	UDP       bool
+	Listening []string // first twelve digits of those that were seen to listen on it
+}
+
+// Answer is what an engine told.
+type Answer struct {
+	Name    string // what answered: behind a socket that is named after Docker there may be Podman
+	Version string
+	Found   []facts.Container
+	Partial string // what could not be looked at
+}
+
+// Containers returns those that publish the port, running or not, and of those that
+// run also the ones that expose it or listen on it without publishing it, and the ones
+// whose network is the host's.
+func (e Engine) Containers(ctx context.Context, q Query) (Answer, error) {
+	a := Answer{Name: e.Name, Found: []facts.Container{}}
+	client := e.client()
+	list, err := a.list(ctx, client)
+	if err != nil && len(list) == 0 {
+		return a, err
 	}
-	found := []facts.Container{}
-	looked := 0
+	if err != nil {
+		a.Partial = notAll + Reason(err)
+	}
+	// What surely concerns the port comes first: of the rest there may be too many.
+	slices.SortStableFunc(list, func(x, y summary) int { return cmp.Compare(x.rank(q), y.rank(q)) })
+	asked := map[rank]int{}
 	for _, s := range list {
-		c := s.container(e.Name)
-		if p, ok := s.publishes(port); ok {
-			c.Publish = p
-		} else if s.State == "running" || s.State == "paused" || looked >= maxInspect {
-			continue // what runs has its ports in the list
+		r := s.rank(q)
+		if r == unrelated {
+			break
 		}
-		looked++
-		var d detail
-		if err := get(ctx, client, "/containers/"+url.PathEscape(s.ID)+"/json", &d); err != nil {
-			if ctx.Err() != nil {
-				return found, err
-			}
-			continue // it may be gone by now
-		}
-		if p, ok := d.publishes(port); ok && c.Publish == "" {
-			c.Publish = p
-		}
-		if c.Publish == "" {
+		asked[r]++
+		if len(a.Found) == maxFound || asked[r] > most[r] {
+			a.Partial = cmp.Or(a.Partial, notAll+"there are too many")
 			continue
 		}
-		d.add(&c)
-		if c.State != "running" && c.State != "paused" && c.State != "created" {
+		var d detail
+		if err := get(ctx, client, "/containers/"+url.PathEscape(s.ID)+"/json", &d); err != nil {
+			var status statusError
+			if errors.As(err, &status) {
+				continue // it may be gone by now
+			}
+			a.Partial = notAll + Reason(cmp.Or(ctx.Err(), err))
+			break
+		}
+		c := s.container(a.Name)
+		d.add(&c, q)
+		if r == mayPublish && c.Publish == "" && (c.Network != "host" || !exposes(c, q)) {
+			continue
+		}
+		fine := (c.State == "running" || c.State == "paused") && c.Health != "unhealthy" && c.Restarts == 0
+		if !fine && c.State != "created" {
 			c.Log = logs(ctx, client, s.ID, d.Config.Tty)
 		}
-		found = append(found, c)
+		a.Found = append(a.Found, c)
 	}
-	return found, nil
+	return a, nil
 }
 
-// summary is an entry of GET /containers/json.
-type summary struct {
-	ID     string `json:"Id"`
-	Names  []string
-	Image  string
-	State  string
-	Status string
-	Labels map[string]string
-	Ports  []struct {
-		IP                      string
-		PrivatePort, PublicPort uint16
-		Type                    string
+const notAll = "not every container: "
+
+// Reason says in a few words why an engine did not answer as it should.
+func Reason(err error) string {
+	var bad *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	var timeout net.Error
+	var status statusError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
+		return "it did not answer in time"
+	case errors.Is(err, errTooMuch):
+		return errTooMuch.Error()
+	case errors.As(err, &status):
+		return fmt.Sprintf("it answered with status %d", int(status))
+	case errors.As(err, &bad) || errors.As(err, &kind) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		return "its answer is not one of a container engine"
 	}
+	return "it did not answer"
 }
 
-func (s summary) container(engine string) facts.Container {
-	c := facts.Container{Engine: engine, ID: clip(s.ID, 12), Image: clip(s.Image, 200), State: clip(s.State, 20), Status: clip(s.Status, 100),
-		Project: clip(s.Labels["com.docker.compose.project"], 100), Service: clip(s.Labels["com.docker.compose.service"], 100)}
-	if len(s.Names) > 0 {
-		c.Name = clip(strings.TrimPrefix(s.Names[0], "/"), 100)
-	}
-	return c
-}
-
-func (s summary) publishes(port uint16) (string, bool) {
-	for _, p := range s.Ports {
-		if p.PublicPort == port && p.Type == "tcp" {
-			return published(p.IP, port, fmt.Sprintf("%d/tcp", p.PrivatePort)), true
-		}
-	}
-	return "", false
-}
-
-// detail is what is read of GET /containers/ID/json.
-type detail struct {
-	RestartCount int
-	State        struct {
-		ExitCode              int
-		OOMKilled             bool
-		Error                 string
-		StartedAt, FinishedAt time.Time
-	}
-	Config     struct{ Tty bool }
-	HostConfig struct {
-		PortBindings map[string][]struct{ HostIp, HostPort string }
-	}
-}
-
-func (d detail) publishes(port uint16) (string, bool) {
-	var inner []string
-	for in := range d.HostConfig.PortBindings {
-		inner = append(inner, in)
-	}
-	slices.Sort(inner)
-	for _, in := range inner {
-		for _, b := range d.HostConfig.PortBindings[in] {
-			if strings.HasSuffix(in, "/tcp") && inRange(b.HostPort, port) {
-				return published(b.HostIp, port, clip(in, 20)), true
-			}
-		}
-	}
-	return "", false
-}
-
-// inRange: a published port is a number or a range, "8000-8010".
-func inRange(s string, port uint16) bool {
-	low, high, ok := strings.Cut(s, "-")
-	if !ok {
-		high = low
-	}
-	l, err1 := strconv.ParseUint(low, 10, 16)
-	h, err2 := strconv.ParseUint(high, 10, 16)
-	return err1 == nil && err2 == nil && l <= uint64(port) && uint64(port) <= h
-}
-
-func published(ip string, port uint16, inner string) string {
-	a, err := netip.ParseAddr(ip)
+// list reads GET /containers/json one entry after the other: what was read of a list
+// that has no end is of use all the same.
+func (a *Answer) list(ctx context.Context, client *http.Client) ([]summary, error) {
+	resp, err := do(ctx, client, "/containers/json?all=1")
 	if err != nil {
-		a = netip.IPv4Unspecified() // empty: everywhere
+		return nil, err
 	}
-	return fmt.Sprintf("%s->%s", netip.AddrPortFrom(a, port), inner)
+	defer resp.Body.Close()
+	a.server(resp.Header.Get("Server"))
+	body := &bounded{r: resp.Body, left: maxAnswer}
+	dec := json.NewDecoder(body)
+	var list []summary
+	if t, err := dec.Token(); err != nil {
+		return nil, body.why(err)
+	} else if t != json.Delim('[') {
+		return nil, wrap(&json.SyntaxError{})
+	}
+	for dec.More() {
+		var s summary
+		if len(list) == maxListed {
+			return list, wrap(errTooMuch)
+		}
+		if err := dec.Decode(&s); err != nil {
+			return list, body.why(err)
+		}
+		list = append(list, s)
+	}
+	if _, err := dec.Token(); err != nil {
+		return list, body.why(err)
+	}
+	return list, nil
 }
 
-func (d detail) add(c *facts.Container) {
-	c.Exit, c.OOM, c.Restarts = d.State.ExitCode, d.State.OOMKilled, d.RestartCount
-	if d.State.FinishedAt.Year() > 1 {
-		c.Ended = d.State.FinishedAt.UTC()
+// server reads who answers, and its version:
+//
+//	Docker/28.5.1 (linux)
+//	Libpod/4.3.1 (linux)
+func (a *Answer) server(header string) {
+	name, rest, _ := strings.Cut(header, "/")
+	version, _, _ := strings.Cut(rest, " ")
+	switch name {
+	case "Libpod":
+		a.Name = "podman"
+	case "Docker":
+		a.Name = "docker"
+	default:
+		return
 	}
-	c.Error = clip(d.State.Error, 300)
+	a.Version = clip(version, 40)
 }
 
-// logs are the last lines of a container that has ended; none if they cannot be
+// bounded is a reader that ends with errTooMuch.
+type bounded struct {
+	r    io.Reader
+	left int
+	over bool
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		b.over = true
+		return 0, errTooMuch
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// why is the error of a decoder, which reports the end of what it may read as one of
+// syntax.
+func (b *bounded) why(err error) error {
+	if b.over {
+		err = errTooMuch
+	}
+	return wrap(err)
+}
+
+// logs are the last lines of a container that is not well; none if they cannot be
 // had, as with some logging drivers.
 func logs(ctx context.Context, client *http.Client, id string, tty bool) []string {
 	resp, err := do(ctx, client, "/containers/"+url.PathEscape(id)+"/logs?stdout=1&stderr=1&tail=5")
@@ -202,26 +241,42 @@ func Unframe(data []byte) []byte {
 	return out
 }
 
+func (e Engine) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) }},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
 func get(ctx context.Context, client *http.Client, what string, into any) error {
 	resp, err := do(ctx, client, what)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
-		return fmt.Errorf("ask the container engine: %w", err)
+	body := &bounded{r: resp.Body, left: maxAnswer}
+	err = json.NewDecoder(body).Decode(into)
+	// The rest was read: one odd field is not to hide a container.
+	if odd := (*json.UnmarshalTypeError)(nil); err == nil || errors.As(err, &odd) {
+		return nil
 	}
-	return nil
+	return body.why(err)
 }
+
+// statusError is an answer that is none.
+type statusError int
+
+func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
+
+func wrap(err error) error { return fmt.Errorf("ask the container engine: %w", err) }
 
 func do(ctx context.Context, client *http.Client, what string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine"+what, nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask the container engine: %w", err)
+		return nil, wrap(err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the container engine: %w", err)
+		return nil, wrap(err)
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
@@ -229,10 +284,10 @@ func do(ctx context.Context, client *http.Client, what string) (*http.Response, 
 	case http.StatusUnauthorized, http.StatusForbidden:
 		err = fs.ErrPermission
 	default:
-		err = fmt.Errorf("status %d", resp.StatusCode)
+		err = statusError(resp.StatusCode)
 	}
 	resp.Body.Close()
-	return nil, fmt.Errorf("ask the container engine: %w", err)
+	return nil, wrap(err)
 }
 
 // clip bounds what the engine says.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -49,30 +50,41 @@ func TestPublishing(t *testing.T) {
 	e := serve(t, map[string]string{
 		"/containers/json?all=1": `[
 			{"Id":"` + id + `","Names":["/shop-web-1"],"Image":"shop","State":"exited","Status":"Exited (1) 3 minutes ago","Ports":[],
-			 "Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}},
+			 "Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web",
+			  "com.docker.compose.project.config_files":"/srv/shop/compose.yaml,/srv/shop/dev.yaml","com.docker.compose.project.working_dir":"/srv/shop"}},
 			{"Id":"b","Names":["/b"],"State":"running","Ports":[{"IP":"0.0.0.0","PrivatePort":62893,"PublicPort":80,"Type":"tcp"}]},
 			{"Id":"c","Names":["/c"],"State":"exited","Ports":[]},
 			{"Id":"d","Names":["/d"],"State":"running","Ports":[{"IP":"::","PrivatePort":80,"PublicPort":62893,"Type":"tcp"}]},
 			{"Id":"gone","State":"exited"}]`,
 		"/containers/" + id + "/json": `{"RestartCount":4,"State":{"ExitCode":1,"OOMKilled":false,"FinishedAt":"2026-11-22T09:00:00.5Z"},"Config":{"Tty":false},
-			"HostConfig":{"PortBindings":{"8080/tcp":[{"HostIp":"127.0.0.1","HostPort":"62893"}]}}}`,
+			"HostConfig":{"NetworkMode":"shop_default","PortBindings":{"8080/tcp":[{"HostIp":"127.0.0.1","HostPort":"62893"}]}}}`,
 		"/containers/" + id + "/logs?stdout=1&stderr=1&tail=5": "\x01\x00\x00\x00\x00\x00\x00\x04one\n\x02\x00\x00\x00\x00\x00\x00\x09two\nthree",
 		"/containers/c/json": `{"HostConfig":{"PortBindings":{"62893/tcp":[{"HostIp":"","HostPort":"80"}],"62893/udp":[{"HostPort":"62893"}]}}}`,
-		"/containers/d/json": `{"State":{"FinishedAt":"0001-01-01T00:00:00Z"}}`,
+		"/containers/b/json": `{"NetworkSettings":{"Ports":{"62893/tcp":[{"HostIp":"0.0.0.0","HostPort":"80"}]}}}`,
+		"/containers/d/json": `{"State":{"Pid":4121,"StartedAt":"2026-11-22T09:00:00Z","FinishedAt":"0001-01-01T00:00:00Z","Health":{"Status":"unhealthy","Log":[{"Output":"old"},{"Output":"wget: refused\n"}]}},
+			"Config":{"ExposedPorts":{"80/tcp":{},"81/tcp":{}},"Healthcheck":{"Test":["CMD-SHELL","wget -q http://localhost:81/"]}},"HostConfig":{"NetworkMode":"shop_default"},
+			"NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"::","HostPort":"62893"}]},"Networks":{"shop_default":{"IPAddress":"172.18.0.2","GlobalIPv6Address":""}}}}`,
 	})
-	got, err := e.Publishing(t.Context(), 62893)
-	want := []facts.Container{
-		{Engine: "docker", ID: "3f2a3f2a3f2a", Name: "shop-web-1", Image: "shop", Project: "shop", Service: "web", State: "exited", Status: "Exited (1) 3 minutes ago",
-			Exit: 1, Ended: time.Date(2026, 11, 22, 9, 0, 0, 5e8, time.UTC), Restarts: 4, Publish: "127.0.0.1:62893->8080/tcp", Log: []string{"one", "two", "three"}},
-		{Engine: "docker", ID: "d", Name: "d", State: "running", Publish: "[::]:62893->80/tcp"},
+	got, err := e.Containers(t.Context(), Query{Port: 62893})
+	pub := func(host string, port uint16) facts.Publication {
+		return facts.Publication{Host: netip.MustParseAddrPort(host), Port: port}
 	}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got\n\t%+v, %v\nwant\n\t%+v", got, err, want)
+	want := []facts.Container{
+		{Engine: "docker", ID: "d", Name: "d", State: "running", Publish: "[::]:62893->80/tcp", Ports: []facts.Publication{pub("[::]:62893", 80), {Port: 81}},
+			PID: 4121, Network: "shop_default", Addresses: []netip.Addr{netip.MustParseAddr("172.18.0.2")}, Health: "unhealthy", Checked: "wget: refused",
+			Check: []string{"CMD-SHELL", "wget -q http://localhost:81/"}, Started: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)},
+		{Engine: "docker", ID: "b", Name: "b", State: "running", Ports: []facts.Publication{pub("0.0.0.0:80", 62893)}},
+		{Engine: "docker", ID: "3f2a3f2a3f2a", Name: "shop-web-1", Image: "shop", Project: "shop", Service: "web", State: "exited", Status: "Exited (1) 3 minutes ago",
+			Files: []string{"/srv/shop/compose.yaml", "/srv/shop/dev.yaml"}, Dir: "/srv/shop", Network: "shop_default",
+			Exit: 1, Ended: time.Date(2026, 11, 22, 9, 0, 0, 5e8, time.UTC), Restarts: 4, Publish: "127.0.0.1:62893->8080/tcp", Ports: []facts.Publication{pub("127.0.0.1:62893", 8080)}, Log: []string{"one", "two", "three"}},
+	}
+	if err != nil || !reflect.DeepEqual(got.Found, want) {
+		t.Errorf("got\n\t%+v, %v\nwant\n\t%+v", got.Found, err, want)
 	}
 }
 
 func TestForbidden(t *testing.T) {
-	if _, err := serve(t, map[string]string{"/containers/json?all=1": "forbidden"}).Publishing(t.Context(), 1); !errors.Is(err, fs.ErrPermission) {
+	if _, err := serve(t, map[string]string{"/containers/json?all=1": "forbidden"}).Containers(t.Context(), Query{Port: 1}); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -96,12 +108,30 @@ func FuzzAnswers(f *testing.F) {
 		var s summary
 		if json.NewDecoder(bytes.NewReader(data)).Decode(&s) == nil {
 			s.container("docker")
-			s.publishes(62893)
+			s.rank(Query{Port: 62893})
 		}
 		var d detail
 		if json.Unmarshal(data, &d) == nil {
-			d.publishes(62893)
-			d.add(&facts.Container{})
+			c := facts.Container{}
+			d.add(&c, Query{Port: 62893})
+			if c.Publish != "" && (len(c.Ports) == 0 || c.Ports[0].Host.Port() != 62893) {
+				t.Errorf("it is published as %s, and %v", c.Publish, c.Ports)
+			}
 		}
 	})
+}
+
+// A NodePort shows at no container: the node of the cluster is told if the port may be one.
+func TestNodesOfClusters(t *testing.T) {
+	for port, want := range map[uint16]int{30080: 1, 62893: 0} {
+		e := serve(t, map[string]string{
+			"/containers/json?all=1": `[{"Id":"a","Names":["/kind-control-plane"],"Image":"kindest/node:v1.29.2","State":"running","Ports":[]},
+				{"Id":"b","Names":["/b"],"Image":"shop","State":"running","Ports":[]},{"Id":"c","Names":["/old"],"Image":"kindest/node:v1.20.0","State":"exited","Ports":[]}]`,
+			"/containers/a/json": `{"State":{"Pid":4121}}`, "/containers/b/json": `{}`, "/containers/c/json": `{}`,
+		})
+		got, err := e.Containers(t.Context(), Query{Port: port})
+		if err != nil || len(got.Found) != want || want > 0 && got.Found[0].Name != "kind-control-plane" {
+			t.Errorf("port %d: %v, %+v", port, err, got.Found)
+		}
+	}
 }

@@ -28,6 +28,7 @@ type Way struct {
 	Host    string // where it leads to
 	To      uint16
 	ToUnix  string
+	UDP     bool   // it leads on by UDP
 	Through string // the machine, or the pod, that lies between
 }
 

@@ -125,13 +125,16 @@ func socatConnect(w *Way, a string) {
 	switch strings.ToUpper(kind) {
 	case "TCP", "TCP4", "TCP6", "TCP-CONNECT", "TCP4-CONNECT", "TCP6-CONNECT", "OPENSSL", "OPENSSL-CONNECT", "SSL":
 		w.Host, w.To = hostPort(value)
-		if strings.HasSuffix(strings.SplitN(strings.ToUpper(kind), "-", 2)[0], "6") && w.Host == "localhost" {
-			w.Host = "::1"
-		}
+	case "UDP", "UDP4", "UDP6", "UDP-CONNECT", "UDP4-CONNECT", "UDP6-CONNECT":
+		w.Host, w.To = hostPort(value)
+		w.UDP = true
 	case "UNIX", "UNIX-CONNECT", "UNIX-CLIENT":
 		w.ToUnix = short(value)
 	case "ABSTRACT", "ABSTRACT-CONNECT", "ABSTRACT-CLIENT":
 		w.ToUnix = "@" + short(value)
+	}
+	if strings.HasSuffix(strings.SplitN(strings.ToUpper(kind), "-", 2)[0], "6") && w.Host == "localhost" {
+		w.Host = "::1"
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *space) enter(ctx context.Context, port uint16) (uint64, error) {
 		return id, err
 	}
 	defer c.Close()
-	sockets, err := c.Port(port)
+	sockets, err := c.Listeners() // not Port: connections are all in one table, of every namespace
 	if err != nil {
 		return id, err
 	}

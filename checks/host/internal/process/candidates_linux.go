@@ -80,6 +80,7 @@ func Candidates(ctx context.Context, q Query) (*facts.Candidates, error) {
 
 // search is one look for candidates.
 type search struct {
+	outside map[int]bool // started a process in another network namespace that names the port
 	Query
 	proc      int
 	describer *describer
@@ -190,7 +191,11 @@ func (s *search) describeAll() {
 	for _, c := range s.matched {
 		p, err := s.describer.describe(c.PID)
 		// Another namespace has a localhost of its own.
-		if err != nil || p.Me || p.State == "Z" || p.Netns != 0 && s.mine != 0 && p.Netns != s.mine || clients[p.Name] {
+		if err == nil && p.Netns != 0 && s.mine != 0 && p.Netns != s.mine {
+			s.passedOn(p.PPID)
+			continue
+		}
+		if err != nil || p.Me || p.State == "Z" || clients[p.Name] || s.outside[p.PID] {
 			continue
 		}
 		c.Process = p
@@ -209,6 +214,23 @@ func (s *search) describeAll() {
 		s.found[p.PID] = &c
 	}
 	s.matched = nil
+}
+
+// passedOn leaves out whoever started a process in another namespace: a sandbox that
+// names the port names it for what runs in there.
+func (s *search) passedOn(pid int) {
+	for range 6 {
+		st, err := statOf(pid)
+		if err != nil || pid <= 1 {
+			return
+		}
+		if s.outside == nil {
+			s.outside = map[int]bool{}
+		}
+		s.outside[pid] = true
+		delete(s.found, pid)
+		pid = st.ppid
+	}
 }
 
 // sockets tells what each of them listens on.

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"path"
@@ -112,7 +111,13 @@ func containerOf(part, above string) string {
 		}
 	}
 	if name, ok := strings.CutPrefix(part, "lxc.payload."); ok && name != "" {
-		return "lxc " + name
+		return "lxc " + Tidy(name)
+	}
+	if above == "lxc" && part != "" { // of LXC 3 and older: /lxc/web
+		return "lxc " + Tidy(part)
+	}
+	if name := machine(part); name != "" {
+		return "nspawn " + name
 	}
 	if !isID(part) {
 		return ""
@@ -128,15 +133,25 @@ func containerOf(part, above string) string {
 	return "container " + part[:12]
 }
 
+// machine gives the name of the container of systemd-nspawn that has the cgroup:
+//
+//	machine-web.scope                    systemd-nspawn@shop\x2dweb.service
+//
+// A virtual machine of libvirt has a scope of that form, too (machine-qemu\x2d1\x2dweb.scope).
+func machine(part string) string {
+	name, ok := strings.CutPrefix(part, "machine-")
+	if ok {
+		name, ok = strings.CutSuffix(name, ".scope")
+	} else if name, ok = strings.CutPrefix(part, "systemd-nspawn@"); ok {
+		name, ok = strings.CutSuffix(name, ".service")
+	}
+	if name = Tidy(unescapeUnit(name)); !ok || strings.HasPrefix(name, "qemu-") || strings.HasPrefix(name, "libvirt-") {
+		return ""
+	}
+	return name
+}
+
 // isID tells whether s is a container's full id: 64 hexadecimal digits.
 func isID(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
-}
-
-// InContainer tells whether a /proc/PID/cgroup is that of a process in a
-// container.
-func InContainer(b []byte) bool {
-	ms, err := parseCgroup(bytes.NewReader(b))
-	_, container := home(ms)
-	return err == nil && container != ""
 }

@@ -19,8 +19,8 @@ const maxMembers = 1000
 // locate gives the directory of a cgroup: kind is the type of its file system,
 // controller one of its options (empty for cgroup2).
 func locate(mounts []Mount, kind, controller, cgroup string) (string, bool) {
-	for _, m := range mounts {
-		if m.Type != kind || controller != "" && !slices.Contains(strings.Split(m.Super, ","), controller) {
+	for i, m := range mounts {
+		if covered(mounts, i) || m.Type != kind || controller != "" && !slices.Contains(strings.Split(m.Super, ","), controller) {
 			continue
 		}
 		// A bind mount shows a part of the hierarchy only.
@@ -32,15 +32,28 @@ func locate(mounts []Mount, kind, controller, cgroup string) (string, bool) {
 	return "", false
 }
 
+// covered tells whether a later mount lies over this one, so that its path leads elsewhere.
+func covered(mounts []Mount, i int) bool {
+	return slices.ContainsFunc(mounts[i+1:], func(m Mount) bool {
+		rest, ok := strings.CutPrefix(mounts[i].Point, strings.TrimSuffix(m.Point, "/"))
+		return ok && (rest == "" || rest[0] == '/')
+	})
+}
+
 // directories finds the cgroup2 directories with those ids, which are the
 // inode numbers of the directories. Those it does not find are not in it.
 func directories(mounts []Mount, ids map[uint64]bool) map[uint64]string {
 	found := map[uint64]string{}
-	i := slices.IndexFunc(mounts, func(m Mount) bool { return m.Type == "cgroup2" })
-	if i < 0 || len(ids) == 0 {
+	top := ""
+	for i, m := range mounts {
+		if m.Type == "cgroup2" && !covered(mounts, i) {
+			top = m.Point
+			break
+		}
+	}
+	if top == "" || len(ids) == 0 {
 		return found
 	}
-	top := mounts[i].Point
 	missing := maps.Clone(ids)
 	if fd, err := unix.Open(top, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 		for id := range ids {

@@ -172,6 +172,22 @@ func statOf(pid int) (stat, error) {
 	return parseStat(b)
 }
 
+// Parent gives the name of a process and its parent.
+func Parent(pid int) (name string, parent int, err error) {
+	st, err := statOf(pid)
+	return st.comm, st.ppid, err
+}
+
+// Args is its command line, with its secrets masked.
+func Args(pid int) []string {
+	dir, err := os.OpenRoot("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	return readArgs(dir)
+}
+
 func readStat(dir *os.Root) (stat, error) {
 	b, err := dir.ReadFile("stat")
 	if err != nil {

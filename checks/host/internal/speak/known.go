@@ -3,6 +3,7 @@ package speak
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -112,6 +113,12 @@ func isReply(b []byte) bool {
 // ourselves: an echo server, or a program that talks to itself, says it back.
 func isRecord(b []byte) bool {
 	return len(b) >= 3 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3 && b[2] <= 4 && (b[0] == 0x15 || len(b) < 6 || b[5] != 1)
+}
+
+// mayBecomeRecord tells whether the bytes are the first of such a record, and too few to
+// tell: a server that is slow sends them one by one.
+func mayBecomeRecord(b []byte) bool {
+	return len(b) > 0 && len(b) < 3 && isRecord(append(slices.Clip(b), []byte{0x16, 3, 3}[len(b):]...))
 }
 
 // isRedisError tells whether a line is an error of Redis' protocol, which begins with a

@@ -322,6 +322,7 @@ func TestHostileServers(t *testing.T) {
 		"a drip of a head":   drip("HTTP/1.1 200 OK\r\nX: "),
 		"a drip of a body":   drip("HTTP/1.1 200 OK\r\n\r\n"),
 		"a drip of a banner": drip(""),
+		"a drip of TLS":      drip("\x16\x03\x03\x40\x00\x02"),
 		"a flood":            flood(big),
 		"zeroes":             flood(strings.Repeat("\x00", 1<<16)),
 		"records of TLS":     flood("\x16\x03\x03\x40\x00" + strings.Repeat("\x02", 1<<14)),
@@ -383,5 +384,25 @@ func TestNoTimeLeft(t *testing.T) {
 	a := Put(ctx, speaking(t, func(c net.Conn) { io.Copy(io.Discard, c) }), asking(facts.AskHTTP))
 	if a.End != facts.NotAsked || a.Errno == "" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A handshake that is slow is not one that is refused, wherever the wait ends.
+func TestSlowHandshake(t *testing.T) {
+	for _, begun := range []string{"\x16", "\x16\x03", "\x16\x03\x03", "\x16\x03\x03\x00\x7a\x02\x00\x00\x76"} {
+		c := speaking(t, func(c net.Conn) { io.WriteString(c, begun); io.Copy(io.Discard, c) })
+		q := asking(facts.AskHTTP)
+		q.TLS, q.Patience = true, 100*time.Millisecond
+		if a := Put(context.Background(), c, q); a.End != facts.Stalled || a.Protocol != "tls" || a.Handshake == nil || a.Handshake.Version != "" {
+			t.Errorf("%q: %+v", begun, a)
+		}
+	}
+	for _, other := range []string{"H", "\x16\x02", "HTTP/1.1 4"} {
+		c := speaking(t, func(c net.Conn) { io.WriteString(c, other); io.Copy(io.Discard, c) })
+		q := asking(facts.AskHTTP)
+		q.TLS, q.Patience = true, 100*time.Millisecond
+		if a := Put(context.Background(), c, q); a.Protocol == "tls" {
+			t.Errorf("%q: %+v", other, a)
+		}
 	}
 }

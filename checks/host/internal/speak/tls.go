@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"os"
 	"reflect"
 	"strings"
 	"time"
@@ -78,6 +79,8 @@ func (w *wire) refused(err error, q Question, a *facts.Answer) {
 	switch {
 	case h.Alert != "":
 		a.Protocol, a.Says, a.End = "tls", "alert "+h.Alert, facts.Answered
+	case w.got > 0 && errors.Is(err, os.ErrDeadlineExceeded) && mayBecomeRecord(w.kept):
+		a.Protocol, a.End = "tls", facts.Stalled
 	case w.got > 0 && !isRecord(w.kept):
 		if head, body, ok := cutHead(w.kept); ok {
 			if a.HTTP = parseHead(head); a.HTTP != nil {

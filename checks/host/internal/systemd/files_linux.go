@@ -42,7 +42,33 @@ func Load(ctx context.Context, dirs []string) ([]Unit, error) {
 	return all, errors.Join(errs...)
 }
 
+// Find reads one unit, with its drop-ins, as Load does all of them.
+func Find(ctx context.Context, dirs []string, name string) (Unit, error) {
+	files := []string{name}
+	if at := strings.IndexByte(name, '@'); at > 0 { // web@1.service is made of web@.service
+		files = append(files, name[:at+1]+filepath.Ext(name))
+	}
+	l := loader{units: map[string]*Unit{}, only: files}
+	for _, dir := range dirs {
+		if err := l.dir(ctx, dir); err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() != nil {
+			return Unit{}, err
+		}
+	}
+	for _, f := range files {
+		if u := l.units[f]; u != nil {
+			slices.SortStableFunc(l.dropIns, func(a, b dropIn) int { return cmp.Compare(a.file, b.file) })
+			for _, d := range l.dropIns {
+				u.Settings = append(u.Settings, d.settings...)
+			}
+			u.Name = name
+			return *u, nil
+		}
+	}
+	return Unit{}, &fs.PathError{Op: "find", Path: name, Err: fs.ErrNotExist}
+}
+
 type loader struct {
+	only    []string // these units; empty: all
 	units   map[string]*Unit
 	dropIns []dropIn
 	files   int
@@ -70,6 +96,9 @@ func (l *loader) dir(ctx context.Context, dir string) error {
 		name := e.Name()
 		unit, isDropIn := strings.CutSuffix(name, ".d")
 		if ext := filepath.Ext(unit); ext != ".service" && ext != ".socket" || l.files >= maxFiles {
+			continue
+		}
+		if len(l.only) > 0 && !slices.Contains(l.only, unit) {
 			continue
 		}
 		file := filepath.Join(dir, name)
