@@ -102,6 +102,9 @@ func (p *containerPort) to() netip.AddrPort {
 			return netip.AddrPortFrom(a, p.Port.Port)
 		}
 	}
+	if len(p.Addresses) > 0 {
+		return netip.AddrPortFrom(p.Addresses[0], p.Port.Port)
+	}
 	return netip.AddrPortFrom(netip.Addr{}, p.Port.Port)
 }
 
@@ -115,7 +118,7 @@ type room struct {
 
 // room is nil if nobody could look into the container.
 func (p *containerPort) room() *room {
-	if p.Inside == nil {
+	if p.Inside == nil || p.Inside.Partial != "" && len(p.Inside.Listeners) == 0 {
 		return nil
 	}
 	to, r := p.to(), &room{}

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -19,7 +18,7 @@ var containerUnhealthyOrRestarting = &Check{
 	Stage:    StageListen, // or where its forwarder accepts
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupContainers},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards, facts.GroupBinds},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards, facts.GroupBinds, facts.GroupLedger, facts.GroupAnswers},
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
 	Refines:  []*Check{noListener, serverExitedOrCrashLooping, forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
@@ -29,14 +28,15 @@ var containerUnhealthyOrRestarting = &Check{
 				continue
 			}
 			c, p := sickFor(f, d)
-			if c == nil {
-				continue
+			_, lost := lostAt(f, d)
+			if nat, _ := byNATAlone(f, d.Addr); c == nil || lost && nat == nil {
+				continue // what is lost on the way to the engine's program is not the container's doing
 			}
 			x := Finding{}
 			switch {
 			case endsAgain(f, c) && (d.Outcome == facts.Refused || d.Closed != ""):
 				x = keepsEnding(f, c, p)
-			case c.Health == "unhealthy" && lives(c):
+			case c.Health == "unhealthy" && lives(c) && c.State != "paused":
 				var ok bool
 				if x, ok = unhealthy(f, d, c, p); !ok {
 					continue
@@ -45,8 +45,10 @@ var containerUnhealthyOrRestarting = &Check{
 				continue
 			}
 			x.Affects = []netip.Addr{d.Addr}
-			if d.Closed != "" {
+			if d.Outcome != facts.Refused && !x.Remark {
 				x.Stage = StageAnswer
+			}
+			if d.Closed != "" {
 				x.Evidence = append([]Evidence{closedEvidence(f, d)}, x.Evidence...)
 			}
 			fs = append(fs, x)
@@ -84,14 +86,15 @@ func sickFor(f *facts.Facts, d facts.Dial) (*facts.Container, facts.Publication)
 // endsAgain tells whether the engine starts the container again and again: it waits to do
 // so, or has done so and not long ago.
 func endsAgain(f *facts.Facts, c *facts.Container) bool {
-	recent := func(t time.Time) bool { return !t.IsZero() && f.Time.Sub(t) < unstable }
-	return c.State == "restarting" || c.Restarts > 0 && (recent(c.Started) || recent(c.Ended)) && c.State != "" && c.State != "dead"
+	return c.State == "restarting" || c.State == "running" && c.Restarts > 1 && !c.Started.IsZero() && f.Time.Sub(c.Started) < unstable
 }
 
 func keepsEnding(f *facts.Facts, c *facts.Container, p facts.Publication) Finding {
 	x := Finding{Certainty: Proven, Since: c.Ended, Evidence: sickEvidence(c, p)}
 	how := fmt.Sprintf("with status %d", c.Exit)
 	switch {
+	case c.State == "running": // its status is that of no end
+		how = "soon after its start"
 	case c.OOM:
 		how = "since its memory runs out"
 	case c.Exit > 128 && c.Exit < 193:
@@ -114,13 +117,15 @@ func unhealthy(f *facts.Facts, d facts.Dial, c *facts.Container, p facts.Publica
 	x.Fixes = []Fix{{Do: fmt.Sprintf("Read why it is not well%s, and mend that.", reading(c, "logs", "--tail", "50"))},
 		restartFix(c, fmt.Sprintf("Restart %s: that helps where it only got stuck.", containerCalled(c)))}
 	switch {
+	case d.Outcome != facts.Refused && (!d.Outcome.Works() || unanswered(d)):
+		return x, false // it did not come to an answer
 	case d.Outcome != facts.Refused && d.Closed == "" && !silent:
 		x.Remark = true // what is asked of it is answered
 		x.Summary = fmt.Sprintf("%s, which publishes %s, fails its own health check, and yet it answers%s", "The "+strings.TrimPrefix(theContainer(c), "the "), p.Host, said)
 		x.Certainty = Proven
 		x.Fixes = x.Fixes[:1]
 		return x, true
-	case c.Inside == nil:
+	case c.Inside == nil || c.Inside.Partial != "" && len(c.Inside.Listeners) == 0:
 		x.Settle = settleAsRoot(f)
 	case len(c.Inside.Listeners) > 0:
 		if !c.Inside.Serves(p.Port) {

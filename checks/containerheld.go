@@ -73,7 +73,9 @@ func notStarted(f *facts.Facts, has *containerPort) *facts.Container {
 	for i := range f.Containers.Found {
 		c := &f.Containers.Found[i]
 		says := strings.Contains(c.Error, "already allocated") || strings.Contains(c.Error, "already in use")
-		about := strings.Contains(c.Error, fmt.Sprintf(":%d", f.Target.Port))
+		about := slices.ContainsFunc(strings.FieldsFunc(c.Error, func(r rune) bool { return r == ' ' || r == ',' || r == '/' }), func(word string) bool {
+			return strings.HasSuffix(strings.TrimRight(word, ".:"), fmt.Sprintf(":%d", f.Target.Port))
+		})
 		if says && about && !lives(c) && (has == nil || has.ID != c.ID) {
 			return c
 		}

@@ -18,7 +18,7 @@ var containerPortNotPublished = &Check{
 	Stage:    StageListen, // or where the wrong one is published: then it opens and closes
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupContainers},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners, facts.GroupForwards, facts.GroupNamespaces},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners, facts.GroupForwards, facts.GroupNamespaces, facts.GroupUnits, facts.GroupCandidates, facts.GroupConfigs},
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
 	Refines:  []*Check{noListener, otherNetworkNamespace, forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
@@ -32,9 +32,15 @@ var containerPortNotPublished = &Check{
 			if len(r.own)+len(r.narrow) > 0 || len(r.others) == 0 {
 				return Finding{}, false
 			}
-			x := Finding{Stage: StageAnswer, Fixes: publishFixes(f, p.Container, f.Target.Port, r.others[0].Local.Port())}
-			// With several servers the right one may be the one that is not there.
-			x.Certainty = cond(len(r.others) == 1, Proven, Inferred)
+			// A server that has a port of its own on this machine is not meant by this one. And
+			// the right one may be the one that is not there.
+			r.others = slices.DeleteFunc(r.others, func(s facts.Socket) bool {
+				return slices.ContainsFunc(p.Container.Ports, func(o facts.Publication) bool { return o.Host.Port() != 0 && o.Port == s.Local.Port() && !o.UDP })
+			})
+			if len(r.others) == 0 {
+				return Finding{}, false
+			}
+			x := Finding{Stage: StageAnswer, Certainty: Inferred, Fixes: publishFixes(f, p.Container, f.Target.Port, r.others[0].Local.Port())}
 			x.Summary = fmt.Sprintf("%s is published to port %d of %s, where nothing listens: %s listens on port %d.", at(f, d.Addr), p.Port.Port, theContainer(p.Container), its(p.Container), r.others[0].Local.Port())
 			return x, true
 		})
@@ -76,7 +82,7 @@ func unpublished(f *facts.Facts) (Finding, bool) {
 		return x, true
 	}
 	inner := f.Target.Port
-	x.Summary = fmt.Sprintf("Nothing listens on port %d of this machine: it is %s that has it, and does not publish it.", inner, theContainer(c))
+	x.Summary = fmt.Sprintf("Nothing listens on port %d of this machine: it is %s that %s it, and does not publish it.", inner, theContainer(c), cond(c.Inside == nil, "exposes", "has"))
 	said := ""
 	for _, p := range c.Ports {
 		switch {
@@ -132,9 +138,19 @@ func outermost(c *facts.Container) *facts.Socket {
 
 // rivals tells whether other network namespaces have the port as well.
 func rivals(f *facts.Facts, c *facts.Container) bool {
-	return f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, func(n facts.Namespace) bool {
+	return claimed(f, c.ID) || f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, func(n facts.Namespace) bool {
 		return c.Inside == nil || n.ID != c.Inside.NetNS
 	})
+}
+
+// claimed tells whether something else than the container has to do with the port, as far
+// as that was seen: a unit, another container that publishes it, a process that names it,
+// a line of a configuration.
+func claimed(f *facts.Facts, id string) bool {
+	return f.Units != nil && len(f.Units.Units) > 0 ||
+		f.Containers != nil && slices.ContainsFunc(f.Containers.Found, func(c facts.Container) bool { return c.Publish != "" && c.ID != id }) ||
+		f.Candidates != nil && slices.ContainsFunc(f.Candidates.Found, func(c facts.Candidate) bool { return !c.Me && len(c.Names) > 0 && c.Container == "" }) ||
+		f.Configs != nil && slices.ContainsFunc(f.Configs.Lines, func(l facts.ConfigLine) bool { return l.Port == f.Target.Port && !l.UDP })
 }
 
 // inComposeProject tells whether the container is of the compose project in whose directory

@@ -155,11 +155,12 @@ var kindMinikubeNodePort = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupDials, facts.GroupContainers},
+	Uses:     []facts.Group{facts.GroupUnits, facts.GroupCandidates, facts.GroupConfigs},
 	Explains: []*Check{refused},
 	Refines:  []*Check{noListener, containerPortNotPublished},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
-		if len(none) == 0 || !facts.IsNodePort(f.Target.Port) {
+		if len(none) == 0 || !facts.IsNodePort(f.Target.Port) || claimed(f, "") {
 			return nil
 		}
 		for _, c := range f.Containers.Found {

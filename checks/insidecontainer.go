@@ -37,8 +37,7 @@ var localhostInsideContainer = &Check{
 			x.Fixes = outsideFixes(f, nil)
 			return []Finding{x}
 		}
-		x.Certainty = Proven
-		var on []string
+		var on []string // inferred: a server of its own, which is down, may be meant
 		for _, s := range there.Listeners {
 			on = append(on, s.Local.String())
 		}

@@ -66,13 +66,13 @@ func pinged(check ...string) change {
 func insideContainerSituations() []situation {
 	return slices.Concat(
 		of(localhostInsideContainer,
-			row{"a client is refused", machine("127.0.0.1", dials("127.0.0.1", facts.Refused), insideShop, onTheHost), says("proven 127.0.0.1", "on the host")},
+			row{"a client is refused", machine("127.0.0.1", dials("127.0.0.1", facts.Refused), insideShop, onTheHost), says("inferred 127.0.0.1", "on the host")},
 			row{"a client gets through: something leads elsewhere", machine("127.0.0.1", dials("127.0.0.1", facts.Connected), insideShop, onTheHost), nothing},
 			row{"nothing is seen elsewhere", machine("127.0.0.1", insideShop), says("inferred 127.0.0.1", "62893", "shop-web", "is the container itself")},
-			row{"the host listens", machine("127.0.0.1", insideShop, onTheHost), says("proven 127.0.0.1", "nginx (pid 77)", "on the host")},
-			row{"the host listens, by its number", machine("127.0.0.1", insideShop, elsewhere(77, "/", 0), func(f *facts.Facts) { f.Host.Inside.Outside = 77 }), says("proven 127.0.0.1", "on the host")},
-			row{"a service of the project listens", machine("127.0.0.1", insideShop, onTheHost, inDB("shop", "")), says("proven 127.0.0.1", "nginx (pid 88)", "shop-db-1", "service db")},
-			row{"one of the same network listens", machine("127.0.0.1", insideShop, inDB("", "shop_default")), says("proven 127.0.0.1", "shop-db-1")},
+			row{"the host listens", machine("127.0.0.1", insideShop, onTheHost), says("inferred 127.0.0.1", "nginx (pid 77)", "on the host")},
+			row{"the host listens, by its number", machine("127.0.0.1", insideShop, elsewhere(77, "/", 0), func(f *facts.Facts) { f.Host.Inside.Outside = 77 }), says("inferred 127.0.0.1", "on the host")},
+			row{"a service of the project listens", machine("127.0.0.1", insideShop, onTheHost, inDB("shop", "")), says("inferred 127.0.0.1", "nginx (pid 88)", "shop-db-1", "service db")},
+			row{"one of the same network listens", machine("127.0.0.1", insideShop, inDB("", "shop_default")), says("inferred 127.0.0.1", "shop-db-1")},
 			row{"a stranger's container listens, which is not meant", machine("127.0.0.1", insideShop, inDB("blog", "blog_default")), says("inferred 127.0.0.1", "shop-web")},
 			row{"in a pod", machine("127.0.0.1", insidePod), says("inferred 127.0.0.1", "the pod shop/web-1")},
 			row{"it listens in there", machine("127.0.0.1", insideShop, listens("127.0.0.1", 50), onTheHost), nothing},

@@ -211,7 +211,7 @@ var wsl2MirroredLoopback = &Check{
 	Stage:    StageRoute,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupDials, facts.GroupRoutes},
-	Uses:     []facts.Group{facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger},
 	Explains: []*Check{noReply, clientFails, lostOnOutput, lostOnWire, replyLost},
 	Run: func(f *facts.Facts) []Finding {
 		if wslMode(f) != "mirrored" {
@@ -221,6 +221,11 @@ var wsl2MirroredLoopback = &Check{
 		for _, d := range f.Dials {
 			r := throughWindows(f, d.Addr)
 			if d.Outcome != facts.Timeout || r == nil || !slices.Contains(f.Target.Expected(), d.Addr) {
+				continue
+			}
+			// What has come back through Windows was lost on this side.
+			if st, lost := lostAt(f, d); lost && (st == StageInput || st == StageReply) ||
+				slices.ContainsFunc(serving(f, d.Addr), func(s facts.Socket) bool { return s.Queue.Full() }) {
 				continue
 			}
 			x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Inferred, Brings: []*Check{noReply, lostOnOutput, lostOnWire, replyLost},

@@ -253,9 +253,12 @@ func findPod(ctx context.Context, name string) (Spot, error) {
 		if variable(environ, "HOSTNAME") != pod || container != "" && in.ID != container[:min(len(container), 12)] {
 			continue
 		}
-		ns, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/var/run/secrets/kubernetes.io/serviceaccount/namespace", in.PID))
-		if err == nil && strings.TrimSpace(string(ns)) != namespace {
-			continue
+		if root, err := openRoot(in.PID); err == nil {
+			ns, info, err := root.read("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+			root.Close()
+			if err == nil && info.Mode().IsRegular() && strings.TrimSpace(string(ns)) != namespace {
+				continue
+			}
 		}
 		id, err := linuxProcess(in.PID)
 		return Spot{Client: id, Room: facts.Room{Kind: "pod", Engine: in.Engine, ID: in.ID, Pod: namespace + "/" + pod}}, err
