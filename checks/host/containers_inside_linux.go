@@ -31,7 +31,12 @@ func (b *boxes) withoutEngine() {
 // proxied finds the containers of the docker-proxies that take the port.
 func (b *boxes) proxied() {
 	t := b.f.Target
+	addrs := map[uint64][]netip.Addr{} // by namespace
 	for _, p := range b.census.Programs {
+		if len(b.found.Found) >= maxContainers {
+			b.found.Partial = "not every container (there are too many)"
+			return
+		}
 		x, ok := process.ParseProxy(p.Args)
 		if !ok || x.Host.Port() != t.Port || x.UDP != (t.Network == "udp") {
 			continue
@@ -40,7 +45,14 @@ func (b *boxes) proxied() {
 		by := fmt.Sprintf("arguments of %s (pid %d)", p.Name, p.PID)
 		var at []process.Occupant
 		for _, o := range b.occupants {
-			if id := b.netns[o.PID]; id != 0 && id != netns.Mine() && slices.Contains(netns.Addresses(o.PID), x.Container.Addr()) {
+			id := b.netns[o.PID]
+			if id == 0 || id == netns.Mine() {
+				continue
+			}
+			if addrs[id] == nil {
+				addrs[id] = append([]netip.Addr{}, netns.Addresses(o.PID)...)
+			}
+			if slices.Contains(addrs[id], x.Container.Addr()) {
 				at = append(at, o)
 			}
 		}

@@ -199,6 +199,9 @@ func maskedContainer(c facts.Container, e facts.Engine) facts.Container {
 	}
 	c.Check = process.Mask(c.Check)
 	c.Error, c.Checked, c.Rootless = mask(c.Error), mask(c.Checked), e.Rootless
+	if e.Rootless && e.UID != uint32(os.Geteuid()) { // a command without it would reach the system's engine
+		c.Socket = e.Socket
+	}
 	return c
 }
 

@@ -65,14 +65,14 @@ func ownRoom(environ []string) (room facts.Room) {
 	id, mounted := mountedNames("/proc/self/mountinfo")
 	if variable(environ, "KUBERNETES_SERVICE_HOST") != "" && mounted {
 		name, _ := os.Hostname()
-		ns, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+		ns := readHead("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 		room = facts.Room{Kind: "pod", Pod: name}
-		if n := strings.TrimSpace(string(ns)); err == nil && n != "" && len(n) < 100 {
+		if n := strings.TrimSpace(string(ns)); n != "" && len(n) < 100 {
 			room.Pod = n + "/" + name
 		}
 		return room
 	}
-	if f, err := os.Open("/run/.containerenv"); err == nil {
+	if f, err := openRegular("/run/.containerenv"); err == nil {
 		defer f.Close()
 		room = containerEnv(f)
 		if room.ID == "" {

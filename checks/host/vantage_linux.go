@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,6 +29,20 @@ const findTime = 2 * time.Second
 func linuxFind(p Place) (Spot, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), findTime)
 	defer cancel()
+	// A file of /proc may be that of a process which does not let it be read: its pages
+	// may lie on a file system of its own.
+	var s Spot
+	done := make(chan error, 1)
+	go func() { done <- guard(func() (err error) { s, err = find(ctx, p); return err }) }()
+	select {
+	case err := <-done:
+		return s, err
+	case <-time.After(2 * findTime):
+		return Spot{}, errors.New("it was not found in time")
+	}
+}
+
+func find(ctx context.Context, p Place) (Spot, error) {
 	switch p.Kind {
 	case "pid":
 		pid, err := strconv.Atoi(p.Name)
@@ -135,16 +150,42 @@ func others(dir string) string {
 // askEngines asks each engine of this machine whose socket may be used. The error is that of
 // those that gave no answer.
 func askEngines(ctx context.Context, find func(context.Context, engine.Engine) ([]engine.Meant, error)) (all []engine.Meant, err error) {
-	for _, p := range enginePlaces(nil) {
-		ctx, cancel := context.WithTimeout(ctx, enginesTime)
-		found, failed := find(ctx, engine.Engine{Name: p.engine, Dial: func(context.Context) (net.Conn, error) { return dialUnix(p.socket, p.uid) }})
-		cancel()
-		all = append(all, found...)
-		if failed != nil && !errors.Is(failed, syscall.ECONNREFUSED) { // a socket that an engine left behind
-			err = errors.Join(err, fmt.Errorf("%s: %w", p.engine, failed))
+	ctx, cancel := context.WithTimeout(ctx, enginesTime)
+	defer cancel()
+	places := enginePlaces(nil)
+	found, failed := make([][]engine.Meant, len(places)), make([]error, len(places))
+	var wg sync.WaitGroup
+	for i, p := range places {
+		wg.Go(func() {
+			failed[i] = guard(func() (err error) {
+				found[i], err = find(ctx, engine.Engine{Name: p.engine, Dial: func(context.Context) (net.Conn, error) { return dialUnix(p.socket, p.uid) }})
+				return err
+			})
+		})
+	}
+	wg.Wait()
+	var users []engine.Meant
+	for i, p := range places {
+		if p.uid == uint32(os.Geteuid()) {
+			all = append(all, found[i]...)
+		} else {
+			users = append(users, slices.DeleteFunc(found[i], notItsOwn)...)
+		}
+		if failed[i] != nil && !errors.Is(failed[i], syscall.ECONNREFUSED) { // a socket that an engine left behind
+			err = errors.Join(err, fmt.Errorf("%s: %w", p.engine, failed[i]))
 		}
 	}
+	if len(all) == 0 { // anybody may have a socket of that name: the system's engine is the one that is meant
+		all = users
+	}
 	return all, err
+}
+
+// notItsOwn tells whether an engine of some user names a process that is not in the
+// container, as far as cgroups tell.
+func notItsOwn(m engine.Meant) bool {
+	in, ok := process.Container(m.PID)
+	return m.PID != 0 && (!ok || in.ID != m.ID)
 }
 
 func findContainer(ctx context.Context, name string) (Spot, error) {

@@ -24,7 +24,9 @@ type Meant struct {
 // it: the one of that name, else those whose id begins so. Where there is neither,
 // those of the compose service of that name.
 func (e Engine) Find(ctx context.Context, name string) ([]Meant, error) {
-	name = strings.TrimPrefix(name, "/")
+	if name = strings.TrimPrefix(name, "/"); name == "" {
+		return nil, nil
+	}
 	return e.find(ctx, func(list []summary) []summary {
 		for _, is := range []func(summary) bool{
 			func(s summary) bool { return slices.Contains(s.Names, "/"+name) || slices.Contains(s.Names, name) },

@@ -160,6 +160,9 @@ func containerIn(pid int) (engine, id string) {
 // digits are given: by its cgroup, or else by the program above it. A PID that an engine
 // told may be one of another PID namespace.
 func (c *Census) IsIn(pid int, id string) bool {
+	if len(id) < 12 {
+		return false
+	}
 	if _, whole := containerIn(pid); whole != "" {
 		return len(whole) >= len(id) && whole[:len(id)] == id
 	}
