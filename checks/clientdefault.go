@@ -29,7 +29,7 @@ var clientDefaultEndpoint = &Check{
 		x := Finding{Affects: none, Certainty: Inferred, Evidence: []Evidence{{"--error", e.Text}},
 			Summary: fmt.Sprintf("%s has no configuration, so it asks its built-in address localhost:8080, where nothing listens: it does not know of any cluster.", name),
 			Fixes: []Fix{{Do: "Give it its configuration: export KUBECONFIG=$HOME/.kube/config (kubeadm: /etc/kubernetes/admin.conf, k3s: /etc/rancher/k3s/k3s.yaml). With sudo it looks in root's home: sudo KUBECONFIG=FILE kubectl get nodes."},
-				{Do: "Or get one: minikube start; kind export kubeconfig; aws eks update-kubeconfig; gcloud container clusters get-credentials; az aks get-credentials."}}}
+				{Do: "Get one: minikube start; kind export kubeconfig; aws eks update-kubeconfig; gcloud container clusters get-credentials; az aks get-credentials."}}}
 		if v, set := f.Environment.Get("KUBECONFIG"); set && v != "" {
 			x.Summary = fmt.Sprintf("%s finds no cluster in KUBECONFIG=%s, so it asks its built-in address localhost:8080, where nothing listens.", name, v)
 			x.Fixes[0].Do = "See whether that file exists, may be read and has a current-context: kubectl config view."

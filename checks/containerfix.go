@@ -113,12 +113,12 @@ func listenFixes(f *facts.Facts, c *facts.Container, ps []facts.Process, port ui
 	}
 	fixes := []Fix{fix(fmt.Sprintf("Have it listen on all addresses inside of %s: %s Then %s.", containerCalled(c), s.fill(s.open, netip.IPv4Unspecified(), port), again))}
 	if env := s.fill(s.env, netip.IPv4Unspecified(), port); env != "" {
-		where := fmt.Sprintf("Or make it again with `-e %s`.", env)
+		where := fmt.Sprintf("Make it again with `-e %s`.", env)
 		switch {
 		case inPod(c):
-			where = fmt.Sprintf("Or below env: of the container in the pod's manifest `- {name: %s, value: %q}`.", strings.Split(env, "=")[0], env[strings.Index(env, "=")+1:])
+			where = fmt.Sprintf("Below env: of the container in the pod's manifest `- {name: %s, value: %q}`.", strings.Split(env, "=")[0], env[strings.Index(env, "=")+1:])
 		case c.Service != "":
-			where = fmt.Sprintf("Or in %s write `- %s`, then %s.", composePlace(c, "environment:"), env, composeUp(c, false))
+			where = fmt.Sprintf("In %s write `- %s`, then %s.", composePlace(c, "environment:"), env, composeUp(c, false))
 		}
 		fixes = append(fixes, fix(where))
 	}

@@ -142,7 +142,7 @@ func TestWhereToWriteIt(t *testing.T) {
 		{"debug mode", fixedContainer(), flask, "whoever reaches it can run code"},
 		{"docker", fixedContainer(), flask, "`docker restart -t 5 web` does if what changed lies in a volume"},
 		{"compose", fixedContainer(ofCompose), flask, "`docker compose -f /srv/shop/compose.yaml up -d --build web`"},
-		{"compose, a variable", fixedContainer(ofCompose), flask, "Or in /srv/shop/compose.yaml, under services: web: environment: write `- FLASK_RUN_HOST=0.0.0.0`, then `docker compose -f /srv/shop/compose.yaml up -d web`"},
+		{"compose, a variable", fixedContainer(ofCompose), flask, "In /srv/shop/compose.yaml, under services: web: environment: write `- FLASK_RUN_HOST=0.0.0.0`, then `docker compose -f /srv/shop/compose.yaml up -d web`"},
 		{"compose, the command", fixedContainer(ofCompose), []facts.Process{{Name: "flask", Args: []string{"flask", "run", "--host", "localhost"}}}, "services: web: command:"},
 		{"a pod", fixedContainer(func(c *facts.Container) { c.Engine, c.Pod = "cri-o", "shop/web-1" }), flask, "- {name: FLASK_RUN_HOST, value: \"0.0.0.0\"}"},
 	} {

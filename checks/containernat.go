@@ -85,7 +85,7 @@ func closedToLoopback(f *facts.Facts, d facts.Dial) (Finding, bool) {
 		x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let packets from loopback leave by %s, as %s sets it when it makes that bridge.", in.Bridge, p.Engine), Elevated: true, Lasts: UntilReboot,
 			Steps: [][]string{{"sysctl", "-w", key + "=1"}}, Undo: [][]string{{"sysctl", "-w", key + "=0"}}, Risk: openRisk(in.Bridge, true)})
 	}
-	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Or connect to %s itself, the container's address: it is another one after each start.", p.to())})
+	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Connect to %s itself, the container's address: it is another one after each start.", p.to())})
 	if p.Engine == "docker" {
 		x.Fixes = append(x.Fixes, proxyAgain())
 	}

@@ -195,7 +195,7 @@ func outsideFixes(f *facts.Facts, there *outsideServer) []Fix {
 	case in.Gateway.IsValid() && there != nil:
 		outer.Do = strings.TrimSuffix(outer.Do, also) + fmt.Sprintf(" The address of the host is %s here.", in.Gateway) + also
 	}
-	fixes := []Fix{outer, {Do: "Or give the container the network of the host (--network host; compose: network_mode: host): localhost is the host's then.",
+	fixes := []Fix{outer, {Do: "Give the container the network of the host (--network host; compose: network_mode: host): localhost is the host's then.",
 		Risk: "its ports are those of the host, and -p has no effect", Interrupts: again}}
 	if there == nil {
 		fixes = slices.Insert(fixes, 0, Fix{Do: fmt.Sprintf("If the server is another container, let the client use its name, or that of its compose service, in place of localhost (db:%d): both have to be in one network.", port)})
@@ -265,7 +265,7 @@ func ciFixes(f *facts.Facts, ci, label string) []Fix {
 	case "github-actions", "forgejo", "gitea":
 		return []Fix{
 			{Do: fmt.Sprintf("Use the label of the service in place of localhost. In the job or step: \"env: { %s }\" (the label is the key under services:; no ports: are needed).", line)},
-			{Do: fmt.Sprintf("Or take container: out of the job: on the runner itself localhost:%d is right, if the service has \"ports: [\\\"%[1]d:%[1]d\\\"]\".", port)}}
+			{Do: fmt.Sprintf("Take container: out of the job: on the runner itself localhost:%d is right, if the service has \"ports: [\\\"%[1]d:%[1]d\\\"]\".", port)}}
 	}
 	return []Fix{{Do: fmt.Sprintf("Use the name of the service in place of localhost: \"%s\".", line)}}
 }
@@ -308,7 +308,7 @@ var hostServiceLoopbackOnly = &Check{
 			Fixes: []Fix{
 				{Do: fmt.Sprintf("Make the server listen on %s%s.", at(f, a), cmp.Or(option(f, s, a), " as well")),
 					Risk: fmt.Sprintf("every container in %s can then connect, and nobody outside of this machine", network.Masked())},
-				{Do: "Or give the container the network of this machine (--network host; compose: network_mode: host): then localhost is right in it.",
+				{Do: "Give the container the network of this machine (--network host; compose: network_mode: host): then localhost is right in it.",
 					Interrupts: "the container, which has to be created again for it"}}}}
 	},
 }

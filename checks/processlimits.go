@@ -198,7 +198,7 @@ func atLimit(f *facts.Facts, a netip.Addr, s facts.Socket, p facts.Process) Find
 			x.Summary += fmt.Sprintf(" Most of it was used by the program itself (%.1f ms), so it may be in a loop.", w.CPUMS)
 			x.Settle = stackDump(p)
 		}
-		x.Fixes = append(x.Fixes, moreCPU(p, c), Fix{Do: "Or find out what else in the cgroup uses the time (systemd-cgtop, docker stats), and end that."})
+		x.Fixes = append(x.Fixes, moreCPU(p, c), Fix{Do: "Find out what else in the cgroup uses the time (systemd-cgtop, docker stats), and end that."})
 	} else {
 		x.Summary = fmt.Sprintf("%s listens on %s, but its cgroup has no memory left (%s of %s): %s.", who(p), s.Local, mib(c.Memory), mib(lower(c.MemoryMax, c.MemoryHigh)),
 			cond(c.UnderOOM, "whoever asks for more is made to wait, since nobody is killed for it", fmt.Sprintf("it met the limit %d times in %.0f ms, and what it asks for has to be taken from itself first", c.AtMemory, f.Work.ApartMS)))
@@ -206,7 +206,7 @@ func atLimit(f *facts.Facts, a netip.Addr, s facts.Socket, p facts.Process) Find
 		if !c.UnderOOM && c.Pressure["memory"] < 50 {
 			x.Certainty = Inferred
 		}
-		x.Fixes = append(x.Fixes, moreMemory(p, c), Fix{Do: "Or find out what uses the memory (systemd-cgtop -m, docker stats), and let it use less."})
+		x.Fixes = append(x.Fixes, moreMemory(p, c), Fix{Do: "Find out what uses the memory (systemd-cgtop -m, docker stats), and let it use less."})
 	}
 	for _, what := range []string{"cpu", "memory"} {
 		if v := c.Pressure[what]; v > 0 {

@@ -146,7 +146,7 @@ var clientCertificateMissing = &Check{
 			fs = append(fs, Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Evidence: append(evidence(f, a, nil), Evidence{"handshake", "the server asks for a certificate of the client"}),
 				Summary: fmt.Sprintf("%s serves on %s only clients that show a certificate, and this one has none.", program(f, a.Addr), at(f, a.Addr)),
 				Fixes: []Fix{{Do: "Give the client a certificate that the server takes, and its key (curl --cert client.pem --key client.key)."},
-					{Do: "Or have the server not insist (nginx: ssl_verify_client optional;).", Risk: "then everybody on this machine is served"}}})
+					{Do: "Have the server not insist (nginx: ssl_verify_client optional;).", Risk: "then everybody on this machine is served"}}})
 		}
 		return mergeAddresses(f, fs)
 	},
