@@ -40,6 +40,23 @@ func (l *look) deeper(ctx context.Context, open []connection) {
 	l.filters(ctx, open)
 	if len(failing) > 0 && l.sources.ledger != nil {
 		l.late(ctx, open)
+		l.noLongerHalfOpen(ctx, open)
+	}
+}
+
+// noLongerHalfOpen looks once more at the server's side of connections that were half-open:
+// a program that reads a packet queue may have been late with the handshake's last packet.
+func (l *look) noLongerHalfOpen(ctx context.Context, open []connection) {
+	for _, c := range open {
+		if !c.Fact().HalfOpen() {
+			continue
+		}
+		for end := time.Now().Add(10 * acceptSoon); !c.Accepted(); time.Sleep(acceptSoon / 4) {
+			if time.Now().After(end) || ctx.Err() != nil {
+				c.Forget() // it came too late to say anything of the application
+				break
+			}
+		}
 	}
 }
 

@@ -200,6 +200,10 @@ func (p *probe) Accepted() bool {
 		return true // it may be in another network namespace
 	}
 	d.Server = &facts.ServerSide{Local: s.Local, State: string(s.State), Inode: s.Inode, Accepted: s.Inode != 0, Unread: s.RecvQ, Unacked: s.SendQ, WaitedMS: millis(time.Since(p.begin))}
+	d.NoServer = false
+	if d.Outcome == facts.Deferred && s.State != facts.SynRecv { // the handshake's last packet was only late
+		d.Outcome = facts.Connected
+	}
 	if s.State == facts.SynRecv {
 		// TCP_DEFER_ACCEPT (tcp(7)): the server's side stays half-open until the
 		// first byte. A full accept queue looks the same from here: the
