@@ -126,10 +126,10 @@ var forwarderAcceptsBackendDead = &Check{
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupOwners},
 	Uses:     []facts.Group{facts.GroupForwards, facts.GroupAnswers, facts.GroupContainers},
 	Explains: []*Check{closedAtOnce, noAnswer},
-	Refines:  []*Check{readsNeverAnswers},
+	Refines:  []*Check{readsNeverAnswers, acceptsNeverReads},
 	Run: func(f *facts.Facts) []Finding {
 		fs := closedWays(f, func(d facts.Dial, w facts.Forward) (Finding, bool) { return backendDead(f, d, w), true })
-		if fs = slices.Concat(fs, deadOnceAsked(f), silentForwarders(f)); len(fs) > 0 {
+		if fs = slices.Concat(fs, deadOnceAsked(f), silentForwarders(f), unreachedBeyond(f)); len(fs) > 0 {
 			return mergeAddresses(f, fs)
 		}
 		for _, d := range f.Dials {

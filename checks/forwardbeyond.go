@@ -184,11 +184,47 @@ func silentForwarders(f *facts.Facts) []Finding {
 			continue
 		}
 		for _, w := range waysOn(f, a) {
-			if w.Proxies || w.To == "" || w.Dead() {
+			if w.Proxies || w.To == "" || w.Dead() || w.Dials > 0 {
 				continue
 			}
 			x := silentBeyond(f, a, felt, w)
 			x.Evidence = append([]Evidence{{"answer", felt.text}}, wayEvidence(f, w)...)
+			fs = append(fs, x)
+		}
+	}
+	return fs
+}
+
+// unreachedBeyond finds the forwarders that wait for a connection of their own, to a far
+// end off this machine's addresses, and meanwhile read nothing.
+func unreachedBeyond(f *facts.Facts) []Finding {
+	var fs []Finding
+	for _, a := range asked(f) {
+		if a.Bytes > 0 || a.End != facts.Silence && a.End != facts.Stalled {
+			continue
+		}
+		for _, w := range waysOn(f, a.Addr) {
+			if w.Dials == 0 || w.Proxies {
+				continue
+			}
+			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: cond(w.Held, Proven, Inferred), Since: w.Started, Settle: settleHolder(f, w),
+				Evidence: []Evidence{heard(a), {"connection", fmt.Sprintf("%d to %s without an answer (SYN_SENT)", w.Dials, w.To)}}}
+			there := ""
+			look := Fix{Do: fmt.Sprintf("See why %s does not answer: a packet filter before it or over there, or a host that is down.", w.To)}
+			if p := publishedAt(f, a.Addr); p != nil && p.Container != nil {
+				there = " in " + theContainer(p.Container)
+				x.Evidence = append(x.Evidence, containerEvidence(f, p)...)
+				look.Do = fmt.Sprintf("Look for a packet filter in the container's network, or on the way there (its bridge, FORWARD): sudo nsenter --target %d --net nft list ruleset.", p.PID)
+				if name := cmp.Or(p.Name, p.ID); p.PID == 0 {
+					look.Do = "Look for a packet filter in the container's network, or on the way there (its bridge, FORWARD)."
+				} else if sayableWord(name) && sayableWord(w.To) {
+					look.Do += fmt.Sprintf(" From inside: sudo loopdoctor --container %s %s.", name, w.To)
+				}
+			} else {
+				x.Evidence = append(x.Evidence, wayEvidence(f, w)...)
+			}
+			x.Summary = fmt.Sprintf("%s takes the connection to %s, and gets none itself to %s%s: its SYN is not answered.", onwards(f, w), at(f, a.Addr), w.To, there)
+			x.Fixes = []Fix{look}
 			fs = append(fs, x)
 		}
 	}

@@ -91,6 +91,7 @@ func beyondSituations() []situation {
 			row{"nothing comes back from another machine", socat(mute, passesOn("ssh -L", 50, "db:5432", byWay("ann@shop"))), says("inferred 127.0.0.1", "leads to db:5432 by way of ann@shop")},
 			row{"by UDP to nobody", socat(ended, passesOn("socat", 50, "127.0.0.1:3000", byUDP, farAt("127.0.0.1:3000", ""))), says("proven 127.0.0.1", "socat (pid 50) forwards 127.0.0.1:62893 to 127.0.0.1:3000 by UDP, and no socket has that port")},
 			row{"by UDP to somebody", socat(ended, passesOn("socat", 50, "127.0.0.1:3000", byUDP, farAt("127.0.0.1:3000", "dnsmasq (pid 9)"))), nothing},
+			row{"it gets no connection itself", socat(mute, passesOn("docker-proxy", 50, "172.17.0.2:80", func(w *facts.Forward) { w.Dials = 1 })), says("proven 127.0.0.1", "gets none itself to 172.17.0.2:80")},
 			row{"it answers", socat(gets(a, 200, ""), passesOn("socat", 50, "127.0.0.1:3000", farAt("127.0.0.1:3000", "node (pid 9)"))), nothing},
 		),
 		of(serverACLOrAuth,

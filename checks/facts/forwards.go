@@ -38,6 +38,7 @@ type Forward struct {
 	Strict  bool           `json:"strict,omitempty"`  // of ssh: it would have ended if it could not listen
 	Far     []FarEnd       `json:"far,omitempty"`     // of To on this machine: each address it means
 	Near    []FarEnd       `json:"near,omitempty"`    // who listens on that port at addresses that To does not mean
+	Dials   int            `json:"dials,omitempty"`   // connections to To that have got no answer yet (SYN_SENT), where To is not on this machine
 	Log     []string       `json:"log,omitempty"`     // lines that its log has about it, the newest last, masked
 	LogFrom string         `json:"log_from,omitempty"`
 	Fresh   bool           `json:"fresh,omitempty"` // the log grew while loopdoctor looked

@@ -80,6 +80,7 @@ func linuxForwards(ctx context.Context, f *facts.Facts) (*facts.Forwards, error)
 	all := &facts.Forwards{Found: w.found, Partial: strings.Join(w.partial, "; ")}
 	if slices.ContainsFunc(f.Answers, staysAway) {
 		w.standstill(ctx, all)
+		unanswered(all)
 	}
 	return all, nil
 }

@@ -83,3 +83,24 @@ func waitingAt(all []facts.Socket, at netip.AddrPort) (picked []facts.Socket) {
 	}
 	return picked
 }
+
+// unanswered counts the connections to far ends elsewhere, such as in a container, that are
+// still without an answer.
+func unanswered(all *facts.Forwards) {
+	for i := range all.Found {
+		x := &all.Found[i]
+		to, err := netip.ParseAddrPort(x.To)
+		if err != nil || x.UDP || x.Through != "" || len(x.Far) > 0 {
+			continue
+		}
+		sockets, err := linuxSockets(to.Port())
+		if err != nil {
+			return
+		}
+		for _, s := range sockets.Sockets {
+			if s.Network == "tcp" && s.State == facts.SynSent && netip.AddrPortFrom(s.Remote.Addr().Unmap(), s.Remote.Port()) == to {
+				x.Dials++
+			}
+		}
+	}
+}
