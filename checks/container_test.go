@@ -85,6 +85,7 @@ func containerSituations() []situation {
 		),
 		of(forwarderAcceptsBackendDead,
 			row{"nothing in the container listens", proxied("172.17.0.2:80", boxed("shop-web", at80, within())), says("proven 127.0.0.1", "shop-web", "nothing listens there")},
+			row{"what listens is at another port of its own loopback", proxied("172.17.0.2:80", boxed("shop-web", at80, within("127.0.0.1:8080"))), says("proven 127.0.0.1", "nothing listens there; what listens in it is at 127.0.0.1:8080")},
 			row{"somebody in the container closes", proxied("172.17.0.2:80", boxed("shop-web", at80, within("0.0.0.0:80"))), says("inferred 127.0.0.1", "shop-web", "a server listens")},
 		),
 		of(lanIPOnlyBind,

@@ -164,5 +164,14 @@ func deadInContainer(f *facts.Facts, d facts.Dial, w facts.Forward, x *Finding) 
 	}
 	x.Summary = fmt.Sprintf("%s takes %s to %s of %s, and nothing listens there.", onwards(f, w), at(f, d.Addr), w.To, theContainer(p.Container))
 	x.Fixes = []Fix{{Do: fmt.Sprintf("Start the server in %s, or wait until it is ready: %s.", containerCalled(p.Container), look)}}
+	// Another port, and its own loopback as well: which of its servers is meant is not known.
+	if i := slices.IndexFunc(p.Inside.Listeners, func(s facts.Socket) bool {
+		a := s.Local.Addr().Unmap()
+		return a.IsLoopback() && a != dockerDNS && s.Local.Port() != p.to().Port()
+	}); i >= 0 && len(r.others) == 0 {
+		on := p.Inside.Listeners[i].Local
+		x.Summary = strings.TrimSuffix(x.Summary, ".") + fmt.Sprintf("; what listens in it is at %s, its own loopback and another port.", on)
+		x.Fixes = append([]Fix{{Do: fmt.Sprintf("If that is the server that is meant, let it listen on 0.0.0.0:%d instead of %s, where what is published arrives.", p.to().Port(), on), Interrupts: "the server, which is started anew"}}, x.Fixes...)
+	}
 	return true
 }
