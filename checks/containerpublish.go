@@ -138,18 +138,18 @@ func outermost(c *facts.Container) *facts.Socket {
 
 // rivals tells whether other network namespaces have the port as well.
 func rivals(f *facts.Facts, c *facts.Container) bool {
-	return claimed(f, c.ID) || f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, func(n facts.Namespace) bool {
+	return claimed(f, facts.Room{Kind: "container", ID: c.ID}) || f.Namespaces != nil && slices.ContainsFunc(f.Namespaces.Found, func(n facts.Namespace) bool {
 		return c.Inside == nil || n.ID != c.Inside.NetNS
 	})
 }
 
-// claimed tells whether something else than the container has to do with the port, as far
-// as that was seen: a unit, another container that publishes it, a process that names it,
-// a line of a configuration.
-func claimed(f *facts.Facts, id string) bool {
-	return f.Units != nil && len(f.Units.Units) > 0 ||
-		f.Containers != nil && slices.ContainsFunc(f.Containers.Found, func(c facts.Container) bool { return c.Publish != "" && c.ID != id }) ||
-		f.Candidates != nil && slices.ContainsFunc(f.Candidates.Found, func(c facts.Candidate) bool { return !c.Me && len(c.Names) > 0 && c.Container == "" }) ||
+// claimed tells whether something else than that room has to do with the port, as far as
+// that was seen: a unit, another container that publishes it, a process that names it, a
+// line of a configuration.
+func claimed(f *facts.Facts, by facts.Room) bool {
+	return f.Units != nil && slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool { return by.Kind != "unit" || !isUnit(u, by) }) ||
+		f.Containers != nil && slices.ContainsFunc(f.Containers.Found, func(c facts.Container) bool { return c.Publish != "" && c.ID != by.ID }) ||
+		f.Candidates != nil && slices.ContainsFunc(f.Candidates.Found, func(c facts.Candidate) bool { return !c.Me && len(c.Names) > 0 }) ||
 		f.Configs != nil && slices.ContainsFunc(f.Configs.Lines, func(l facts.ConfigLine) bool { return l.Port == f.Target.Port && !l.UDP })
 }
 

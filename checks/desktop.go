@@ -160,7 +160,7 @@ var kindMinikubeNodePort = &Check{
 	Refines:  []*Check{noListener, containerPortNotPublished},
 	Run: func(f *facts.Facts) []Finding {
 		none := abandoned(f)
-		if len(none) == 0 || !facts.IsNodePort(f.Target.Port) || claimed(f, "") {
+		if len(none) == 0 || !facts.IsNodePort(f.Target.Port) || claimed(f, facts.Room{}) {
 			return nil
 		}
 		for _, c := range f.Containers.Found {

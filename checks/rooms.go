@@ -120,24 +120,12 @@ func isUnit(u facts.Unit, room facts.Room) bool {
 	return u.Name == room.Name && u.UID == room.UID && (u.Manager == room.Manager || room.Manager == "")
 }
 
-// spokenFor tells whether something else than what is in the namespace has to do with
-// the port, as far as that is known: a unit, a container that publishes it, a process
-// that names it, a line of a configuration.
+// spokenFor tells whether something else than what is in the namespace may be meant, as
+// far as that is known.
 func spokenFor(f *facts.Facts, n facts.Namespace) bool {
 	room := roomOf(f, n)
-	switch {
-	case f.Configs == nil:
-		return true
-	case contained(n) && !toldOf(f, room) && refusesWord(f):
-		return true // the engine, which cannot be asked, may have one that is meant
-	case slices.ContainsFunc(f.Units.Units, func(u facts.Unit) bool { return room.Kind != "unit" || !isUnit(u, room) }):
-		return true
-	case slices.ContainsFunc(f.Containers.Found, func(c facts.Container) bool { return c.Publish != "" && c.ID != room.ID }):
-		return true
-	case slices.ContainsFunc(f.Candidates.Found, func(c facts.Candidate) bool { return !c.Me && len(c.Names) > 0 }):
-		return true
-	}
-	return slices.ContainsFunc(f.Configs.Lines, func(l facts.ConfigLine) bool { return l.Port == f.Target.Port && !l.UDP })
+	return f.Configs == nil || contained(n) && !toldOf(f, room) && refusesWord(f) || // the engine, which cannot be asked, may have one
+		claimed(f, room)
 }
 
 // engineUnasked tells whether there is a container that listens on the port, of an engine

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
 // us is the client that this test is.
@@ -101,7 +102,7 @@ func TestHostileRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r := clientRoot{f}
+	r := clientRoot{process.Root{File: f}}
 	if b, info, err := r.read("/etc/hosts"); err != nil || string(b) != "its own\n" || info.Size() != 8 {
 		t.Errorf("behind a link from its root: %q, %v", b, err)
 	}

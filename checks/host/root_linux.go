@@ -2,62 +2,30 @@ package host
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
-// clientRoot is the root directory of a process that sees other files than
-// loopdoctor does.
-type clientRoot struct{ *os.File }
+// clientRoot is the root directory of a client that sees other files than loopdoctor
+// does.
+type clientRoot struct{ process.Root }
 
-// openRoot needs the right to trace the process.
 func openRoot(pid int) (clientRoot, error) {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY, 0)
-	return clientRoot{f}, err
-}
-
-// open finds a file as the process does: a symbolic link that begins with a slash
-// begins at its root, not at ours (openat2(2), RESOLVE_IN_ROOT). No more than its
-// place is opened.
-func (r clientRoot) open(path string) (*os.File, error) {
-	fd, err := unix.Openat2(int(r.Fd()), path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: r.Name() + path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), r.Name()+path), nil
+	r, err := process.OpenRoot(pid)
+	return clientRoot{r}, err
 }
 
 // read is a reader of these files.
-func (r clientRoot) read(path string) ([]byte, fs.FileInfo, error) {
-	place, err := r.open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer place.Close()
-	info, err := place.Stat()
-	if err != nil || !info.Mode().IsRegular() { // as readFile: a pipe would hang
-		return nil, info, err
-	}
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", place.Fd()))
-	if err != nil {
-		return nil, info, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxNameFile))
-	return data, info, err
-}
+func (r clientRoot) read(path string) ([]byte, fs.FileInfo, error) { return r.Read(path, maxNameFile) }
 
 // place is a name by which we find the file that the process finds at the path,
 // also behind symbolic links: commands that are to change it need that.
 func (r clientRoot) place(path string) string {
-	f, err := r.open(path)
+	f, err := r.Open(path)
 	if err != nil {
 		return r.Name() + path
 	}
@@ -81,7 +49,7 @@ func (r clientRoot) place(path string) string {
 func (r clientRoot) same(paths ...string) bool {
 	for _, path := range paths {
 		ours, err := os.Stat(path)
-		place, itsErr := r.open(path)
+		place, itsErr := r.Open(path)
 		if itsErr != nil {
 			if err == nil {
 				return false
@@ -106,7 +74,7 @@ func (r clientRoot) busyBoxWget(pid int) string {
 	}
 	for _, dir := range filepath.SplitList(dirs) {
 		wget := filepath.Join(dir, "wget")
-		f, err := r.open(wget)
+		f, err := r.Open(wget)
 		if err != nil {
 			continue
 		}

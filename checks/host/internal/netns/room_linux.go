@@ -2,13 +2,10 @@ package netns
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
@@ -130,7 +127,7 @@ func (s *space) named(r facts.Room, pid int) facts.Room {
 			}
 		}
 	}
-	root, err := os.OpenFile(procPath(pid, "root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := process.OpenRoot(pid)
 	if err == nil {
 		defer root.Close()
 		name = cmp.Or(name, strings.TrimSpace(inside(root, "/etc/hostname")))
@@ -177,18 +174,8 @@ func readBounded(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
-// inside reads a small file as the process finds it: a link there leads to what is
-// there. What is no regular file is not opened.
-func inside(root *os.File, name string) string {
-	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return ""
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return ""
-	}
-	b, _ := readBounded(fmt.Sprintf("/proc/self/fd/%d", fd))
+// inside reads a small file as the process finds it.
+func inside(root process.Root, name string) string {
+	b, _, _ := root.Read(name, maxFile)
 	return string(b)
 }

@@ -3,7 +3,6 @@ package process
 import (
 	"cmp"
 	"context"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,42 +78,17 @@ func inhabitant(pid int) (Inhabitant, bool) {
 	return i, true
 }
 
-// Named finds the id of the container of that name among the arguments of conmon,
-// which watches over each container of Podman and CRI-O:
-//
-//	/usr/bin/conmon --api-version 1 -c 3f2a… -u 3f2a… -r /usr/bin/crun -b … -n shop-web --exit-dir …
+// Named finds the ids of the containers of that name, by what conmon was told, which
+// watches over each container of Podman and CRI-O.
 func Named(ctx context.Context, name string) (ids []string, err error) {
-	pids, err := PIDs()
+	c, err := TakeCensus(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, pid := range pids {
-		if ctx.Err() != nil {
-			return ids, ctx.Err()
-		}
-		if comm(pid) != "conmon" {
-			continue
-		}
-		args := parseArgs(readSmall("/proc/" + strconv.Itoa(pid) + "/cmdline"))
-		if id, n := conmon(args); n == name && id != "" && !slices.Contains(ids, id) {
-			ids = append(ids, id)
+	for _, p := range c.Programs {
+		if m, ok := ParseMonitor(p.Args); ok && m.Name == name && !slices.Contains(ids, m.ID) {
+			ids = append(ids, m.ID)
 		}
 	}
 	return ids, nil
-}
-
-// conmon reads the id and the name of its container.
-func conmon(args []string) (id, name string) {
-	if len(args) == 0 || filepath.Base(args[0]) != "conmon" {
-		return "", ""
-	}
-	for i, a := range args[:len(args)-1] {
-		switch a {
-		case "-c", "--cid":
-			id = cmp.Or(id, args[i+1])
-		case "-n", "--name":
-			name = cmp.Or(name, args[i+1])
-		}
-	}
-	return id, name
 }
