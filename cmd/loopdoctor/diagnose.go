@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host"
 	"github.com/loopdoctor/loopdoctor/report"
@@ -62,11 +61,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 		}
 	}
 
-	run := report.Run{Version: number(), Facts: seen.Facts}
-	for _, f := range seen.Facts {
-		run.Diagnoses = append(run.Diagnoses, checks.Diagnose(f))
-	}
-	r := report.New(run)
+	r := judge(seen)
 	p.status = r.ExitStatus()
 	if o.record == "-" && o.output == "" {
 		return nil

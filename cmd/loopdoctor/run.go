@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host"
 	"github.com/loopdoctor/loopdoctor/report"
@@ -185,14 +184,11 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 			return fmt.Errorf("record: %w", err)
 		}
 	}
-	r := report.Run{Version: number(), Facts: seen.Facts}
-	for _, f := range seen.Facts {
-		r.Diagnoses = append(r.Diagnoses, checks.Diagnose(f))
-	}
+	r := judge(seen)
 	if o.output == "" && !o.quiet { // the client has written there, too
 		fmt.Fprintf(p.stderr, "\nloopdoctor: %s %s\n\n", report.Clean(w.Met.Name()), w.Met.Ended())
 	}
-	if err := p.write(out, report.New(r), o, p.stderr); err != nil {
+	if err := p.write(out, r, o, p.stderr); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return out.commit()
