@@ -31,6 +31,7 @@ func New(run Run) *Report {
 				end = e
 			}
 			r.Loopback.add(f)
+			r.facts = append(r.facts, f)
 			if i < len(run.Diagnoses) {
 				d = run.Diagnoses[i]
 			}

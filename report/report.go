@@ -41,6 +41,8 @@ type Report struct {
 	Host      Host      `json:"host"`
 	Loopback  Loopback  `json:"loopback"`
 	Targets   []Target  `json:"targets"`
+
+	facts []*facts.Facts // what it was made of; a report that was parsed has none
 }
 
 // ExitStatus is the status that the program ends with.

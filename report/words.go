@@ -223,27 +223,39 @@ func (r *Report) closing(t *Target, verbose bool) []string {
 	return out
 }
 
-// notChecked groups by reason: "a, b and 4 more (needs root)".
-func notChecked(ns []NotChecked, verbose bool) []string {
-	type why struct{ reason, remedy string }
-	var order []why
-	names := map[why][]string{}
+// unchecked is what could not be judged for one reason.
+type unchecked struct {
+	Reason, Remedy string
+	Names          []string
+}
+
+// group puts what could not be judged for the same reason together.
+func group(ns []NotChecked) []unchecked {
+	var out []unchecked
+next:
 	for _, n := range ns {
-		w := why{n.Reason, n.Remedy}
-		if names[w] == nil {
-			order = append(order, w)
+		for i := range out {
+			if out[i].Reason == n.Reason && out[i].Remedy == n.Remedy {
+				out[i].Names = append(out[i].Names, n.Name)
+				continue next
+			}
 		}
-		names[w] = append(names[w], n.Name)
+		out = append(out, unchecked{n.Reason, n.Remedy, []string{n.Name}})
 	}
+	return out
+}
+
+// notChecked is a line for each reason: "a, b and 4 more (needs root)".
+func notChecked(ns []NotChecked, verbose bool) []string {
 	var out []string
-	for _, w := range order {
-		list := names[w]
+	for _, w := range group(ns) {
+		list := w.Names
 		if n := len(list) - 3; n > 1 && !verbose {
 			list = append(slices.Clone(list[:3]), fmt.Sprintf("%d more", n))
 		}
-		reason := w.reason
-		if w.remedy != "" {
-			reason = strings.TrimPrefix(reason+": "+w.remedy, ": ")
+		reason := w.Reason
+		if w.Remedy != "" {
+			reason = strings.TrimPrefix(reason+": "+w.Remedy, ": ")
 		}
 		out = append(out, strings.Join(list, ", ")+" ("+reason+")")
 	}
@@ -310,6 +322,15 @@ func (p *Packet) ladder() string {
 	if p.FromClient {
 		arrow = "-->"
 	}
+	text := p.words()
+	if p.lost() {
+		text = strings.TrimSpace(text + " (left, never arrived)")
+	}
+	return fmt.Sprintf("%9.3f ms  %s  %s", p.AtMS, arrow, text)
+}
+
+// words is "SYN ACK", "PSH ACK 52 bytes", "ICMP error port unreachable".
+func (p *Packet) words() string {
 	var words []string
 	for _, c := range p.Flags {
 		if w, ok := flagNames[c]; ok {
@@ -324,11 +345,11 @@ func (p *Packet) ladder() string {
 	if p.Length > 0 {
 		words = append(words, fmt.Sprintf("%d %s", p.Length, plural(p.Length, "byte", "bytes")))
 	}
-	if p.Out && !p.In {
-		words = append(words, "(left, never arrived)")
-	}
-	return fmt.Sprintf("%9.3f ms  %s  %s", p.AtMS, arrow, strings.Join(words, " "))
+	return strings.Join(words, " ")
 }
+
+// lost tells whether the packet was seen to leave, and not to arrive.
+func (p *Packet) lost() bool { return p.Out && !p.In }
 
 // flagNames reads tcpdump's letters.
 var flagNames = map[rune]string{'S': "SYN", 'F': "FIN", 'R': "RST", 'P': "PSH", 'U': "URG", 'E': "ECE", 'W': "CWR", '.': "ACK"}

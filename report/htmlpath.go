@@ -1,0 +1,418 @@
+package report
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// This file draws the way of a connection: the stations, and for each address
+// how far it came. A station counts as passed only where something was seen
+// that had passed it.
+
+// mark is how a connection fared at a station, in the words of the page.
+type mark string
+
+// The marks.
+const (
+	markPassed    mark = "passed"
+	markBroken    mark = "broken here"
+	markFelt      mark = "felt here"     // the cause lies at another station
+	markBehind    mark = "broken too"    // felt as soon as the first cause is cured
+	markRemarked  mark = "remark"        // passed, and there is something to say
+	markIdle      mark = "nothing here"  // and nothing has to be
+	markUnreached mark = "not reached"   //
+	markUnknown   mark = "not looked at" // nothing seen says whether it was passed
+	markUntried   mark = "not tried"     // nobody connected
+	markNeedless  mark = "nothing to do" // a literal address needs no resolver
+)
+
+// Class names the mark in the style sheet.
+func (m mark) Class() string {
+	return map[mark]string{markPassed: "passed", markBroken: "broken", markFelt: "felt", markBehind: "behind", markRemarked: "remark", markIdle: "idle",
+		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markNeedless: "needless"}[m]
+}
+
+// station is one stop of the path. Marks has one for each lane.
+type station struct {
+	Key, Name, Does string
+	stages          []checks.Stage
+	Marks           []mark
+	State           string // the marks in words
+	Breaks          bool
+	Rows            []Evidence
+	Findings        []finding
+	Fine            []string // checks that found nothing wrong here
+	Not             []string // what was not checked here, and why
+}
+
+// finding is a cause, remark or symptom that stands elsewhere on the page.
+type finding struct {
+	Label, Summary, Anchor string
+	Rows                   []Evidence
+}
+
+// lane is one address, as one client met it.
+type lane struct {
+	Name, Outcome string
+	Broken        int  // index of the station; -1: none
+	Connects      bool // whether the connection came up
+}
+
+// path is the picture of a target.
+type path struct {
+	ID, Title string
+	Corner    string // heads the names of the lanes
+	Stations  []station
+	Lanes     []lane
+	Breaks    []breaking
+	More      int // lanes that are not drawn
+	Legend    []mark
+}
+
+// breaking is a station that ends the way of some lanes.
+type breaking struct {
+	Station *station
+	Lanes   []string
+}
+
+// lanesDrawn bounds the picture: a name may have any number of addresses.
+const lanesDrawn = 6
+
+// connectStations is the life of a connection; the way back and the process
+// take their turn as the kernel has it.
+func (r *Report) connectStations(t *Target) []station {
+	lo := "lo"
+	if i := r.Loopback.Interface; i != nil && i.Name != "" {
+		lo = i.Name
+	}
+	ss := []station{
+		{Key: "client", Name: "Client", Does: "asks for the connection"},
+		{Key: "resolver", Name: "Resolver", Does: "turns the name into addresses", stages: []checks.Stage{checks.StageResolve}},
+		{Key: "route", Name: "Route", Does: "the kernel finds a way, and a source address", stages: []checks.Stage{checks.StageRoute}},
+		{Key: "output", Name: "Output hooks", Does: "packet filters and NAT on the way out", stages: []checks.Stage{checks.StageOutput}},
+		{Key: "lo", Name: lo, Does: "the loopback interface itself", stages: []checks.Stage{checks.StageWire}},
+		{Key: "input", Name: "Input hooks", Does: "packet filters on the way in", stages: []checks.Stage{checks.StageInput}},
+		{Key: "listener", Name: "Listener", Does: "a socket that has the address and the port", stages: []checks.Stage{checks.StageListen}},
+		{Key: "back", Name: "Way back", Does: "the kernel's answer returns to the client", stages: []checks.Stage{checks.StageReply}},
+		{Key: "process", Name: "Process", Does: "the program takes the connection", stages: []checks.Stage{checks.StageAccept}},
+	}
+	if t.hasAnswerStage() {
+		ss = append(ss, station{Key: "answer", Name: "Answer", Does: "the program replies in its own protocol", stages: []checks.Stage{checks.StageAnswer}})
+	}
+	return ss
+}
+
+// hasAnswerStage tells whether the server's own answer was asked for, or is where
+// something is wrong.
+func (t *Target) hasAnswerStage() bool {
+	at := checks.StageAnswer.String()
+	return len(t.Answers) > 0 ||
+		slices.ContainsFunc(t.Symptoms, func(s Symptom) bool { return s.Stage == at }) ||
+		slices.ContainsFunc(slices.Concat(t.Causes, t.Remarks), func(c Cause) bool { return c.Stage == at })
+}
+
+// path makes the picture of a target; id is its anchor.
+func (r *Report) path(t *Target, id string) path {
+	p := path{ID: id, Title: "The path of the packet", Corner: "To"}
+	if t.Intent == facts.ToBind {
+		p.Title, p.Corner = "The way to the port", "Port"
+		p.Stations = bindStations()
+		p.bindLanes(t)
+	} else {
+		p.Stations = r.connectStations(t)
+		p.connectLanes(t)
+	}
+	for i := range p.Stations {
+		s := &p.Stations[i]
+		for _, m := range s.Marks {
+			if !slices.Contains(p.Legend, m) {
+				p.Legend = append(p.Legend, m)
+			}
+		}
+		s.State, s.Breaks = p.state(s), slices.Contains(s.Marks, markBroken)
+		s.Rows = r.seenAt(t, s.Key)
+		t.findingsAt(s, id, p.Stations)
+		t.checkedAt(s)
+		b := breaking{Station: s}
+		for _, l := range p.Lanes {
+			if l.Broken == i {
+				b.Lanes = append(b.Lanes, l.Name)
+			}
+		}
+		if len(b.Lanes) > 0 {
+			p.Breaks = append(p.Breaks, b)
+		}
+	}
+	return p
+}
+
+// state is the marks of a station in words; those of each lane where they differ.
+func (p *path) state(s *station) string {
+	var words []string
+	same := true
+	for i, m := range s.Marks {
+		same = same && m == s.Marks[0]
+		words = append(words, p.Lanes[i].Name+": "+string(m))
+	}
+	if same && len(s.Marks) > 0 {
+		return string(s.Marks[0])
+	}
+	return strings.Join(words, " · ")
+}
+
+// at finds the station of a stage; 0, the first, where none has it.
+func at(ss []station, st checks.Stage) int {
+	return max(0, slices.IndexFunc(ss, func(s station) bool { return slices.Contains(s.stages, st) }))
+}
+
+// stageOf reads the name of a stage, which a report of a later version may not share.
+func stageOf(name string) checks.Stage {
+	for st := checks.StageNone; st <= checks.StageBind; st++ {
+		if st.String() == name {
+			return st
+		}
+	}
+	return checks.StageNone
+}
+
+func (p *path) add(l lane, marks []mark) {
+	if len(p.Lanes) == lanesDrawn {
+		p.More++
+		return
+	}
+	p.Lanes = append(p.Lanes, l)
+	for i, m := range marks {
+		p.Stations[i].Marks = append(p.Stations[i].Marks, m)
+	}
+}
+
+func (p *path) connectLanes(t *Target) {
+	as := t.Addresses
+	if len(as) == 0 { // nothing to connect to
+		a := Address{Address: t.Host, Expected: true, Outcome: facts.Skipped}
+		if len(t.Symptoms) > 0 {
+			a.Stage = t.Symptoms[0].Stage
+		}
+		as = []Address{a}
+	}
+	several := slices.ContainsFunc(as, func(a Address) bool { return a.Client != as[0].Client })
+	for i := range as {
+		a := &as[i]
+		l := lane{Name: a.Address, Outcome: a.fate(), Broken: -1, Connects: a.Outcome.Works()}
+		if several && a.Client != "" {
+			l.Name += " as " + a.Client
+		}
+		marks, at := t.marks(p.Stations, a)
+		l.Broken = at
+		p.add(l, marks)
+	}
+}
+
+// fate is the outcome without the client, whom the lane names.
+func (a *Address) fate() string {
+	x := *a
+	x.As = nil
+	return x.outcome()
+}
+
+// marks tells how one connection fared at each station, and where it broke.
+func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
+	marks = make([]mark, len(ss))
+	tried := a.Outcome != facts.Skipped && a.Outcome != ""
+	for i := range marks {
+		marks[i] = markUnknown
+		if !tried {
+			marks[i] = markUntried
+		}
+	}
+	pass := func(from, to checks.Stage) {
+		for st := from; st <= to; st++ {
+			if i := at(ss, st); i > 0 {
+				marks[i] = markPassed
+			}
+		}
+	}
+	if tried {
+		marks[0] = markPassed
+	}
+	switch {
+	case !t.resolved(a):
+		marks[at(ss, checks.StageResolve)] = markNeedless
+	default:
+		pass(checks.StageResolve, checks.StageResolve)
+	}
+	feltAt := t.feltAt(a)
+	cause := t.causeOf(a, feltAt)
+	stage := feltAt
+	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
+		stage = stageOf(cause.Stage)
+	}
+	switch {
+	case a.Outcome.Works():
+		pass(checks.StageRoute, checks.StageReply)
+		if a.Accepted != nil && *a.Accepted {
+			pass(checks.StageAccept, checks.StageAccept)
+		}
+		if t.answered(a) {
+			pass(checks.StageAccept, checks.StageAnswer)
+		}
+	case tried:
+		pass(checks.StageRoute, t.came(a, feltAt, stage, cause))
+		if feltAt == checks.StageNone { // it need not work
+			end := at(ss, idleStage(a))
+			marks[end] = markIdle
+			for i := end + 1; i < len(ss) && a.Outcome != facts.Timeout; i++ {
+				marks[i] = markUnreached
+			}
+		}
+	}
+	brokenAt = -1
+	if stage != checks.StageNone {
+		brokenAt = at(ss, stage)
+		marks[brokenAt] = markBroken
+		for i := brokenAt + 1; i < len(ss) && !a.Outcome.Works(); i++ {
+			marks[i] = markUnreached
+		}
+		if stage == checks.StageAccept && a.Outcome == facts.Timeout { // a full queue: the kernel does not even answer
+			marks[at(ss, checks.StageReply)] = markUnreached
+		}
+		if i := at(ss, feltAt); i != brokenAt && i > 0 {
+			marks[i] = markFelt
+		}
+	}
+	for _, c := range t.Causes {
+		if i := at(ss, stageOf(c.Stage)); c.State == string(checks.Latent) && slices.Contains(c.Affects, a.Address) && i > brokenAt && brokenAt >= 0 {
+			marks[i] = markBehind
+		}
+	}
+	for _, c := range t.Remarks {
+		i := at(ss, stageOf(c.Stage))
+		if (marks[i] == markPassed || marks[i] == markIdle) && i > 0 && slices.Contains(c.Affects, a.Address) {
+			marks[i] = markRemarked
+		}
+	}
+	return marks, brokenAt
+}
+
+// resolved tells whether the address came out of a name.
+func (t *Target) resolved(a *Address) bool {
+	if _, err := netip.ParseAddr(strings.Trim(t.Host, "[]")); err == nil {
+		return false
+	}
+	return !slices.Contains([]string{"", "loopback", "named", "named by the error"}, a.Source)
+}
+
+// feltAt is the stage at which this client's connection fails.
+func (t *Target) feltAt(a *Address) checks.Stage {
+	if tried := a.Outcome != facts.Skipped; a.Stage != "" && (tried || t.alone(a)) { // else it is the other client's
+		return stageOf(a.Stage)
+	}
+	if !a.Expected || !a.Outcome.Works() {
+		return checks.StageNone
+	}
+	// It connects, and is felt all the same: by the client that is asked about
+	// (a proxy), or in that another program answers. Where another client of ours
+	// fails at this address the symptom is that one's.
+	for i := range t.Addresses {
+		if o := &t.Addresses[i]; o.Address == a.Address && o.Stage != "" {
+			return checks.StageNone
+		}
+	}
+	for _, s := range t.Symptoms {
+		if st := stageOf(s.Stage); st != checks.StageBind && slices.Contains(s.Affects, a.Address) {
+			return st
+		}
+	}
+	return checks.StageNone
+}
+
+// causeOf is the cause of what is felt: the first that is active there.
+func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {
+	for i := range t.Causes {
+		c := &t.Causes[i]
+		if feltAt != checks.StageNone && c.State == string(checks.Active) && slices.Contains(c.Affects, a.Address) {
+			return c
+		}
+	}
+	return nil
+}
+
+// came is the last stage of which it was seen that a connection which failed had
+// passed it. That it was refused or not answered says that connect() found a
+// route. A symptom at output, on lo, at input or on the way back stands there because the
+// kernel's counters say so; a proven cause has something to prove its place with.
+func (t *Target) came(a *Address, feltAt, stage checks.Stage, cause *Cause) checks.Stage {
+	if a.Outcome != facts.Refused && a.Outcome != facts.Timeout {
+		return checks.StageNone
+	}
+	last := checks.StageRoute
+	counted := feltAt == checks.StageWire || feltAt == checks.StageInput || feltAt == checks.StageReply
+	if counted || cause != nil && cause.Certainty == checks.Proven.String() {
+		last = max(last, feltAt-1)
+	}
+	if t.alone(a) { // else the packets may be another client's
+		last = max(last, t.carried(a))
+	}
+	if stage != checks.StageNone {
+		last = min(last, stage-1)
+	}
+	if a.Outcome == facts.Timeout { // nothing came back
+		last = min(last, checks.StageListen)
+	}
+	return last
+}
+
+// alone tells whether one client only dialled the address.
+func (t *Target) alone(a *Address) bool {
+	n := 0
+	for i := range t.Addresses {
+		if t.Addresses[i].Address == a.Address {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// carried reads the capture: a packet of the client that was seen on lo has passed
+// the output hooks, and a SYN that was answered by a SYN met a listener. That one was seen to
+// arrive does not say that it passed lo: the capture stands before traffic control. A reset
+// may be forged, and proves nothing.
+func (t *Target) carried(a *Address) checks.Stage {
+	last := checks.StageNone
+	for _, c := range t.Packets {
+		if c.Server != endpoint(a.Address, t.Port) {
+			continue
+		}
+		for _, p := range c.Packets {
+			switch {
+			case !p.FromClient && strings.Contains(p.Flags, "S"):
+				last = max(last, checks.StageListen)
+			case p.FromClient:
+				last = max(last, checks.StageOutput)
+			}
+		}
+	}
+	return last
+}
+
+// idleStage is where an address that need not work ends.
+func idleStage(a *Address) checks.Stage {
+	switch a.Outcome {
+	case facts.Refused:
+		return checks.StageListen
+	case facts.Timeout:
+		return checks.StageAccept
+	}
+	return checks.StageRoute
+}
+
+// answered tells whether the server answered a question of ours at the address.
+func (t *Target) answered(a *Address) bool {
+	return slices.ContainsFunc(t.Answers, func(x Answer) bool {
+		return x.Address == a.Address && x.With == "" && x.End == facts.Answered && (x.Client == a.Client || x.Client == "" || a.Client == "")
+	})
+}
