@@ -87,7 +87,7 @@ const lanesDrawn = 6
 func (r *Report) connectStations(t *Target) []station {
 	lo := "lo"
 	if i := r.Loopback.Interface; i != nil && i.Name != "" {
-		lo = i.Name
+		lo = shorten(i.Name, 16) // the kernel's own limit (IFNAMSIZ)
 	}
 	ss := []station{
 		{Key: "client", Name: "Client", Does: "asks for the connection"},

@@ -118,6 +118,17 @@ func TestImportsRunOneWay(t *testing.T) {
 	}
 }
 
+// A browser is for tests, and one file knows how to drive it.
+func TestBrowserHasOneHome(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, i := range s.imports {
+			if strings.HasPrefix(i, "github.com/chromedp/") && s.path != "cmd/loopdoctor/browser_test.go" {
+				t.Errorf("%s imports %s: chromedp has its home in cmd/loopdoctor/browser_test.go", s.path, i)
+			}
+		}
+	}
+}
+
 func TestChecksDoNotAskForTheTime(t *testing.T) {
 	for _, s := range sources(t) {
 		if s.test() || s.in("checks/host") || !s.in("checks") {
