@@ -22,12 +22,14 @@ func checkAccuracy(t *testing.T, rows []row) {
 		if err := os.WriteFile(accuracyPage, []byte(page), 0o644); err != nil {
 			t.Error(err)
 		}
+		checkPicture(t, rows)
 		return
 	}
 	old, err := os.ReadFile(accuracyPage)
 	if err != nil || string(old) != page {
 		t.Errorf("docs/accuracy.md is stale: run UPDATE=1 go test ./cmd/loopdoctor -run TestLab")
 	}
+	checkPicture(t, rows)
 }
 
 // parentOf tells whether a cause is a broader name for another.
@@ -107,6 +109,8 @@ before the dot.
 - as a remark: only some clients meet the fault; it is said, but the verdict is "works" (owner-hidden-from-you stands beside its cause)
 - not felt: the fault does not concern this user, and nothing was blamed
 - healed by steps: a real client succeeds after the printed steps were run; by hand: after a person did what the fix says
+
+![A table of what was expected against what was named first, by family of causes](accuracy.svg)
 
 `
 
