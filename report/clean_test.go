@@ -115,6 +115,9 @@ func TestHostileMarkdown(t *testing.T) {
 			continue
 		}
 		l = strings.NewReplacer("`@`", "", "`#`", "", "**Fix.** ", "", "**Or.** ", "").Replace(l)
+		if slices.Contains([]string{"<details><summary>What the name is for each kind of client</summary>", "<details><summary>Packets on loopback</summary>", "</details>"}, l) {
+			continue
+		}
 		if strings.ContainsAny(l, "`<>[]*~@!") || strings.Contains(l, "://") || strings.Contains(l, "www.") {
 			t.Errorf("markup outside of a fence: %s", l)
 		}

@@ -43,7 +43,7 @@ func HTML(w io.Writer, r *Report) error {
 		"undo":         func(f Fix) []string { return r.undo(&f) },
 		"undoNote":     func(f Fix) string { return r.undoNote(&f) },
 		"some":         some,
-		"inc":          func(i int) int { return i + 1 },
+		"inc":          func(i int) int { return i + 1 }, // people count from one
 		"size":         func(s string) string { return fmt.Sprintf("%d kB", (len(s)+999)/1000) },
 		"loopback":     func(t Target) bool { return t.IsLoopback() },
 		"open":         func(t Target) []Symptom { return t.open() },
@@ -84,6 +84,7 @@ type sheet struct {
 	ID        string
 	Target    Target
 	Badge     string
+	Lede      *lede
 	Path      path
 	Exchanges []drawnExchange
 	More      int // exchanges that are not drawn
@@ -101,6 +102,7 @@ func (r *Report) sheets() []sheet {
 	for i := range r.Targets {
 		t := &r.Targets[i]
 		s := sheet{ID: fmt.Sprintf("t%d", i+1), Target: *t, Badge: t.badge()}
+		s.Lede = r.lede(t, s.ID)
 		s.Path = r.path(t, s.ID)
 		es, more := t.exchanges()
 		for j := range es {
@@ -110,6 +112,24 @@ func (r *Report) sheets() []sheet {
 		out = append(out, s)
 	}
 	return out
+}
+
+// lede is what is wrong and what to do, for who reads no further.
+type lede struct{ Summary, Anchor, Do string }
+
+func (r *Report) lede(t *Target, id string) *lede {
+	for i := range t.Causes {
+		c := &t.Causes[i]
+		if c.State != string(checks.Active) {
+			continue
+		}
+		l := &lede{Summary: c.Summary, Anchor: fmt.Sprintf("%s-cause-%d", id, i+1)}
+		if len(c.Fixes) > 0 {
+			l.Do = r.heading(&c.Fixes[0])
+		}
+		return l
+	}
+	return nil
 }
 
 // badge is the verdict in a word or two.

@@ -77,6 +77,7 @@ type path struct {
 type breaking struct {
 	Station *station
 	Lanes   []string
+	Beyond  bool // a connection of ours went on from there
 }
 
 // lanesDrawn bounds the picture: a name may have any number of addresses.
@@ -91,7 +92,7 @@ func (r *Report) connectStations(t *Target) []station {
 	}
 	ss := []station{
 		{Key: "client", Name: "Client", Does: "asks for the connection"},
-		{Key: "resolver", Name: "Resolver", Does: "turns the name into addresses", stages: []checks.Stage{checks.StageResolve}},
+		{Key: "resolver", Name: "Resolver", Does: "turns the name into addresses, or hands over to a proxy", stages: []checks.Stage{checks.StageResolve}},
 		{Key: "route", Name: "Route", Does: "the kernel finds a way, and a source address", stages: []checks.Stage{checks.StageRoute}},
 		{Key: "output", Name: "Output hooks", Does: "packet filters and NAT on the way out", stages: []checks.Stage{checks.StageOutput}},
 		{Key: "lo", Name: lo, Does: "the loopback interface itself", stages: []checks.Stage{checks.StageWire}},
@@ -138,9 +139,10 @@ func (r *Report) path(t *Target, id string) path {
 		t.findingsAt(s, id, p.Stations)
 		t.checkedAt(s)
 		b := breaking{Station: s}
-		for _, l := range p.Lanes {
+		for j, l := range p.Lanes {
 			if l.Broken == i {
 				b.Lanes = append(b.Lanes, l.Name)
+				b.Beyond = b.Beyond || l.Connects && slices.ContainsFunc(p.Stations[i+1:], func(o station) bool { return o.Marks[j] == markPassed })
 			}
 		}
 		if len(b.Lanes) > 0 {

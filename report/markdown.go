@@ -2,10 +2,12 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
 // Markdown writes the report ready for an issue tracker: commands in fenced
@@ -16,9 +18,8 @@ func Markdown(w io.Writer, r *Report) error {
 	for i := range r.Targets {
 		m.target(r, &r.Targets[i])
 	}
-	m.para(r.vantage())
-	m.para("loopdoctor " + r.Version + " on " + r.Host.OS + "/" + r.Host.Arch + ", kernel " + r.Host.Kernel + ", " +
-		r.Time.Format("2006-01-02 15:04:05 -0700"))
+	m.para(strings.TrimSpace(r.vantage() + " loopdoctor " + r.Version + " on " + r.Host.OS + "/" + r.Host.Arch + ", kernel " + r.Host.Kernel + ", " +
+		r.Time.Format("2006-01-02 15:04:05 -0700")))
 	_, err := io.WriteString(w, strings.TrimSuffix(m.String(), "\n"))
 	return err
 }
@@ -53,14 +54,36 @@ func (m *markdown) target(r *Report, t *Target) {
 		m.para("### ", strings.TrimSuffix(cmp.Or(t.remarksTitle(), "Remarks"), ":"))
 		for i := range t.Remarks {
 			c := &t.Remarks[i]
-			m.WriteString("- " + escape(c.Summary) + " (" + escape(c.Name) + ")\n")
+			m.WriteString("- " + escape(c.Summary) + " (" + escape(c.Name) + ")")
+			if len(c.Fixes) > 0 {
+				m.WriteString(" **Fix.** " + escape(c.Fixes[0].Do))
+			}
+			m.WriteByte('\n')
 		}
 		for _, s := range fail {
 			m.WriteString("- " + escape(s) + "\n")
 		}
 		m.WriteByte('\n')
 	}
-	if len(t.Addresses) > 0 {
+	m.seen(t)
+	for _, n := range append(r.closing(t, false), t.Notes...) {
+		m.para(n)
+	}
+}
+
+// seen is what the verdict rests on. What is long is folded: of an issue people read the
+// top.
+func (m *markdown) seen(t *Target) {
+	if len(t.Addresses)+len(t.Sockets)+len(t.Answers) > 0 {
+		m.para("### ", "What was seen")
+	}
+	if t.Intent == facts.ToBind && len(t.Binds) > 0 { // nobody connects then
+		rows := [][]string{{"address", "a server"}}
+		for i := range t.Binds {
+			rows = append(rows, []string{endpoint(t.Binds[i].Address, t.Port), t.Binds[i].words(t.Network)})
+		}
+		m.table(rows)
+	} else if len(t.Addresses) > 0 {
 		rows := [][]string{{"address", "outcome", "source"}}
 		for i := range t.Addresses {
 			rows = append(rows, []string{t.Addresses[i].Address, t.Addresses[i].outcome(), t.Addresses[i].Source})
@@ -89,11 +112,27 @@ func (m *markdown) target(r *Report, t *Target) {
 			c := &t.Clients[i]
 			rows = append(rows, []string{c.Name, c.tries(), c.Rule, c.fares()})
 		}
-		m.table(rows)
+		m.fold("What the name is for each kind of client", func() { m.table(rows) })
 	}
-	for _, n := range append(r.closing(t, false), t.Notes...) {
-		m.para(n)
+	if es, more := t.exchanges(); len(es) > 0 {
+		m.fold("Packets on loopback", func() {
+			for i := range es {
+				m.fence("text", append([]string{es[i].title()}, es[i].lines()...))
+			}
+			if more > 0 {
+				m.para(fmt.Sprintf("%d more %s.", more, plural(more, "conversation", "conversations")))
+			}
+		})
 	}
+}
+
+// fold hides what is long behind a line (GitHub, GitLab and Gitea unfold it; elsewhere it
+// stands open). Markdown begins again after an empty line. The title is ours: within HTML
+// nothing escapes as it does outside.
+func (m *markdown) fold(title string, inside func()) {
+	m.WriteString("<details><summary>" + title + "</summary>\n\n")
+	inside()
+	m.WriteString("</details>\n\n")
 }
 
 func (m *markdown) cause(r *Report, c *Cause, title string) {
@@ -109,10 +148,10 @@ func (m *markdown) cause(r *Report, c *Cause, title string) {
 		}
 		m.para(label, r.heading(f))
 		m.rows("before you run it", r.terms(f))
-		m.fence(r.steps(f))
+		m.fence("sh", r.steps(f))
 		if undo := r.undo(f); len(undo) > 0 {
 			m.para("Undo:")
-			m.fence(undo)
+			m.fence("sh", undo)
 			m.para(r.undoNote(f))
 		}
 	}
@@ -121,7 +160,7 @@ func (m *markdown) cause(r *Report, c *Cause, title string) {
 func (m *markdown) settle(command string) {
 	if command != "" {
 		m.para("This would tell:")
-		m.fence(some(command))
+		m.fence("sh", some(command))
 	}
 }
 
@@ -159,9 +198,9 @@ func (m *markdown) table(rows [][]string) {
 	m.WriteByte('\n')
 }
 
-// fence writes lines to paste. The fence is longer than any run of backticks
+// fence writes lines as they are. The fence is longer than any run of backticks
 // inside, so that nothing closes it early (CommonMark, fenced code blocks).
-func (m *markdown) fence(lines []string) {
+func (m *markdown) fence(language string, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
@@ -170,7 +209,7 @@ func (m *markdown) fence(lines []string) {
 	for strings.Contains(text, run) {
 		run += "`"
 	}
-	m.WriteString(run + "sh\n" + text + "\n" + run + "\n\n")
+	m.WriteString(run + language + "\n" + text + "\n" + run + "\n\n")
 }
 
 // escape makes text stay text. Character references cannot start markup, end a
