@@ -313,11 +313,11 @@ func (t *Target) feltAt(a *Address) checks.Stage {
 	if tried := a.Outcome != facts.Skipped; a.Stage != "" && (tried || t.alone(a)) { // else it is the other client's
 		return stageOf(a.Stage)
 	}
-	if !a.Expected || !a.Outcome.Works() {
-		return checks.StageNone
+	if !a.Outcome.Works() && a.Outcome != facts.Skipped {
+		return checks.StageNone // it need not work
 	}
-	// It connects, and is felt all the same: by the client that is asked about
-	// (a proxy), or in that another program answers. Where another client of ours
+	// It connects, or it was not worth trying, and is felt all the same: the name leads
+	// elsewhere, the client asks a proxy, another program answers. Where another client of ours
 	// fails at this address the symptom is that one's.
 	for i := range t.Addresses {
 		if o := &t.Addresses[i]; o.Address == a.Address && o.Stage != "" {

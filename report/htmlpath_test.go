@@ -1,0 +1,162 @@
+package report
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// recorded judges every recording of the lab again.
+func recorded(t *testing.T, use func(t *testing.T, r *Report)) {
+	t.Helper()
+	files, err := filepath.Glob("../cmd/loopdoctor/testdata/replay/*.json")
+	if err != nil || len(files) < 1000 {
+		t.Fatalf("%d recordings: %v", len(files), err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rec facts.Recording
+		if err := json.Unmarshal(data, &rec); err != nil {
+			t.Fatal(err)
+		}
+		run := Run{Version: "1.2.3", Facts: rec.Facts}
+		for _, f := range rec.Facts {
+			run.Diagnoses = append(run.Diagnoses, checks.Diagnose(f))
+		}
+		t.Run(filepath.Base(file), func(t *testing.T) { use(t, New(run)) })
+	}
+}
+
+// TestPathsOfTheLab holds the picture of every recorded report to what it must never say.
+func TestPathsOfTheLab(t *testing.T) {
+	recorded(t, func(t *testing.T, r *Report) {
+		for i := range r.Targets {
+			target := &r.Targets[i]
+			p := r.path(target, "t1")
+			broken := 0
+			for l := range p.Lanes {
+				brokenAt := -1
+				for j, s := range p.Stations {
+					switch m := s.Marks[l]; {
+					case m == markBroken:
+						brokenAt = j
+						broken++
+					case m == markPassed && brokenAt >= 0 && !p.Lanes[l].Connects:
+						t.Errorf("%s passes %s behind the station where it breaks", p.Lanes[l].Name, s.Name)
+					}
+				}
+				if brokenAt != p.Lanes[l].Broken {
+					t.Errorf("%s breaks at %d and %d", p.Lanes[l].Name, brokenAt, p.Lanes[l].Broken)
+				}
+			}
+			if (broken > 0) != (len(target.Symptoms) > 0) {
+				t.Errorf("%d lanes break, and there are %d symptoms", broken, len(target.Symptoms))
+			}
+			if target.Intent == facts.Connect {
+				certain(t, r, target, p)
+			}
+		}
+	})
+}
+
+// certain takes evidence away: then no more stations may count as passed than before, and
+// without any nothing behind the route of a connection that failed.
+func certain(t *testing.T, r *Report, target *Target, p path) {
+	t.Helper()
+	less := *target
+	less.Packets = nil
+	less.Causes = slices.Clone(target.Causes)
+	for i := range less.Causes {
+		less.Causes[i].Certainty = checks.Inferred.String()
+	}
+	q := r.path(&less, "t1")
+	for j, s := range q.Stations {
+		for l, m := range s.Marks {
+			if m == markPassed && p.Stations[j].Marks[l] != markPassed {
+				t.Errorf("%s passes %s with less evidence only", q.Lanes[l].Name, s.Name)
+			}
+		}
+	}
+	for i := range target.Addresses {
+		a := &target.Addresses[i]
+		if i >= len(p.Lanes) {
+			break
+		}
+		felt := less.feltAt(a)
+		counted := felt == checks.StageWire || felt == checks.StageInput || felt == checks.StageReply
+		for j, s := range q.Stations {
+			switch m := q.Stations[j].Marks[i]; {
+			case m != markPassed || a.Outcome.Works():
+			case a.Outcome == facts.Skipped && s.Key != "resolver":
+				t.Errorf("%s was not tried, and passes %s", a.Address, s.Name)
+			case !counted && j > at(q.Stations, checks.StageRoute):
+				t.Errorf("%s (%s) passes %s, and nothing says so", a.Address, a.Outcome, s.Name)
+			case a.Outcome == facts.Timeout && j >= at(q.Stations, checks.StageReply):
+				t.Errorf("nothing came back from %s, and it passes %s", a.Address, s.Name)
+			}
+		}
+	}
+}
+
+// TestPath shows what each kind of evidence makes of a connection that failed. Letters are the
+// marks from the client to the process: p passed, B broken, F felt, b broken too, r remark,
+// i idle, u not reached, ? unknown, - nothing to do.
+func TestPath(t *testing.T) {
+	letter := map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markNeedless: '-'}
+	yes := true
+	syn := Conversation{Server: "127.0.0.1:80", Packets: []Packet{{FromClient: true, Flags: "S", Out: true, In: true}}}
+	synack := Conversation{Server: "127.0.0.1:80", Packets: []Packet{{FromClient: true, Flags: "S", Out: true, In: true}, {Flags: "S.", Out: true, In: true}}}
+	for _, test := range []struct {
+		name    string
+		address Address
+		causes  []Cause
+		remarks []Cause
+		packets []Conversation
+		want    string
+	}{
+		{"accepted", Address{Outcome: facts.Connected, Accepted: &yes}, nil, nil, nil, "p-ppppppp"},
+		{"not known whether accepted", Address{Outcome: facts.Connected}, nil, nil, nil, "p-pppppp?"},
+		{"not tried", Address{Outcome: facts.Skipped}, nil, nil, nil, "?-???????"},
+		{"refused, and nothing else is known", Address{Outcome: facts.Refused, Stage: "listen"}, nil, nil, nil, "p-p???Buu"},
+		{"refused by a filter that is inferred", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "input", Certainty: "inferred"}}, nil, nil, "p-p??BFuu"},
+		{"refused where nothing listens", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "listen", Certainty: "proven"}}, nil, nil, "p-ppppBuu"},
+		{"lost, says a counter", Address{Outcome: facts.Timeout, Stage: "input"}, nil, nil, nil, "p-pppBuuu"},
+		{"lost, and its SYN was captured", Address{Outcome: facts.Timeout, Stage: "accept"}, nil, nil, []Conversation{syn}, "p-pp???uB"},
+		{"lost, and a SYN came back", Address{Outcome: facts.Timeout, Stage: "accept"}, nil, nil, []Conversation{synack}, "p-ppppp" + "uB"},
+		{"the accept queue is full", Address{Outcome: facts.Timeout, Stage: "accept"}, []Cause{{Stage: "accept", Certainty: "proven"}}, nil, nil, "p-pppppuB"},
+		{"led astray", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "output", Certainty: "proven"}}, nil, nil, "p-pBuuFuu"},
+		{"stopped behind a filter", Address{Outcome: facts.Timeout, Stage: "input"}, []Cause{{Stage: "input", Certainty: "proven"}, {Stage: "accept", State: "latent"}}, nil, nil, "p-pppBuub"},
+		{"unreachable", Address{Outcome: facts.Unreachable, Stage: "route"}, nil, nil, nil, "p-Buuuuuu"},
+		{"nothing there, and nothing has to be", Address{Outcome: facts.Refused}, nil, nil, nil, "p-p???iuu"},
+		{"the same with a remark", Address{Outcome: facts.Refused}, nil, []Cause{{Stage: "listen"}}, nil, "p-p???ruu"},
+	} {
+		a := test.address
+		a.Address, a.Source = "127.0.0.1", "named"
+		a.Expected = a.Stage != "" || a.Outcome.Works()
+		target := Target{Host: "127.0.0.1", Port: 80, Intent: facts.Connect, Addresses: []Address{a}, Causes: test.causes, Remarks: test.remarks, Packets: test.packets}
+		for _, cs := range [][]Cause{target.Causes, target.Remarks} {
+			for i := range cs {
+				cs[i].Affects = []string{"127.0.0.1"}
+				if cs[i].State == "" {
+					cs[i].State = "active"
+				}
+			}
+		}
+		r := &Report{}
+		got := ""
+		for _, s := range r.path(&target, "t").Stations {
+			got += string(letter[s.Marks[0]])
+		}
+		if got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
