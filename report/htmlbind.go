@@ -12,10 +12,10 @@ import (
 // (inet_bind: the address, the privilege, the port).
 func bindStations() []station {
 	return []station{
-		{Key: "server", Name: "Server", Does: "asks for the port"},
-		{Key: "address", Name: "Address", Does: "an interface of this machine has it", stages: []checks.Stage{checks.StageRoute}},
-		{Key: "permission", Name: "Permission", Does: "this user may take the port"},
-		{Key: "port", Name: "Port", Does: "nobody else has it", stages: []checks.Stage{checks.StageBind, checks.StageListen}},
+		{Key: "server", Name: "Server", Does: "Asks for the port."},
+		{Key: "address", Name: "Address", Does: "An interface of this machine has it.", stages: []checks.Stage{checks.StageRoute}},
+		{Key: "permission", Name: "Permission", Does: "This user may take the port."},
+		{Key: "port", Name: "Port", Does: "Nobody else has it.", stages: []checks.Stage{checks.StageBind, checks.StageListen}},
 	}
 }
 

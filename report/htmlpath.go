@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -91,18 +92,18 @@ func (r *Report) connectStations(t *Target) []station {
 		lo = shorten(i.Name, 16) // the kernel's own limit (IFNAMSIZ)
 	}
 	ss := []station{
-		{Key: "client", Name: "Client", Does: "asks for the connection"},
-		{Key: "resolver", Name: "Resolver", Does: "turns the name into addresses, or hands over to a proxy", stages: []checks.Stage{checks.StageResolve}},
-		{Key: "route", Name: "Route", Does: "the kernel finds a way, and a source address", stages: []checks.Stage{checks.StageRoute}},
-		{Key: "output", Name: "Output hooks", Does: "packet filters and NAT on the way out", stages: []checks.Stage{checks.StageOutput}},
-		{Key: "lo", Name: lo, Does: "the loopback interface itself", stages: []checks.Stage{checks.StageWire}},
-		{Key: "input", Name: "Input hooks", Does: "packet filters on the way in", stages: []checks.Stage{checks.StageInput}},
-		{Key: "listener", Name: "Listener", Does: "a socket that has the address and the port", stages: []checks.Stage{checks.StageListen}},
-		{Key: "back", Name: "Way back", Does: "the kernel's answer returns to the client", stages: []checks.Stage{checks.StageReply}},
-		{Key: "process", Name: "Process", Does: "the program takes the connection", stages: []checks.Stage{checks.StageAccept}},
+		{Key: "client", Name: "Client", Does: "Asks for the connection."},
+		{Key: "resolver", Name: "Resolver", Does: "Turns the name into addresses, or hands over to a proxy.", stages: []checks.Stage{checks.StageResolve}},
+		{Key: "route", Name: "Route", Does: "The kernel finds a way, and a source address.", stages: []checks.Stage{checks.StageRoute}},
+		{Key: "output", Name: "Output hooks", Does: "Packet filters and NAT on the way out.", stages: []checks.Stage{checks.StageOutput}},
+		{Key: "lo", Name: lo, Does: "The loopback interface itself.", stages: []checks.Stage{checks.StageWire}},
+		{Key: "input", Name: "Input hooks", Does: "Packet filters on the way in.", stages: []checks.Stage{checks.StageInput}},
+		{Key: "listener", Name: "Listener", Does: "A socket that has the address and the port.", stages: []checks.Stage{checks.StageListen}},
+		{Key: "back", Name: "Way back", Does: "The kernel's answer returns to the client.", stages: []checks.Stage{checks.StageReply}},
+		{Key: "process", Name: "Process", Does: "The program takes the connection.", stages: []checks.Stage{checks.StageAccept}},
 	}
 	if t.hasAnswerStage() {
-		ss = append(ss, station{Key: "answer", Name: "Answer", Does: "the program replies in its own protocol", stages: []checks.Stage{checks.StageAnswer}})
+		ss = append(ss, station{Key: "answer", Name: "Answer", Does: "The program replies in its own protocol.", stages: []checks.Stage{checks.StageAnswer}})
 	}
 	return ss
 }
@@ -152,7 +153,8 @@ func (r *Report) path(t *Target, id string) path {
 	return p
 }
 
-// state is the marks of a station in words; those of each lane where they differ.
+// state is the marks of a station in words: those of each lane where they differ, and how
+// many where there are many.
 func (p *path) state(s *station) string {
 	var words []string
 	same := true
@@ -160,10 +162,19 @@ func (p *path) state(s *station) string {
 		same = same && m == s.Marks[0]
 		words = append(words, p.Lanes[i].Name+": "+string(m))
 	}
-	if same && len(s.Marks) > 0 {
+	switch {
+	case same && len(s.Marks) > 0:
 		return string(s.Marks[0])
+	case len(words) <= 2:
+		return strings.Join(words, " · ")
 	}
-	return strings.Join(words, " · ")
+	words = nil
+	for _, m := range p.Legend {
+		if n := len(slices.DeleteFunc(slices.Clone(s.Marks), func(o mark) bool { return o != m })); n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, m))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // at finds the station of a stage; 0, the first, where none has it.

@@ -235,12 +235,12 @@ func (t *Target) captured(key string) []Evidence {
 	}
 	switch key {
 	case "output":
-		add(n, "the client were seen on their way out")
+		add(n, "the client went out")
 	case "lo":
-		add(n, "the client were seen to come in at lo")
+		add(n, "the client came in")
 		add(lost, "the client went out and never came in")
 	case "back":
-		add(n, "the server's side were seen to come in")
+		add(n, "the server's side came in")
 	}
 	return rows
 }
