@@ -51,6 +51,10 @@ func (l *Layout) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
+// WidestName is the widest name that has a column of its own in Rows; the text of
+// a wider one stands below it.
+const WidestName = source
+
 // TextWidth is how many columns a string takes.
 func TextWidth(s string) int { return width(s) }
 
