@@ -79,8 +79,11 @@ func (p *MarkdownPage) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// Words is what was asked and what came of it, in a line.
-func (a *Answer) Words() string { return a.detail() }
+// Asked is what was asked, in words.
+func (a *Answer) Asked() string { return a.question() }
+
+// Reply is what came of it, and what is the matter with the certificate.
+func (a *Answer) Reply() string { return strings.TrimPrefix(a.detail(), a.question()+": ") }
 
 // Join reads "a", "a and b", "a, b and c".
 func Join(words []string, word string) string { return join(words, word) }

@@ -119,7 +119,7 @@ func New(version string, a, b Side) *Comparison {
 		c.Targets = append(c.Targets, c.target(a, b, p))
 	}
 	slices.SortStableFunc(c.Targets, func(s, t Target) int { return cmp.Compare(s.rank(), t.rank()) })
-	c.Context, _ = masks{a.Redacted, b.Redacted}.differ([]topic{background(&a)}, []topic{background(&b)})
+	c.Context, _ = between(&a, &b).differ([]topic{background(&a)}, []topic{background(&b)})
 	c.Notes = c.notes()
 	for i := range c.Targets {
 		if c.Targets[i].Differs() {
@@ -135,7 +135,11 @@ func (s *Side) describe() Case {
 	r := s.Report
 	var about []string
 	for _, t := range r.Targets {
-		about = append(about, t.Target)
+		if t.Intent == facts.ToBind {
+			about = append(about, "taking "+t.Target)
+		} else {
+			about = append(about, t.Target)
+		}
 	}
 	return Case{Name: s.Name, About: report.Join(about, "and"), Version: r.Version, Time: r.Time, Platform: strings.TrimSpace(r.Host.OS + " " + r.Host.Kernel), From: r.From(), Redacted: s.Redacted}
 }
@@ -173,7 +177,7 @@ func pairs(a, b Side) []pair {
 func (c *Comparison) target(a, b Side, p pair) Target {
 	t := Target{A: a.about(p.a), B: b.about(p.b)}
 	if t.A != nil && t.B != nil {
-		t.Differences, t.NotKnown = masks{a.Redacted, b.Redacted}.differ(a.topics(p.a), b.topics(p.b))
+		t.Differences, t.NotKnown = between(&a, &b).differ(a.topics(p.a), b.topics(p.b))
 	}
 	t.Summary = t.headline()
 	return t

@@ -38,6 +38,7 @@ type part struct {
 	text    string
 	same    string // what is compared instead of the text; empty: the text, without its noise
 	unknown string // why it is not known
+	detail  bool   // with fewer privileges less of it is seen
 }
 
 // add puts a thing of one property into the topic. What is found again under the
@@ -54,7 +55,7 @@ func (t *topic) put(what string, parts ...part) {
 	t.items = append(t.items, item{what: what, parts: parts})
 }
 
-func (t *topic) find(m masks, what string) *item {
+func (t *topic) find(m terms, what string) *item {
 	for i := range t.items {
 		if m.key(t.items[i].what) == what {
 			return &t.items[i]
@@ -65,7 +66,7 @@ func (t *topic) find(m masks, what string) *item {
 
 // differ compares two lists of the same topics, in their order. The result for
 // (b, a) is that for (a, b) with the sides changed.
-func (m masks) differ(as, bs []topic) (ds []Difference, ns []NotKnown) {
+func (m terms) differ(as, bs []topic) (ds []Difference, ns []NotKnown) {
 	for i := range as {
 		d, n := as[i].differ(m, &bs[i])
 		ds, ns = append(ds, d...), append(ns, n...)
@@ -74,7 +75,7 @@ func (m masks) differ(as, bs []topic) (ds []Difference, ns []NotKnown) {
 	return ds, ns
 }
 
-func (t *topic) differ(m masks, o *topic) ([]Difference, []NotKnown) {
+func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 	switch {
 	case t.unknown != "" && o.unknown != "":
 		return nil, nil
@@ -133,7 +134,7 @@ func (i *item) text() string {
 }
 
 // differ compares the parts of the same name that both sides know.
-func (i *item) differ(m masks, o *item) (differs bool, unknown []NotKnown) {
+func (i *item) differ(m terms, o *item) (differs bool, unknown []NotKnown) {
 	a, b := i.unknown(), o.unknown()
 	switch {
 	case a != "" && b != "":
@@ -153,6 +154,9 @@ func (i *item) differ(m masks, o *item) (differs bool, unknown []NotKnown) {
 	for _, name := range names {
 		a, aWhy := i.values(name)
 		b, bWhy := o.values(name)
+		if m.unequal && (i.detail(name) || o.detail(name)) {
+			continue
+		}
 		switch {
 		case aWhy != "" && len(b) == 0, bWhy != "" && len(a) == 0: // nobody knows anything of it
 		case aWhy != "":
@@ -164,6 +168,10 @@ func (i *item) differ(m masks, o *item) (differs bool, unknown []NotKnown) {
 		}
 	}
 	return differs, unknown
+}
+
+func (i *item) detail(name string) bool {
+	return slices.ContainsFunc(i.parts, func(p part) bool { return p.name == name && p.detail })
 }
 
 // values are what is compared of the parts of that name, sorted.
@@ -204,9 +212,12 @@ func normal(s string) string {
 
 var digits = regexp.MustCompile(`\d+`)
 
-// shape is a sentence without its numbers: what is left of it is in what way
-// something is the matter.
-func shape(s string) string { return digits.ReplaceAllString(s, "N") }
+// shape is what a sentence is about: without its numbers, and without what comes
+// behind a colon, where it goes into what was measured.
+func shape(s string) string {
+	s, _, _ = strings.Cut(normal(s), ": ")
+	return digits.ReplaceAllString(s, "N")
+}
 
 // precise finds what is no difference between two causes: one side names what the
 // other could not judge, and there sees the kind alone. It returns the names of
@@ -218,7 +229,7 @@ func precise(as, bs *topic) (ds []Difference, told []string) {
 	find := func(narrows, broads *topic, found func(narrow, broad *item)) {
 		for i := range narrows.items {
 			narrow := &narrows.items[i]
-			other := broads.find(masks{}, narrow.what)
+			other := broads.find(terms{}, narrow.what)
 			if narrow.unknown() != "" || other == nil || other.unknown() == "" {
 				continue
 			}

@@ -15,6 +15,9 @@ func (c *Comparison) headline() string {
 	if len(c.Targets) == 1 {
 		return c.Targets[0].Summary
 	}
+	if !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.A != nil && t.B != nil }) {
+		return fmt.Sprintf("Nothing can be compared: A is about %s, and B about %s.", c.A.About, c.B.About)
+	}
 	n := 0
 	for i := range c.Targets {
 		if c.Targets[i].Differs() {
@@ -48,11 +51,11 @@ func how(a *About) string {
 	return words[a.Verdict]
 }
 
-// both is the same of two sides.
+// both is the same of two sides: "both work".
 func both(a *About) string {
-	words := map[checks.Verdict]string{checks.Works: "work", checks.Partly: "work in part only", checks.Broken: "are broken"}
+	words := map[checks.Verdict]string{checks.Works: "both work", checks.Partly: "both work in part only", checks.Broken: "both are broken"}
 	if a.Intent == facts.ToBind {
-		words = map[checks.Verdict]string{checks.Works: "can take the port", checks.Partly: "can take the port in part only", checks.Broken: "cannot take the port"}
+		words = map[checks.Verdict]string{checks.Works: "both can take the port", checks.Partly: "both can take the port in part only", checks.Broken: "neither can take the port"}
 	}
 	return words[a.Verdict]
 }
@@ -93,9 +96,9 @@ func (t *Target) headline() string {
 	switch t.A.Verdict {
 	case checks.Works:
 		if !t.Differs() {
-			return "Nothing that matters differs: both " + both(t.A) + "."
+			return "Nothing that matters differs: " + both(t.A) + "."
 		}
-		return "Both " + both(t.A) + "; what differs is " + t.topics() + "."
+		return title(both(t.A)) + "; what differs is " + t.topics() + "."
 	case checks.Unknown:
 		if !t.Differs() {
 			return "Nothing that matters differs, and of neither it could be told whether it works."
@@ -141,7 +144,7 @@ func (t *Target) verdicts() string {
 // broken is the sentence of two sides that are broken alike.
 func (t *Target) broken() string {
 	a, b := slices.Sorted(slices.Values(t.A.Causes)), slices.Sorted(slices.Values(t.B.Causes))
-	head := "Both " + both(t.A)
+	head := title(both(t.A))
 	switch {
 	case len(a) == 0 && len(b) == 0:
 		head += ", and nothing explains it"
@@ -165,7 +168,7 @@ func (t *Target) broken() string {
 		}
 	}
 	if !t.Differs() {
-		return "Nothing that matters differs: b" + strings.TrimPrefix(head, "B") + "."
+		return "Nothing that matters differs: " + strings.ToLower(head[:1]) + head[1:] + "."
 	}
 	return head + "." + t.also()
 }

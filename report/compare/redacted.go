@@ -6,9 +6,17 @@ import (
 	"strings"
 )
 
-// masks says which sides are redacted: a pseudonym can be compared with nothing
-// but itself.
-type masks struct{ a, b bool }
+// terms are the terms on which two sides can be compared.
+type terms struct {
+	a, b    bool // redacted: a pseudonym can be compared with nothing but its kind
+	unequal bool // one side looked with privileges and the other without: what it names in more detail is no difference
+}
+
+func between(a, b *Side) terms {
+	return terms{a.Redacted, b.Redacted, a.privileged() != b.privileged()}
+}
+
+func (s *Side) privileged() bool { return len(s.Report.Host.LookedWith) > 0 }
 
 // pseudonym is what redaction puts in the place of a name: its class and a number
 // that was given in the order of meeting.
@@ -18,7 +26,7 @@ var pseudonym = regexp.MustCompile(`\b(user|group|host|domain|name|project|path|
 var address = regexp.MustCompile(`\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+(%\w+)?\]?|\b\d{1,3}(\.\d{1,3}){3}\b`)
 
 // alike tells whether two texts are the same as far as redaction lets it be told.
-func (m masks) alike(a, b string) bool {
+func (m terms) alike(a, b string) bool {
 	switch {
 	case a == b:
 		return true
@@ -33,7 +41,8 @@ func (m masks) alike(a, b string) bool {
 }
 
 // key is by what a thing is found on the other side.
-func (m masks) key(what string) string {
+func (m terms) key(what string) string {
+	what = normal(what)
 	if m.a || m.b {
 		return mask(what)
 	}

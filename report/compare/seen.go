@@ -31,6 +31,9 @@ func filters(f *facts.Facts) topic {
 		out.put(e.Name, p)
 	}
 	for _, w := range f.Filters.Walks {
+		if w.Packet == facts.Ack { // it goes the way of the SYN
+			continue
+		}
 		what := fmt.Sprintf("%s of a connection to %s", w.Packet, w.Addr)
 		for _, s := range w.Stops {
 			out.add(what, s.Verdict+" by "+ruleText(f, s.Rule))
@@ -58,7 +61,7 @@ func filters(f *facts.Facts) topic {
 // ruleText is where the rule stands and what it says, without its number. The port
 // of the target may be another one.
 func ruleText(f *facts.Facts, r facts.FilterRule) string {
-	text := strings.Join([]string{r.Family, r.Table, r.Chain}, " ") + ": " + r.Text
+	text := strings.Join([]string{r.Family, r.Table, r.Chain}, " ") + ": " + counted.ReplaceAllString(r.Text, "counter")
 	if r.Device != "" {
 		text = r.Device + " " + text
 	}
@@ -70,12 +73,20 @@ func containers(f *facts.Facts) topic {
 	if f.Containers == nil {
 		return out
 	}
+	answers := false
 	for _, e := range f.Containers.Engines {
 		p := part{text: "answers"}
 		if e.Error != "" {
 			p = part{unknown: e.Error}
+			out.unknown = e.Error
 		}
+		answers = answers || e.Error == ""
 		out.put(e.Name, p)
+	}
+	if answers {
+		out.unknown = ""
+	} else if out.unknown != "" { // what their processes tell has no names
+		return out
 	}
 	for _, c := range f.Containers.Found {
 		ps := []part{{name: "image", text: c.Image}, {name: "health", text: c.Health}, {name: "network", text: c.Network}}
@@ -102,13 +113,19 @@ func containers(f *facts.Facts) topic {
 	return out
 }
 
+// dockerDNS is the name server that Docker puts into its containers, on a port that
+// is another each time.
+var dockerDNS = netip.MustParseAddr("127.0.0.11")
+
 func inside(ss []facts.Socket) string {
-	if len(ss) == 0 {
-		return "nothing listens inside"
-	}
 	var where []string
 	for _, s := range ss {
-		where = append(where, s.Local.String())
+		if s.Local.Addr() != dockerDNS {
+			where = append(where, s.Local.String())
+		}
+	}
+	if len(where) == 0 {
+		return "nothing listens inside"
 	}
 	slices.Sort(where)
 	return "inside listens " + strings.Join(slices.Compact(where), ", ")
@@ -177,7 +194,10 @@ func forwards(f *facts.Facts) topic {
 		return out
 	}
 	for _, w := range f.Forwards.Found {
-		text := "leads to " + cmp.Or(w.To, "somewhere that is not known")
+		if w.To == "" {
+			continue
+		}
+		text := "leads to " + w.To
 		if w.Through != "" {
 			text += " through " + w.Through
 		}
@@ -278,11 +298,7 @@ func routes(f *facts.Facts) topic {
 		return out
 	}
 	for _, l := range f.Routes.Lookups {
-		text := route(l.Type, l.Device, l.Errno)
-		if l.Source.IsValid() && l.Source != l.To {
-			text += " from " + l.Source.String()
-		}
-		out.add("to "+l.To.String(), text)
+		out.add("to "+l.To.String(), route(l.Type, l.Device, l.Errno))
 	}
 	return out
 }

@@ -50,11 +50,11 @@ var configured = regexp.MustCompile(`^(rule|ip rule|sysctl|policy|tc filter .*|n
 // cause is one without what differs each time that it is met.
 func cause(c *report.Cause, t *report.Target) item {
 	i := item{what: c.Name, show: said(c.Summary) + " (" + c.Certainty + ")", parts: []part{
-		{name: "certainty", text: c.Certainty}, {name: "affects", text: sorted(c.Affects)}, {name: "candidates", text: sorted(c.Candidates)},
-		{name: "summary", text: c.Summary, same: shape(c.Summary)}}}
+		{name: "certainty", text: c.Certainty, detail: true}, {name: "affects", text: sorted(c.Affects)}, {name: "candidates", text: sorted(c.Candidates), detail: true},
+		{name: "summary", text: c.Summary, same: shape(c.Summary), detail: true}}}
 	for _, e := range c.Evidence {
 		if configured.MatchString(e.Source) {
-			i.parts = append(i.parts, part{name: "setting", text: strings.ReplaceAll(e.Text, strconv.Itoa(int(t.Port)), "PORT")})
+			i.parts = append(i.parts, part{name: "setting", text: strings.ReplaceAll(e.Text, strconv.Itoa(int(t.Port)), "PORT"), detail: true})
 			i.show += "; " + e.Source + ": " + counted.ReplaceAllString(e.Text, "counter")
 		}
 	}
@@ -110,7 +110,10 @@ func unexplained(t *report.Target) topic {
 func remarks(t *report.Target) topic {
 	out := topic{name: "remarks"}
 	for _, c := range t.Remarks {
-		out.put(c.Name, part{text: said(c.Summary), same: shape(c.Summary)})
+		if c.Name == "owner-hidden-from-you" { // it is about who looks
+			continue
+		}
+		out.put(c.Name, part{text: said(c.Summary), same: shape(c.Summary), detail: true})
 	}
 	notChecked(&out, t)
 	return out
@@ -170,7 +173,7 @@ func outcome(a *report.Address) string {
 	switch {
 	case a.Outcome == facts.Timeout:
 		return "no reply"
-	case a.Outcome.Works() && a.Accepted != nil && !*a.Accepted:
+	case a.Outcome.Works() && a.Stage == checks.StageAccept.String(): // else it only was not accepted yet
 		return "connected, not accepted"
 	case a.Outcome.Works():
 		return "connected"
@@ -212,14 +215,16 @@ func answers(t *report.Target, f *facts.Facts) topic {
 	}
 	for i := range t.Answers {
 		a := &t.Answers[i]
-		if a.End == facts.NotAsked {
+		if a.End == facts.NotAsked || a.With != "" { // further questions follow from the answer to the first
 			continue
 		}
-		question, answer, _ := strings.Cut(a.Words(), ": ")
-		out.add(a.Address+", "+question, answer)
+		out.put(a.Address+", "+a.Asked(), part{text: a.Reply(), same: ends.ReplaceAllString(a.Reply(), "")})
 	}
 	return out
 }
+
+// ends are those of our own connection, which an error of Go names.
+var ends = regexp.MustCompile(`\S+:\d+->\S+:\d+`)
 
 func listeners(t *report.Target, f *facts.Facts) topic {
 	out := topic{name: "listeners", unknown: absent(f, facts.GroupSockets)}

@@ -25,12 +25,12 @@ func JSON(w io.Writer, c *Comparison) error {
 // Text writes the comparison for a person at a terminal. The first line is the
 // answer.
 func Text(w io.Writer, c *Comparison, o report.TextOptions) error {
-	l := report.NewLayout(o)
-	l.Answer(c.Summary, c.verdict())
-	if o.Quiet {
-		_, err := l.WriteTo(w)
+	if o.Quiet { // for scripts: one line, however long
+		_, err := io.WriteString(w, c.Summary+"\n")
 		return err
 	}
+	l := report.NewLayout(o)
+	l.Answer(c.Summary, c.verdict())
 	l.Gap()
 	l.Rows([]report.Evidence{{Source: "A", Text: c.A.line()}, {Source: "B", Text: c.B.line()}})
 	for i := range c.Targets {
