@@ -80,9 +80,17 @@ func side(path string) (compare.Side, error) {
 	if err != nil {
 		return compare.Side{}, err
 	}
-	s := compare.Side{Name: path, Report: c.report}
+	s := compare.Side{Name: path, Report: c.report, Redacted: c.redacted()}
 	if c.facts != nil {
 		s.Facts = c.facts.Facts
 	}
 	return s, nil
+}
+
+// redacted tells whether the names in a case are pseudonyms.
+func (c *savedCase) redacted() bool {
+	if c.facts != nil {
+		return compare.Redacted(c.facts.Facts, nil)
+	}
+	return compare.Redacted(nil, c.report)
 }

@@ -237,7 +237,7 @@ func readRows(path string) (rows []triage.Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t := triage.Case{File: path, Report: c.report, Stored: c.stored}
+	t := triage.Case{File: path, Report: c.report, Stored: c.stored, Redacted: c.redacted()}
 	if c.facts != nil {
 		t.Facts, t.Version = c.facts.Facts, c.facts.Version
 	}

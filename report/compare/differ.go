@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/loopdoctor/loopdoctor/checks"
@@ -189,34 +190,45 @@ func (i *item) values(name string) (vs []string, unknown string) {
 	return slices.Compact(vs), unknown
 }
 
+// lazy compiles an expression when it is first used: most runs compare nothing.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 // noise is what differs between two looks at the same thing.
 var noise = []struct {
-	is   *regexp.Regexp
+	is   func() *regexp.Regexp
 	then string
 }{
-	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?`), "TIME"},
-	{regexp.MustCompile(`\b(pid|tid|handle|fd|line|process|inode|namespace|rule) \d+`), "$1 N"},
-	{regexp.MustCompile(`counter packets \d+ bytes \d+`), "counter"},
-	{regexp.MustCompile(`\b\d+(\.\d+)? ?(µs|ms|s|min|h)\b`), "DURATION"},
-	{regexp.MustCompile(`\b[0-9a-f]{12,64}\b`), "ID"},
-	{regexp.MustCompile(`/proc/\d+/`), "/proc/N/"},
+	{lazy(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?`), "TIME"},
+	{lazy(`\b(pid|tid|handle|fd|line|process|inode|namespace|rule) \d+`), "$1 N"},
+	{counted, "counter"},
+	{lazy(`\b\d+(\.\d+)? ?(µs|ms|s|min|h)\b`), "DURATION"},
+	{lazy(`\b[0-9a-f]{12,64}\b`), "ID"},
+	{lazy(`/proc/\d+/`), "/proc/N/"},
 }
+
+// counted is what a rule has counted.
+var counted = lazy(`counter packets \d+ bytes \d+`)
+
+// uncounted is a rule without it.
+func uncounted(rule string) string { return counted().ReplaceAllString(rule, "counter") }
 
 // normal takes the noise out of a text.
 func normal(s string) string {
 	for _, n := range noise {
-		s = n.is.ReplaceAllString(s, n.then)
+		s = n.is().ReplaceAllString(s, n.then)
 	}
 	return s
 }
 
-var digits = regexp.MustCompile(`\d+`)
+var digits = lazy(`\d+`)
 
 // shape is what a sentence is about: without its numbers, and without what comes
 // behind a colon, where it goes into what was measured.
 func shape(s string) string {
 	s, _, _ = strings.Cut(normal(s), ": ")
-	return digits.ReplaceAllString(s, "N")
+	return digits().ReplaceAllString(s, "N")
 }
 
 // precise finds what is no difference between two causes: one side names what the

@@ -1,9 +1,12 @@
 package compare
 
 import (
+	"encoding/json"
 	"net/netip"
-	"regexp"
 	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/report"
 )
 
 // terms are the terms on which two sides can be compared.
@@ -19,11 +22,24 @@ func between(a, b *Side) terms {
 func (s *Side) privileged() bool { return len(s.Report.Host.LookedWith) > 0 }
 
 // pseudonym is what redaction puts in the place of a name: its class and a number
-// that was given in the order of meeting.
-var pseudonym = regexp.MustCompile(`\b(user|group|host|domain|name|project|path|dir|file|secret|token|value|mail|mac|uuid|redacted)-?\d+\b`)
+// that was given in the order of meeting. Addresses get one of their own class.
+var pseudonym = lazy(`\b(user|host|domain|secret|masked|organization|certificate)-?\d+\b`)
 
 // address finds what may be an IP address; loopback and wildcards are not masked.
-var address = regexp.MustCompile(`\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+(%\w+)?\]?|\b\d{1,3}(\.\d{1,3}){3}\b`)
+var address = lazy(`\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+(%\w+)?\]?|\b\d{1,3}(\.\d{1,3}){3}\b`)
+
+// telling is a pseudonym at a place where hardly anybody has such a name.
+var telling = lazy(`"user":"user\d+"|/(home|Users)/user\d+\b|\bdomain\d+\.example\b|\bsecret\d+\b`)
+
+// Redacted tells whether names in a case are pseudonyms, by the look of them: a
+// file of facts or a report does not say it.
+func Redacted(fs []*facts.Facts, r *report.Report) bool {
+	data, err := json.Marshal(struct {
+		Facts  []*facts.Facts
+		Report *report.Report
+	}{fs, r})
+	return err == nil && telling().Match(data)
+}
 
 // alike tells whether two texts are the same as far as redaction lets it be told.
 func (m terms) alike(a, b string) bool {
@@ -51,11 +67,11 @@ func (m terms) key(what string) string {
 
 // mask leaves the classes of pseudonyms and of addresses.
 func mask(s string) string {
-	return maskAddresses(pseudonym.ReplaceAllString(s, "$1 N"))
+	return maskAddresses(pseudonym().ReplaceAllString(s, "$1 N"))
 }
 
 func maskAddresses(s string) string {
-	return address.ReplaceAllStringFunc(s, func(text string) string {
+	return address().ReplaceAllStringFunc(s, func(text string) string {
 		a, err := netip.ParseAddr(strings.Trim(text, "[]"))
 		switch {
 		case err != nil || a.IsLoopback() || a.IsUnspecified():
@@ -70,7 +86,7 @@ func maskAddresses(s string) string {
 // fits tells whether the redacted text may have been the other one.
 func fits(redacted, open string) bool {
 	redacted, open = maskAddresses(redacted), maskAddresses(open)
-	at := pseudonym.FindAllStringIndex(redacted, -1)
+	at := pseudonym().FindAllStringIndex(redacted, -1)
 	for i, span := range at {
 		before := redacted[:span[0]]
 		if i > 0 {

@@ -61,7 +61,7 @@ func filters(f *facts.Facts) topic {
 // ruleText is where the rule stands and what it says, without its number. The port
 // of the target may be another one.
 func ruleText(f *facts.Facts, r facts.FilterRule) string {
-	text := strings.Join([]string{r.Family, r.Table, r.Chain}, " ") + ": " + counted.ReplaceAllString(r.Text, "counter")
+	text := strings.Join([]string{r.Family, r.Table, r.Chain}, " ") + ": " + uncounted(r.Text)
 	if r.Device != "" {
 		text = r.Device + " " + text
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +44,7 @@ func absent(f *facts.Facts, g facts.Group) string {
 
 // configured are sources of evidence that quote a setting: what differs between
 // two causes of one name.
-var configured = regexp.MustCompile(`^(rule|ip rule|sysctl|policy|tc filter .*|net\.\S+|/.*:\d+)$`)
+var configured = lazy(`^(rule|ip rule|sysctl|policy|tc filter .*|net\.\S+|/.*:\d+)$`)
 
 // cause is one without what differs each time that it is met.
 func cause(c *report.Cause, t *report.Target) item {
@@ -53,16 +52,13 @@ func cause(c *report.Cause, t *report.Target) item {
 		{name: "certainty", text: c.Certainty, detail: true}, {name: "affects", text: sorted(c.Affects)}, {name: "candidates", text: sorted(c.Candidates), detail: true},
 		{name: "summary", text: c.Summary, same: shape(c.Summary), detail: true}}}
 	for _, e := range c.Evidence {
-		if configured.MatchString(e.Source) {
+		if configured().MatchString(e.Source) {
 			i.parts = append(i.parts, part{name: "setting", text: strings.ReplaceAll(e.Text, strconv.Itoa(int(t.Port)), "PORT"), detail: true})
-			i.show += "; " + e.Source + ": " + counted.ReplaceAllString(e.Text, "counter")
+			i.show += "; " + e.Source + ": " + uncounted(e.Text)
 		}
 	}
 	return i
 }
-
-// counted is what a rule has counted.
-var counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
 
 // said is a sentence without its full stop.
 func said(s string) string { return strings.TrimSuffix(s, ".") }
@@ -218,13 +214,13 @@ func answers(t *report.Target, f *facts.Facts) topic {
 		if a.End == facts.NotAsked || a.With != "" { // further questions follow from the answer to the first
 			continue
 		}
-		out.put(a.Address+", "+a.Asked(), part{text: a.Reply(), same: ends.ReplaceAllString(a.Reply(), "")})
+		out.put(a.Address+", "+a.Asked(), part{text: a.Reply(), same: ends().ReplaceAllString(a.Reply(), "")})
 	}
 	return out
 }
 
 // ends are those of our own connection, which an error of Go names.
-var ends = regexp.MustCompile(`\S+:\d+->\S+:\d+`)
+var ends = lazy(`\S+:\d+->\S+:\d+`)
 
 func listeners(t *report.Target, f *facts.Facts) topic {
 	out := topic{name: "listeners", unknown: absent(f, facts.GroupSockets)}
