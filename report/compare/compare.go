@@ -34,7 +34,7 @@ type Side struct {
 	Redacted bool           // its names are pseudonyms
 }
 
-// Comparison is what differs. docs/support.md explains each member. Every string
+// Comparison is what differs. docs/diff.md explains each member. Every string
 // in it is safe to print.
 type Comparison struct {
 	Schema   int          `json:"schema"`

@@ -14,7 +14,7 @@ import (
 	"github.com/loopdoctor/loopdoctor/report/internal/style"
 )
 
-// JSON writes the comparison as docs/support.md describes it.
+// JSON writes the comparison as docs/diff.md describes it.
 func JSON(w io.Writer, c *Comparison) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

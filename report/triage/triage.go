@@ -18,7 +18,7 @@ import (
 // Schema is the version of the JSON form. Within it members are only added.
 const Schema = 1
 
-// Table is everything there is to say. docs/support.md explains each member. Every
+// Table is everything there is to say. docs/diff.md explains each member. Every
 // string in it is safe to print.
 type Table struct {
 	Schema     int          `json:"schema"`

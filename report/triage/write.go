@@ -13,7 +13,7 @@ import (
 	"github.com/loopdoctor/loopdoctor/report/internal/style"
 )
 
-// JSON writes the table as docs/support.md describes it.
+// JSON writes the table as docs/diff.md describes it.
 func JSON(w io.Writer, t *Table) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
