@@ -227,7 +227,7 @@ func TestHostile(t *testing.T) {
 			return
 		case html.StartTagToken:
 			name, _ := z.TagName()
-			if !slices.Contains(strings.Fields("html head meta style title body main h1 h2 p b br table thead tbody tr th td footer"), string(name)) {
+			if !slices.Contains(strings.Fields("html head meta style title body main div h1 h2 p b br table thead tbody tr th td footer"), string(name)) {
 				t.Errorf("element %s", name)
 			}
 		}

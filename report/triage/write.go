@@ -180,11 +180,12 @@ var htmlSource string
 // HTML writes the table as one page that needs nothing else.
 func HTML(w io.Writer, t *Table) error {
 	tmpl, err := template.New("triage").Funcs(template.FuncMap{
-		"head":   style.Head,
-		"title":  func(g Group) string { return g.title() },
-		"target": func(r Row) string { return r.target() },
-		"file":   func(r Row) string { return r.file() },
-		"minute": report.Minute,
+		"head":    style.Head,
+		"verdict": func() checks.Verdict { return t.verdict() },
+		"title":   func(g Group) string { return g.title() },
+		"target":  func(r Row) string { return r.target() },
+		"file":    func(r Row) string { return r.file() },
+		"minute":  report.Minute,
 	}).Parse(htmlSource)
 	if err != nil {
 		return err
