@@ -21,11 +21,7 @@ type TextOptions struct {
 // Text writes the report for a person at a terminal. The first line of each
 // target is the answer.
 func Text(w io.Writer, r *Report, o TextOptions) error {
-	p := &page{TextOptions: o, r: r}
-	if p.Width == 0 {
-		p.Width = 80
-	}
-	p.Width = max(p.Width, 40)
+	p := newPage(o, r)
 	for i := range r.Targets {
 		t := &r.Targets[i]
 		if i > 0 && !o.Quiet {
@@ -44,9 +40,21 @@ func Text(w io.Writer, r *Report, o TextOptions) error {
 		}
 		p.prose(r.vantage())
 	}
-	_, err := io.WriteString(w, strings.TrimRight(p.b.String(), "\n")+"\n")
+	_, err := io.WriteString(w, p.text())
 	return err
 }
+
+func newPage(o TextOptions, r *Report) *page {
+	p := &page{TextOptions: o, r: r}
+	if p.Width == 0 {
+		p.Width = 80
+	}
+	p.Width = max(p.Width, 40)
+	return p
+}
+
+// text is the page as it is written.
+func (p *page) text() string { return strings.TrimRight(p.b.String(), "\n") + "\n" }
 
 // The layout: labels stand in the first column, text beside them, and lines to
 // paste a little further in.
@@ -110,9 +118,11 @@ func (p *page) unexplained(t *Target) {
 	}
 }
 
-func (p *page) answer(t *Target) {
-	color := map[checks.Verdict]string{checks.Works: green, checks.Partly: yellow, checks.Broken: red}[t.Verdict]
-	for _, l := range p.hang(t.Summary) {
+func (p *page) answer(t *Target) { p.headline(t.Summary, t.Verdict) }
+
+func (p *page) headline(text string, v checks.Verdict) {
+	color := map[checks.Verdict]string{checks.Works: green, checks.Partly: yellow, checks.Broken: red}[v]
+	for _, l := range p.hang(text) {
 		p.line(p.paint(cmp.Or(color, yellow)+bold, l))
 	}
 }
@@ -260,42 +270,6 @@ func (p *page) details(t *Target) {
 func (p *page) section(name string) {
 	p.gap()
 	p.line(p.paint(bold, name))
-}
-
-// table lists listeners, and who can reach each of them.
-func (p *page) table(ss []Socket) {
-	if len(ss) == 0 {
-		p.prose("No listener was seen on this machine.")
-		return
-	}
-	cells := [][]string{{"ADDRESS", "PORT", "PROGRAM", "USER", "WHO CAN REACH IT"}}
-	for i := range ss {
-		s := &ss[i]
-		cells = append(cells, []string{s.Address, s.port(), s.program(), s.user(), s.reachWords()})
-	}
-	widths := make([]int, 4)
-	for _, row := range cells {
-		for i := range widths {
-			widths[i] = max(widths[i], width(row[i]))
-		}
-	}
-	for i, row := range cells {
-		var b strings.Builder
-		for j := range widths {
-			b.WriteString(pad(row[j], widths[j]+2))
-		}
-		indent := b.Len() - (len(b.String()) - width(b.String()))
-		for k, l := range p.wrap(row[4], indent) {
-			switch {
-			case k > 0:
-				p.line(strings.Repeat(" ", indent) + l)
-			case i == 0:
-				p.line(p.paint(bold, b.String()+l))
-			default:
-				p.line(b.String() + l)
-			}
-		}
-	}
 }
 
 // labelled writes a label, a text beside it, and a tag at the right edge where

@@ -15,11 +15,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
-
 	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
-	"github.com/loopdoctor/loopdoctor/checks/host"
 )
 
 func show(v any) string {
@@ -102,73 +99,6 @@ func TestBadUsage(t *testing.T) {
 			status, stdout, stderr := do("", strings.Fields(args)...)
 			oneLine(t, hint, exitUsage, status, stdout, stderr)
 		})
-	}
-}
-
-// TestHelp compares the help texts with testdata/help; UPDATE=1 rewrites them.
-func TestHelp(t *testing.T) {
-	for _, name := range []string{"loopdoctor", "run", "explain", "checks", "version"} {
-		args := []string{name, "--help"}
-		if name == "loopdoctor" {
-			args = args[1:]
-		}
-		status, got, stderr := do("", args...)
-		if status != 0 || stderr != "" {
-			t.Errorf("%s: exit status %d, %s", name, status, stderr)
-		}
-		file := filepath.Join("testdata", "help", name+".txt")
-		if updating() {
-			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
-			t.Errorf("%s is stale: run UPDATE=1 go test ./cmd/loopdoctor -run TestHelp\ngot:\n%s", file, got)
-		}
-	}
-}
-
-// Every command line of the help is one that the program takes.
-func TestExamples(t *testing.T) {
-	for line := range strings.Lines(rootExample + "\n" + runExample) {
-		for command := range strings.SplitSeq(line, "&&") {
-			words := shellWords(command)
-			words = words[slices.Index(words, "loopdoctor")+1:]
-			cmd := (&program{env: noEnv}).root()
-			if words[0] == "run" {
-				cmd, words = (&program{env: noEnv}).run(), words[1:]
-			}
-			if err := cmd.ParseFlags(words); err != nil {
-				t.Errorf("%s: %v", command, err)
-				continue
-			}
-			var o options
-			o.timeout, o.format, o.color = 1, "text", "auto"
-			cmd.Flags().Visit(func(f *pflag.Flag) {
-				switch f.Name {
-				case "replay":
-					o.replay = f.Value.String()
-				case "record":
-					o.record = f.Value.String()
-				case "error":
-					o.said = f.Value.String()
-				case "container":
-					o.container = f.Value.String()
-				}
-			})
-			if cmd.Name() == "run" {
-				o.format, o.output = cmd.Flag("format").Value.String(), cmd.Flag("output").Value.String()
-				if err := o.checkRun(cmd.Flags().Args(), cmd.Flags().Changed); err != nil && host.Watches() {
-					t.Errorf("%s: %v", command, err)
-				}
-			} else if _, err := o.check(cmd.Flags().Args(), cmd.Flags().Changed); err != nil {
-				t.Errorf("%s: %v", command, err)
-			}
-		}
 	}
 }
 

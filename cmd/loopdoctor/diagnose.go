@@ -124,13 +124,7 @@ func (p *program) write(w io.Writer, r *report.Report, o *options, screen io.Wri
 	case "html":
 		return report.HTML(w, r)
 	}
-	opts := report.TextOptions{Verbose: o.verbose, Quiet: o.quiet, Color: o.color == "always"}
-	if f, ok := screen.(*os.File); ok && (o.output == "" || o.output == "-") && isTerminal(f) {
-		opts.Width, _, _ = term.GetSize(int(f.Fd()))
-		// https://no-color.org: set to anything but nothing.
-		opts.Color = opts.Color || o.color == "auto" && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb"
-	}
-	return report.Text(w, r, opts)
+	return report.Text(w, r, p.textOptions(o, screen))
 }
 
 func isTerminal(w any) bool {

@@ -155,17 +155,7 @@ func runScenario(t *testing.T, s scenario, tier string) (o outcome, failed strin
 	root := os.Geteuid() == 0
 	switch tier {
 	case "U":
-		// Only one uid is mapped, as for any user without /etc/subuid. Root plays that user, too: what it
-		// could do in a namespace of its own is more than what tier U promises.
-		uid, gid := os.Getuid(), os.Getgid()
-		if root {
-			uid, gid = ordinary, ordinary
-		}
-		attr.Cloneflags |= unix.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
-		attr.GidMappingsEnableSetgroups = root
-		attr.Credential = &syscall.Credential{NoSetGroups: !root}
+		asOrdinaryUser(attr)
 	case "R":
 		if !root {
 			missing(t, "tier R needs root")
@@ -226,6 +216,22 @@ func runScenario(t *testing.T, s scenario, tier string) (o outcome, failed strin
 		t.Log(log.String())
 	}
 	return o, ""
+}
+
+// asOrdinaryUser makes the namespaces those of a user without privileges. Only one uid
+// is mapped, as for any user without /etc/subuid. Root plays that user, too: what it
+// could do in a namespace of its own is more than what tier U promises.
+func asOrdinaryUser(attr *syscall.SysProcAttr) {
+	root := os.Geteuid() == 0
+	uid, gid := os.Getuid(), os.Getgid()
+	if root {
+		uid, gid = ordinary, ordinary
+	}
+	attr.Cloneflags |= unix.CLONE_NEWUSER
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+	attr.GidMappingsEnableSetgroups = root
+	attr.Credential = &syscall.Credential{NoSetGroups: !root}
 }
 
 // ownCgroup makes a cgroup for one run and removes it, and those that the

@@ -106,12 +106,11 @@ func (p *program) root() *cobra.Command {
 	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
 	f.StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
 	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
-	for flag, words := range map[string][]string{"format": formats, "color": colors, "error": nil, "speak": protocols()} {
-		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-			panic(err)
-		}
+	completeWords(cmd, map[string][]string{"format": formats, "color": colors, "error": nil, "speak": protocols()})
+	if err := cmd.MarkFlagFilename("replay", "json"); err != nil {
+		panic(err)
 	}
-	cmd.AddCommand(p.run(), p.explain(), p.checks(), p.version())
+	cmd.AddCommand(p.run(), p.diff(), p.triage(), p.explain(), p.checks(), p.man(), p.version())
 	return cmd
 }
 
@@ -125,18 +124,13 @@ var looking = []string{"bind", "error", "timeout", "speak", "patience", "as", "p
 
 // check finds bad usage before anything runs.
 func (o *options) check(args []string, given func(string) bool) ([]facts.Target, error) {
+	if err := o.checkLayout(given); err != nil {
+		return nil, err
+	}
 	switch {
-	case !slices.Contains(formats, o.format):
-		return nil, fmt.Errorf("--format %s: it is one of %s", o.format, strings.Join(formats, ", "))
-	case !slices.Contains(colors, o.color):
-		return nil, fmt.Errorf("--color %s: it is one of %s", o.color, strings.Join(colors, ", "))
-	case o.quiet && o.verbose:
-		return nil, errors.New("-q and -v contradict each other")
-	case (o.quiet || o.verbose || given("color")) && o.format != "text":
-		return nil, fmt.Errorf("-q, -v and --color are for the text report: leave them out with --format %s", o.format)
 	case o.timeout <= 0:
 		return nil, fmt.Errorf("--timeout %v: it has to be more than nothing", o.timeout)
-	case given("output") && o.output == "", given("record") && o.record == "", given("replay") && o.replay == "":
+	case given("record") && o.record == "", given("replay") && o.replay == "":
 		return nil, errors.New("the name of a file is empty")
 	case o.record != "" && o.record != "-" && o.record == o.output:
 		return nil, fmt.Errorf("--record and --output both write to %s", o.record)
@@ -183,7 +177,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 	for _, arg := range args {
 		t, err := ParseTarget(arg, intent)
 		if err != nil {
-			if near := nearest(arg, []string{"run", "explain", "checks", "version", "completion", "help"}); len(near) > 0 {
+			if near := nearest(arg, []string{"run", "diff", "triage", "explain", "checks", "man", "version", "completion", "help"}); len(near) > 0 {
 				err = fmt.Errorf("%w; or did you mean loopdoctor %s?", err, near[0])
 			}
 			return nil, err

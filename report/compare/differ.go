@@ -1,0 +1,281 @@
+package compare
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+)
+
+// topic is one kind of thing that may differ, and what one side knows of it.
+type topic struct {
+	name    string
+	items   []item
+	unknown string // why nothing is known of it; empty: items is all there is
+}
+
+// item is one thing, told in parts.
+type item struct {
+	what  string // by which it is found on the other side
+	show  string // what is said of it; empty: its parts
+	parts []part
+}
+
+// unknown is why nothing is known of the thing; empty if something is.
+func (i *item) unknown() string {
+	if len(i.parts) == 1 && i.parts[0].name == "" {
+		return i.parts[0].unknown
+	}
+	return ""
+}
+
+// part is one property.
+type part struct {
+	name    string // for what is not known; empty: the thing itself
+	text    string
+	same    string // what is compared instead of the text; empty: the text, without its noise
+	unknown string // why it is not known
+	detail  bool   // with fewer privileges less of it is seen
+}
+
+// add puts a thing of one property into the topic. What is found again under the
+// same name is one thing.
+func (t *topic) add(what, text string) { t.put(what, part{text: text}) }
+
+func (t *topic) put(what string, parts ...part) {
+	for i := range t.items {
+		if t.items[i].what == what {
+			t.items[i].parts = append(t.items[i].parts, parts...)
+			return
+		}
+	}
+	t.items = append(t.items, item{what: what, parts: parts})
+}
+
+func (t *topic) find(m terms, what string) *item {
+	for i := range t.items {
+		if m.key(t.items[i].what) == what {
+			return &t.items[i]
+		}
+	}
+	return nil
+}
+
+// differ compares two lists of the same topics, in their order. The result for
+// (b, a) is that for (a, b) with the sides changed.
+func (m terms) differ(as, bs []topic) (ds []Difference, ns []NotKnown) {
+	for i := range as {
+		d, n := as[i].differ(m, &bs[i])
+		ds, ns = append(ds, d...), append(ns, n...)
+	}
+	slices.SortStableFunc(ns, func(x, y NotKnown) int { return cmp.Compare(x.Side, y.Side) })
+	return ds, ns
+}
+
+func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
+	switch {
+	case t.unknown != "" && o.unknown != "":
+		return nil, nil
+	case t.unknown != "" && len(o.items) > 0:
+		return nil, []NotKnown{{"a", t.name, "", t.unknown}}
+	case o.unknown != "" && len(t.items) > 0:
+		return nil, []NotKnown{{"b", t.name, "", o.unknown}}
+	}
+	ds, told := precise(t, o)
+	var ns []NotKnown
+	var names []string
+	for _, i := range slices.Concat(t.items, o.items) {
+		names = append(names, m.key(i.what))
+	}
+	slices.Sort(names)
+	for _, what := range slices.Compact(names) {
+		a, b := t.find(m, what), o.find(m, what)
+		aText, bText := a.text(), b.text()
+		if slices.Contains(told, what) {
+			continue
+		}
+		switch {
+		case a == nil && bText == "", b == nil && aText == "": // the one does not know what the other does not have
+		case a == nil:
+			ds = append(ds, Difference{t.name, what, OnlyB, "", short(bText)})
+		case b == nil:
+			ds = append(ds, Difference{t.name, what, OnlyA, short(aText), ""})
+		default:
+			differs, unknown := a.differ(m, b)
+			if differs {
+				ds = append(ds, Difference{t.name, what, Changed, short(aText), short(bText)})
+			}
+			for _, n := range unknown {
+				ns = append(ns, NotKnown{n.Side, t.name, strings.TrimSuffix(what+", "+n.What, ", "), n.Reason})
+			}
+		}
+	}
+	return ds, ns
+}
+
+// text is all that is known of the thing; empty if nothing is.
+func (i *item) text() string {
+	if i == nil {
+		return ""
+	}
+	if i.show != "" {
+		return i.show
+	}
+	var words []string
+	for _, p := range i.parts {
+		if p.unknown == "" && p.text != "" && !slices.Contains(words, p.text) {
+			words = append(words, p.text)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// differ compares the parts of the same name that both sides know.
+func (i *item) differ(m terms, o *item) (differs bool, unknown []NotKnown) {
+	a, b := i.unknown(), o.unknown()
+	switch {
+	case a != "" && b != "":
+		return false, nil
+	case a != "":
+		return false, []NotKnown{{Side: "a", Reason: a}}
+	case b != "":
+		return false, []NotKnown{{Side: "b", Reason: b}}
+	}
+	var names []string
+	for _, p := range slices.Concat(i.parts, o.parts) {
+		if !slices.Contains(names, p.name) {
+			names = append(names, p.name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		a, aWhy := i.values(name)
+		b, bWhy := o.values(name)
+		if m.unequal && (i.detail(name) || o.detail(name)) {
+			continue
+		}
+		switch {
+		case aWhy != "" && len(b) == 0, bWhy != "" && len(a) == 0: // nobody knows anything of it
+		case aWhy != "":
+			unknown = append(unknown, NotKnown{Side: "a", What: name, Reason: aWhy})
+		case bWhy != "":
+			unknown = append(unknown, NotKnown{Side: "b", What: name, Reason: bWhy})
+		default:
+			differs = differs || !slices.EqualFunc(a, b, m.alike)
+		}
+	}
+	return differs, unknown
+}
+
+func (i *item) detail(name string) bool {
+	return slices.ContainsFunc(i.parts, func(p part) bool { return p.name == name && p.detail })
+}
+
+// values are what is compared of the parts of that name, sorted.
+func (i *item) values(name string) (vs []string, unknown string) {
+	for _, p := range i.parts {
+		switch {
+		case p.name != name:
+		case p.unknown != "":
+			unknown = p.unknown
+		default:
+			vs = append(vs, normal(cmp.Or(p.same, p.text)))
+		}
+	}
+	slices.Sort(vs)
+	return slices.Compact(vs), unknown
+}
+
+// lazy compiles an expression when it is first used: most runs compare nothing.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+// noise is what differs between two looks at the same thing.
+var noise = []struct {
+	is   func() *regexp.Regexp
+	then string
+}{
+	{lazy(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?`), "TIME"},
+	{lazy(`\b(pid|tid|handle|fd|line|process|inode|namespace|rule) \d+`), "$1 N"},
+	{counted, "counter"},
+	{lazy(`\b\d+(\.\d+)? ?(µs|ms|s|min|h)\b`), "DURATION"},
+	{lazy(`\b[0-9a-f]{12,64}\b`), "ID"},
+	{lazy(`/proc/\d+/`), "/proc/N/"},
+}
+
+// counted is what a rule has counted.
+var counted = lazy(`counter packets \d+ bytes \d+`)
+
+// uncounted is a rule without it.
+func uncounted(rule string) string { return counted().ReplaceAllString(rule, "counter") }
+
+// normal takes the noise out of a text.
+func normal(s string) string {
+	for _, n := range noise {
+		s = n.is().ReplaceAllString(s, n.then)
+	}
+	return s
+}
+
+var digits = lazy(`\d+`)
+
+// shape is what a sentence is about: without its numbers, and without what comes
+// behind a colon, where it goes into what was measured.
+func shape(s string) string {
+	s, _, _ = strings.Cut(normal(s), ": ")
+	return digits().ReplaceAllString(s, "N")
+}
+
+// precise finds what is no difference between two causes: one side names what the
+// other could not judge, and there sees the kind alone. It returns the names of
+// both as well.
+func precise(as, bs *topic) (ds []Difference, told []string) {
+	if as.name != topicCauses {
+		return nil, nil
+	}
+	find := func(narrows, broads *topic, found func(narrow, broad *item)) {
+		for i := range narrows.items {
+			narrow := &narrows.items[i]
+			other := broads.find(terms{}, narrow.what)
+			if narrow.unknown() != "" || other == nil || other.unknown() == "" {
+				continue
+			}
+			for j := range broads.items {
+				if broad := &broads.items[j]; broad.unknown() == "" && refines(narrow.what, broad.what) {
+					found(narrow, broad)
+					told = append(told, narrow.what, broad.what)
+					break
+				}
+			}
+		}
+	}
+	find(as, bs, func(narrow, broad *item) {
+		ds = append(ds, Difference{as.name, narrow.what, MorePrecise, short(narrow.text()), short(broad.what + ": " + broad.text())})
+	})
+	find(bs, as, func(narrow, broad *item) {
+		ds = append(ds, Difference{as.name, narrow.what, MorePrecise, short(broad.what + ": " + broad.text()), short(narrow.text())})
+	})
+	return ds, told
+}
+
+// refines tells whether a cause makes another one more precise, over any number
+// of steps. Causes that this version does not know do not.
+func refines(narrow, broad string) bool {
+	c := checks.ByName(narrow)
+	return c != nil && slices.ContainsFunc(c.Refines, func(r *checks.Check) bool { return r.Name == broad || refines(r.Name, broad) })
+}
+
+// longest is how much of a text is kept: enough to tell two apart.
+const longest = 400
+
+func short(s string) string {
+	if utf8.RuneCountInString(s) <= longest {
+		return s
+	}
+	return string([]rune(s)[:longest-1]) + "…"
+}

@@ -1,0 +1,108 @@
+package compare
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/report"
+)
+
+// terms are the terms on which two sides can be compared.
+type terms struct {
+	a, b    bool // redacted: a pseudonym can be compared with nothing but its kind
+	unequal bool // one side looked with privileges and the other without: what it names in more detail is no difference
+}
+
+func between(a, b *Side) terms {
+	return terms{a.Redacted, b.Redacted, a.privileged() != b.privileged()}
+}
+
+func (s *Side) privileged() bool { return len(s.Report.Host.LookedWith) > 0 }
+
+// pseudonym is what redaction puts in the place of a name: its class and a number
+// that was given in the order of meeting. Addresses get one of their own class.
+var pseudonym = lazy(`\b(user|host|domain|secret|masked|organization|certificate)-?\d+\b`)
+
+// address finds what may be an IP address; loopback and wildcards are not masked.
+var address = lazy(`\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+(%\w+)?\]?|\b\d{1,3}(\.\d{1,3}){3}\b`)
+
+// telling is a pseudonym at a place where hardly anybody has such a name.
+var telling = lazy(`"user":"user\d+"|/(home|Users)/user\d+\b|\bdomain\d+\.example\b|\bsecret\d+\b`)
+
+// Redacted tells whether names in a case are pseudonyms, by the look of them: a
+// file of facts or a report does not say it.
+func Redacted(fs []*facts.Facts, r *report.Report) bool {
+	data, err := json.Marshal(struct {
+		Facts  []*facts.Facts
+		Report *report.Report
+	}{fs, r})
+	return err == nil && telling().Match(data)
+}
+
+// alike tells whether two texts are the same as far as redaction lets it be told.
+func (m terms) alike(a, b string) bool {
+	switch {
+	case a == b:
+		return true
+	case !m.a && !m.b:
+		return false
+	case m.a && m.b:
+		return mask(a) == mask(b)
+	case m.a:
+		return fits(a, b)
+	}
+	return fits(b, a)
+}
+
+// key is by what a thing is found on the other side.
+func (m terms) key(what string) string {
+	what = normal(what)
+	if m.a || m.b {
+		return mask(what)
+	}
+	return what
+}
+
+// mask leaves the classes of pseudonyms and of addresses.
+func mask(s string) string {
+	return maskAddresses(pseudonym().ReplaceAllString(s, "$1 N"))
+}
+
+func maskAddresses(s string) string {
+	return address().ReplaceAllStringFunc(s, func(text string) string {
+		a, err := netip.ParseAddr(strings.Trim(text, "[]"))
+		switch {
+		case err != nil || a.IsLoopback() || a.IsUnspecified():
+			return text
+		case a.IsPrivate(), a.IsLinkLocalUnicast():
+			return "PRIVATE"
+		}
+		return "PUBLIC"
+	})
+}
+
+// fits tells whether the redacted text may have been the other one.
+func fits(redacted, open string) bool {
+	redacted, open = maskAddresses(redacted), maskAddresses(open)
+	at := pseudonym().FindAllStringIndex(redacted, -1)
+	for i, span := range at {
+		before := redacted[:span[0]]
+		if i > 0 {
+			before = redacted[at[i-1][1]:span[0]]
+		}
+		if i == 0 && !strings.HasPrefix(open, before) {
+			return false
+		}
+		_, rest, ok := strings.Cut(open, before)
+		if !ok {
+			return false
+		}
+		open = rest
+	}
+	if len(at) == 0 {
+		return redacted == open
+	}
+	return strings.HasSuffix(open, redacted[at[len(at)-1][1]:])
+}
