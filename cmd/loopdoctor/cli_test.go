@@ -94,6 +94,26 @@ func TestBadUsage(t *testing.T) {
 		"checks x":                              "unknown command",
 		"version x":                             "unknown command",
 		"192.0.2.1:80":                          "192.0.2.1",
+		"bundle --bind":                         "--bind needs a target",
+		"bundle --format json 80":               "unknown flag: --format",
+		"bundle --record x 80":                  "unknown flag: --record",
+		"bundle --no-redact --mask x 80":        "contradict each other",
+		"bundle --no-redact -o - 80":            "--no-redact needs a file",
+		"bundle --mask= 80":                     "--mask: the word is empty",
+		"bundle --output= 80":                   "the name of a file is empty",
+		"bundle --replay x 80":                  "leave out 80",
+		"bundle --replay x -o x":                "--replay reads x, and --output writes to it",
+		"bundle --replay x --as root":           "leave out --as",
+		"bundle --replay /nonexistent":          "--replay: open /nonexistent",
+		"bundle -o /nonexistent/x 80":           "--output: create /nonexistent/x: ",
+		"bundle 80 3000;":                       `target "3000;"`,
+		"open":                                  "open takes one file",
+		"open a b":                              "open takes one file",
+		"open /nonexistent":                     "open /nonexistent: ",
+		"open .":                                "open: read .: ",
+		"open -q -v x":                          "-q and -v contradict each other",
+		"open --format yaml x":                  "it is one of text",
+		"bundel":                                "did you mean loopdoctor bundle?",
 	} {
 		t.Run(args, func(t *testing.T) {
 			if runtime.GOOS != "linux" && strings.HasPrefix(args, "192.") {
@@ -107,7 +127,7 @@ func TestBadUsage(t *testing.T) {
 
 // TestHelp compares the help texts with testdata/help; UPDATE=1 rewrites them.
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"loopdoctor", "run", "explain", "checks", "version"} {
+	for _, name := range []string{"loopdoctor", "run", "bundle", "open", "explain", "checks", "version"} {
 		args := []string{name, "--help"}
 		if name == "loopdoctor" {
 			args = args[1:]
@@ -134,11 +154,17 @@ func TestHelp(t *testing.T) {
 
 // Every command line of the help is one that the program takes.
 func TestExamples(t *testing.T) {
-	for line := range strings.Lines(rootExample + "\n" + runExample) {
+	for line := range strings.Lines(strings.Join([]string{rootExample, runExample, bundleExample, openExample}, "\n")) {
 		for command := range strings.SplitSeq(line, "&&") {
 			words := shellWords(command)
 			words = words[slices.Index(words, "loopdoctor")+1:]
 			cmd := (&program{env: noEnv}).root()
+			if words[0] == "bundle" || words[0] == "open" {
+				if err := understood(words); err != nil {
+					t.Errorf("%s: %v", command, err)
+				}
+				continue
+			}
 			if words[0] == "run" {
 				cmd, words = (&program{env: noEnv}).run(), words[1:]
 			}

@@ -33,7 +33,8 @@ const rootExample = `  loopdoctor 62893
   loopdoctor run -- curl http://localhost:3000/
   sudo loopdoctor --format json 62893
   sudo loopdoctor --container shop-web 5432
-  loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json`
+  loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json
+  loopdoctor bundle 62893 -o ticket.zip && loopdoctor open ticket.zip`
 
 // options are the flags as they were typed.
 type options struct {
@@ -85,12 +86,21 @@ func (p *program) root() *cobra.Command {
 		return fmt.Errorf("%w (see loopdoctor --help)", err)
 	})
 
+	o.lookFlags(cmd)
+	o.showFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
+	o.replayFlag(cmd)
+	cmd.AddCommand(p.run(), p.bundle(), p.open(), p.explain(), p.checks(), p.version())
+	return cmd
+}
+
+// lookFlags are those that say at what to look, as whom, from where and how.
+func (o *options) lookFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.BoolVar(&o.bind, "bind", false, "say why a server cannot take the port")
 	f.StringVar(&o.said, "error", "", "start from the `TEXT` that a client or a server printed (-: standard input)")
-	f.StringVar(&o.format, "format", "text", "`FORMAT` of the report: text, json, markdown or html")
-	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "`LIMIT` of the whole run")
 	f.StringVar(&o.speak, "speak", "", "ask the server in that `PROTOCOL`; a URL is asked in its own")
 	f.Lookup("speak").NoOptDefVal = string(facts.AskGuess)
@@ -101,18 +111,23 @@ func (p *program) root() *cobra.Command {
 	f.BoolVar(&o.noCapture, "no-capture", false, "do not capture packets")
 	f.BoolVar(&o.noSystemChanges, "no-system-changes", false, "change nothing, not even a trace that removes itself")
 	f.BoolVar(&o.askDNS, "ask-dns", false, "also ask name servers that are not on loopback")
+	completeWords(cmd, map[string][]string{"error": nil, "speak": protocols()})
+}
+
+// showFlags are those that say how a report is laid out, and where.
+func (o *options) showFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.format, "format", "text", "`FORMAT` of the report: text, json, markdown or html")
+	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "the answer alone, a line for each target")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "everything that was seen")
-	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
-	f.StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
 	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
-	for flag, words := range map[string][]string{"format": formats, "color": colors, "error": nil, "speak": protocols()} {
-		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-			panic(err)
-		}
-	}
-	cmd.AddCommand(p.run(), p.explain(), p.checks(), p.version())
-	return cmd
+	completeWords(cmd, map[string][]string{"format": formats, "color": colors})
+}
+
+func (o *options) replayFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
 }
 
 var (
@@ -125,18 +140,13 @@ var looking = []string{"bind", "error", "timeout", "speak", "patience", "as", "p
 
 // check finds bad usage before anything runs.
 func (o *options) check(args []string, given func(string) bool) ([]facts.Target, error) {
+	if err := o.checkLayout(given); err != nil {
+		return nil, err
+	}
 	switch {
-	case !slices.Contains(formats, o.format):
-		return nil, fmt.Errorf("--format %s: it is one of %s", o.format, strings.Join(formats, ", "))
-	case !slices.Contains(colors, o.color):
-		return nil, fmt.Errorf("--color %s: it is one of %s", o.color, strings.Join(colors, ", "))
-	case o.quiet && o.verbose:
-		return nil, errors.New("-q and -v contradict each other")
-	case (o.quiet || o.verbose || given("color")) && o.format != "text":
-		return nil, fmt.Errorf("-q, -v and --color are for the text report: leave them out with --format %s", o.format)
 	case o.timeout <= 0:
 		return nil, fmt.Errorf("--timeout %v: it has to be more than nothing", o.timeout)
-	case given("output") && o.output == "", given("record") && o.record == "", given("replay") && o.replay == "":
+	case given("record") && o.record == "", given("replay") && o.replay == "":
 		return nil, errors.New("the name of a file is empty")
 	case o.record != "" && o.record != "-" && o.record == o.output:
 		return nil, fmt.Errorf("--record and --output both write to %s", o.record)
@@ -183,7 +193,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 	for _, arg := range args {
 		t, err := ParseTarget(arg, intent)
 		if err != nil {
-			if near := nearest(arg, []string{"run", "explain", "checks", "version", "completion", "help"}); len(near) > 0 {
+			if near := nearest(arg, []string{"run", "bundle", "open", "explain", "checks", "version", "completion", "help"}); len(near) > 0 {
 				err = fmt.Errorf("%w; or did you mean loopdoctor %s?", err, near[0])
 			}
 			return nil, err

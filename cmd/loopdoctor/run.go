@@ -71,11 +71,7 @@ func (p *program) run() *cobra.Command {
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "everything that was seen, also of a client that fares well")
 	f.StringVar(&o.record, "record", "", "save what was seen to `FILE`")
 	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
-	for flag, words := range map[string][]string{"format": formats, "color": colors} {
-		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-			panic(err)
-		}
-	}
+	completeWords(cmd, map[string][]string{"format": formats, "color": colors})
 	return cmd
 }
 

@@ -27,7 +27,7 @@ const Schema = 1
 // may be missing.
 const (
 	ReadmeFile   = "README.txt"
-	manifestFile = "manifest.json"
+	ManifestFile = "manifest.json"
 	HTMLFile     = "report.html"
 	MarkdownFile = "report.md"
 	JSONFile     = "report.json"
@@ -36,7 +36,7 @@ const (
 )
 
 // order is that of the archive.
-var order = []string{ReadmeFile, manifestFile, HTMLFile, MarkdownFile, JSONFile, FactsFile, PacketsFile}
+var order = []string{ReadmeFile, ManifestFile, HTMLFile, MarkdownFile, JSONFile, FactsFile, PacketsFile}
 
 // Manifest says what a bundle is.
 type Manifest struct {
@@ -80,13 +80,13 @@ func Write(w io.Writer, m Manifest, files map[string][]byte) error {
 	}
 	total := 0
 	for name, data := range files {
-		if name == manifestFile || !slices.Contains(order, name) {
+		if name == ManifestFile || !slices.Contains(order, name) {
 			return fmt.Errorf("a bundle has no file %q", name)
 		}
 		if len(data) > limit(name) {
 			return fmt.Errorf("%s has %d bytes: no more than %d MiB are read again", name, len(data), limit(name)>>20)
 		}
-		if total += len(data); total > maxTotal-limit(manifestFile) {
+		if total += len(data); total > maxTotal-limit(ManifestFile) {
 			return fmt.Errorf("no more than %d MiB are read again", maxTotal>>20)
 		}
 	}
@@ -113,7 +113,7 @@ func Write(w io.Writer, m Manifest, files map[string][]byte) error {
 	z := zip.NewWriter(w)
 	for _, name := range order {
 		data, ok := files[name]
-		if name == manifestFile {
+		if name == ManifestFile {
 			data, ok = append(manifest, '\n'), true
 		}
 		if !ok {

@@ -63,7 +63,7 @@ func TestWriteAndOpen(t *testing.T) {
 			t.Errorf("%s is %q", name, a.File(name))
 		}
 	}
-	if a.File(manifestFile) != nil || a.File("x") != nil {
+	if a.File("x") != nil {
 		t.Error("there is a file that is none")
 	}
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
@@ -87,7 +87,7 @@ func TestManifestKeepsItsSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := z.Open(manifestFile)
+	f, err := z.Open(ManifestFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestManifestKeepsItsSchema(t *testing.T) {
 func TestWriteRefuses(t *testing.T) {
 	for hint, change := range map[string]func(map[string][]byte){
 		"has no file":             func(f map[string][]byte) { f["../x"] = nil },
-		`has no file "manifest.`:  func(f map[string][]byte) { f[manifestFile] = nil },
+		`has no file "manifest.`:  func(f map[string][]byte) { f[ManifestFile] = nil },
 		"without facts.json":      func(f map[string][]byte) { delete(f, FactsFile) },
 		"no more than 32 MiB are": func(f map[string][]byte) { f[HTMLFile] = make([]byte, 32<<20+1) },
 	} {

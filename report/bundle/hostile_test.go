@@ -114,7 +114,7 @@ func pack(t testing.TB, parts []part, end func(b []byte)) []byte {
 func good(t testing.TB) []part {
 	files := map[string][]byte{JSONFile: []byte(`{"schema":1}`), FactsFile: []byte(`{"facts_schema":1}`)}
 	return []part{
-		{name: manifestFile, content: string(manifestOf(t, files, nil))},
+		{name: ManifestFile, content: string(manifestOf(t, files, nil))},
 		{name: JSONFile, content: string(files[JSONFile])},
 		{name: FactsFile, content: string(files[FactsFile]), method: 8},
 	}
@@ -226,10 +226,10 @@ func hostile(t testing.TB) map[string][]byte {
 		"bundle_schema 7, and this|newer":             changed(func(m map[string]any) { m["bundle_schema"], m["files"], m["version"] = 7, "new", "\x1b[2J9.9\n" }),
 		"no bundle_schema 0|zero":                     changed(func(m map[string]any) { m["bundle_schema"] = 0 }),
 		"is damaged|types":                            changed(func(m map[string]any) { m["files"] = "x" }),
-		"facts.json is missing|lists nothing":         pack(t, []part{{name: manifestFile, content: `{"bundle_schema":1}`}}, nil),
+		"facts.json is missing|lists nothing":         pack(t, []part{{name: ManifestFile, content: `{"bundle_schema":1}`}}, nil),
 		"report.json was added|lists nothing":         changed(func(m map[string]any) { m["files"] = nil }),
 		"is no file of a bundle|unknown":              changed(func(m map[string]any) { first(m)["name"] = "../x" }),
-		"is no file of a bundle|itself":               changed(func(m map[string]any) { first(m)["name"] = manifestFile }),
+		"is no file of a bundle|itself":               changed(func(m map[string]any) { first(m)["name"] = ManifestFile }),
 		"README.txt is missing|unpacked":              changed(func(m map[string]any) { first(m)["name"] = ReadmeFile }),
 		"report.json twice|twice": changed(func(m map[string]any) {
 			first(m)["name"] = JSONFile
@@ -241,7 +241,7 @@ func hostile(t testing.TB) map[string][]byte {
 	}
 	// The overlapping one has to name a real header.
 	shared := good(t)
-	at := uint32(localLength + len(manifestFile) + len(shared[0].content))
+	at := uint32(localLength + len(ManifestFile) + len(shared[0].content))
 	inner := string(pack(t, []part{{name: FactsFile, content: "x"}}, nil)[:localLength+len(FactsFile)+1])
 	all["overlap|same content"] = pack(t, []part{shared[0],
 		{name: JSONFile, content: inner},
@@ -330,6 +330,7 @@ func FuzzOpen(f *testing.F) {
 				t.Errorf("%s is not what the manifest says", file.Name)
 			}
 		}
+		delete(a.files, ManifestFile)
 		again := written(t, a.Manifest, a.files)
 		if b, err := Open(again); err != nil || fmt.Sprint(b.Names()) != fmt.Sprint(a.Names()) && len(a.Names()) != len(b.Names()) {
 			t.Errorf("packed again: %v", err)

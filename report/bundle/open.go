@@ -28,7 +28,7 @@ func limit(name string) int {
 	switch name {
 	case FactsFile:
 		return 64 << 20
-	case manifestFile:
+	case ManifestFile:
 		return 1 << 20
 	}
 	return 32 << 20
@@ -41,7 +41,8 @@ type Archive struct {
 	files    map[string][]byte
 }
 
-// File is the content of a file; nil if there is none of that name.
+// File is the content of a file, also of the manifest; nil if there is none of that
+// name.
 func (a *Archive) File(name string) []byte { return a.files[name] }
 
 // Names are the files of the archive but the manifest, in its order.
@@ -86,10 +87,9 @@ func Open(data []byte) (*Archive, error) {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	if a.Manifest, err = readManifest(a.files[manifestFile]); err != nil {
+	if a.Manifest, err = readManifest(a.files[ManifestFile]); err != nil {
 		return nil, err
 	}
-	delete(a.files, manifestFile)
 	return a, a.verify()
 }
 
@@ -113,7 +113,7 @@ func unpack(f *zip.File, size int) ([]byte, error) {
 func readManifest(data []byte) (Manifest, error) {
 	var m Manifest
 	if data == nil {
-		return m, fmt.Errorf("this is a zip file, and no bundle: %s is missing", manifestFile)
+		return m, fmt.Errorf("this is a zip file, and no bundle: %s is missing", ManifestFile)
 	}
 	// The schema first: a newer manifest may not fit in our types.
 	var head struct {
@@ -124,16 +124,16 @@ func readManifest(data []byte) (Manifest, error) {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
-		return m, fmt.Errorf("%s is not JSON (%w)", manifestFile, err)
+		return m, fmt.Errorf("%s is not JSON (%w)", ManifestFile, err)
 	case err != nil || head.Schema == nil:
-		return m, fmt.Errorf("%s has no bundle_schema", manifestFile)
+		return m, fmt.Errorf("%s has no bundle_schema", ManifestFile)
 	case *head.Schema > Schema:
 		return m, fmt.Errorf("loopdoctor %s wrote it with bundle_schema %d, and this loopdoctor reads up to %d: use a newer one", report.Clean(head.Version), *head.Schema, Schema)
 	case *head.Schema < 1:
 		return m, fmt.Errorf("there is no bundle_schema %d", *head.Schema)
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("%s is damaged: %w", manifestFile, err)
+		return m, fmt.Errorf("%s is damaged: %w", ManifestFile, err)
 	}
 	m.Version = report.Clean(m.Version)
 	for i, t := range m.Targets {
@@ -148,22 +148,22 @@ func (a *Archive) verify() error {
 	for _, f := range a.Manifest.Files {
 		data, ok := a.files[f.Name]
 		switch {
-		case f.Name == manifestFile || !slices.Contains(order, f.Name):
-			return fmt.Errorf("%s lists %q, which is no file of a bundle", manifestFile, f.Name)
+		case f.Name == ManifestFile || !slices.Contains(order, f.Name):
+			return fmt.Errorf("%s lists %q, which is no file of a bundle", ManifestFile, f.Name)
 		case listed[f.Name]:
-			return fmt.Errorf("%s lists %s twice", manifestFile, f.Name)
+			return fmt.Errorf("%s lists %s twice", ManifestFile, f.Name)
 		case !ok:
-			return fmt.Errorf("%s is missing: %s lists it", f.Name, manifestFile)
+			return fmt.Errorf("%s is missing: %s lists it", f.Name, ManifestFile)
 		case f.Size != int64(len(data)):
 			return fmt.Errorf("%s was changed: it has %d bytes instead of %d", f.Name, len(data), f.Size)
 		case f.SHA256 != digest(data):
-			return fmt.Errorf("%s was changed: its SHA-256 is not that of %s", f.Name, manifestFile)
+			return fmt.Errorf("%s was changed: its SHA-256 is not that of %s", f.Name, ManifestFile)
 		}
 		listed[f.Name] = true
 	}
 	for _, name := range order {
-		if _, ok := a.files[name]; ok && !listed[name] {
-			return fmt.Errorf("%s was added: %s does not list it", name, manifestFile)
+		if _, ok := a.files[name]; ok && !listed[name] && name != ManifestFile {
+			return fmt.Errorf("%s was added: %s does not list it", name, ManifestFile)
 		}
 	}
 	for _, name := range required {
