@@ -211,6 +211,9 @@ func (t *ticket) preview(name string) []byte {
 		fmt.Fprintf(w, "  %s\t%s\t→ %s\t%s\n", e.Kind, report.Clean(e.Original), report.Clean(e.Pseudonym), times(e.Count))
 	}
 	w.Flush()
-	fmt.Fprintf(&b, "\n%s\n", t.masked())
+	b.WriteString("\n")
+	for line := range strings.Lines(t.masked()) {
+		b.WriteString("  " + strings.TrimSuffix(line, "\n") + "\n")
+	}
 	return b.Bytes()
 }
