@@ -150,7 +150,8 @@ func (m *masker) host(name string) {
 	if h, port, ok := strings.Cut(name, ":"); ok && strings.Trim(port, "0123456789") == "" {
 		name = h
 	}
-	if name == "" || len(name) > 253 || localName(name) || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-_") != "" {
+	if name == "" || len(name) > 253 || localName(name) ||
+		strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && !strings.ContainsRune(".-_", r) }) {
 		return
 	}
 	if _, err := netip.ParseAddr(name); err == nil {

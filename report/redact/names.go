@@ -84,7 +84,7 @@ func set(s string) map[string]bool {
 // a pseudonym.
 func keptUser(name string) bool {
 	low := strings.ToLower(name)
-	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || numbered(low, "user") || strings.Trim(low, "0123456789") == ""
+	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || numbered(low, "user") || numbered(low, "secret") || strings.Trim(low, "0123456789") == ""
 }
 
 // numbered tells whether s is the prefix and a number.

@@ -252,7 +252,7 @@ func dotted(s string, i int) (end int, sure bool) {
 		return i, false
 	}
 	j, dots := i, 0
-	for j < len(s) && (wordByte(s[j]) && s[j] < utf8.RuneSelf || s[j] == '-' || s[j] == '_' || s[j] == '.' && j+1 < len(s) && (wordByte(s[j+1]) || s[j+1] == '_')) {
+	for j < len(s) && (wordByte(s[j]) || s[j] == '-' || s[j] == '_' || s[j] == '.' && j+1 < len(s) && (wordByte(s[j+1]) || s[j+1] == '_')) {
 		if s[j] == '.' {
 			dots++
 		}

@@ -35,17 +35,26 @@ func inner(s string) (before, value, after string) {
 var none = set(`- null nil none true false yes no on off x required optional empty missing invalid wrong unknown not
 	password passwd pass secret token key pwd user username name string value file`)
 
+// variable is what a shell replaces: $TOKEN, ${TOKEN}, $(cat token).
+var variable = regexp.MustCompile(`^["']?(?:\$\w+|\$\{[^{}]*\}|\$\([^()]*\))["']?$`)
+
 // hides tells whether what stands in the place of a secret is none: it was masked before,
 // or says that there is none.
 func hides(s string) bool {
 	low := strings.ToLower(strings.Trim(s, `"'\;,.()`))
-	return none[low] || numbered(low, "secret") || strings.Trim(s, "*•… \"'\\") == "" || strings.HasPrefix(low, "$") || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
+	return none[low] || numbered(low, "secret") || strings.Trim(s, "*•… \"'\\") == "" || variable.MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
 }
+
+// partly is a pseudonym and what is left of a secret that a narrower rule took too
+// little of: password=Tr0ub&3.
+var partly = regexp.MustCompile(`(?s)^(secret[0-9]+)[^0-9A-Za-z]+.*$`)
 
 func (m *masker) learnSecret(s string) string {
 	before, value, after := inner(s)
 	if !hides(value) {
-		m.entry(Secret, value)
+		if !partly.MatchString(value) {
+			m.entry(Secret, value)
+		}
 		value = "secret0"
 	}
 	return before + value + after
@@ -55,6 +64,9 @@ func (m *masker) oneSecret(s string) string {
 	before, value, after := inner(s)
 	if hides(value) {
 		return s
+	}
+	if p := partly.FindStringSubmatch(value); p != nil {
+		return before + p[1] + after
 	}
 	return before + m.pseudonym(Secret, value) + after
 }
