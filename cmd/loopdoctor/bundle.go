@@ -138,6 +138,11 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 	if err := t.search(); err != nil {
 		return fail(fmt.Errorf("bundle: nothing is written: %w", err))
 	}
+	for _, w := range b.mask {
+		if !t.masks(w) {
+			fmt.Fprintf(p.stderr, "loopdoctor: --mask %s: nothing of that name was seen\n", report.Clean(w))
+		}
+	}
 	for _, c := range t.changes {
 		fmt.Fprintf(p.stderr, "loopdoctor: masking changes what is said of %s: %s, and was %s\n", report.Clean(c.target), c.now, c.then)
 	}

@@ -202,7 +202,7 @@ func TestBundleFailsClosed(t *testing.T) {
 	file := filepath.Join(dir, "ticket.zip")
 	for _, args := range [][]string{{"-o", file}, {"-o", "-"}, {"-o", file, "--preview"}} {
 		status, stdout, stderr := do("", append([]string{"bundle", "--mask", "culprit", "--replay", dropped}, args...)...)
-		oneLine(t, "nothing is written: what was to be masked is still there (", report.ExitFailed, status, stdout, stderr)
+		oneLine(t, "nothing is written: a word of --mask is still there (", report.ExitFailed, status, stdout, stderr)
 		if strings.Contains(stderr, "culprit") || !strings.Contains(stderr, ".") {
 			t.Errorf("the error tells the value, or no file: %s", stderr)
 		}
@@ -214,6 +214,47 @@ func TestBundleFailsClosed(t *testing.T) {
 	if old, err := os.ReadFile(file); err != nil || string(old) != "old" || len(folder(t, dir)) != 1 {
 		t.Errorf("the file is %q, beside it %v: %v", old, folder(t, dir), err)
 	}
+}
+
+// What the masking itself knows is searched as well: here a user's name.
+func TestBundleFindsNames(t *testing.T) {
+	data, err := os.ReadFile(dropped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r facts.Recording
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	r.Facts[0].Host.As[0].UID, r.Facts[0].Host.As[0].User = 1000, "wilhelmina"
+	for i := range r.Facts[0].Dials {
+		r.Facts[0].Dials[i].As = 1000
+	}
+	made, err := newTicket(&r, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := made.search(); err != nil || bytes.Contains(made.opened.File(bundle.ReadmeFile), []byte("wilhelmina")) {
+		t.Errorf("masked: %v\n%s", err, made.opened.File(bundle.ReadmeFile))
+	}
+	bare, err := newTicket(&r, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare.key = made.key
+	if err := bare.search(); err == nil || !strings.Contains(err.Error(), "still there (user names in README.txt, line ") || strings.Contains(err.Error(), "wilhelmina") {
+		t.Errorf("not masked: %v", err)
+	}
+}
+
+func TestBundleMaskWords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ticket.zip")
+	status, _, stderr := do("", "bundle", "--mask", "Culprit", "--mask", "acme\x1b", "--replay", dropped, "-o", file)
+	if status != report.ExitFault || stderr != "loopdoctor: --mask acme: nothing of that name was seen\n" {
+		t.Errorf("exit status %d: %q", status, stderr)
+	}
+	status, stdout, stderr := do("", "bundle", "--mask", "container", "--replay", dropped, "-o", file)
+	oneLine(t, "if loopdoctor itself uses it in what it says, leave it out", report.ExitFailed, status, stdout, stderr)
 }
 
 // A masking that changes the diagnosis is told, there and here.
@@ -272,12 +313,24 @@ func TestBundlePackets(t *testing.T) {
 		t.Fatalf("exit status %d: %s", status, stderr)
 	}
 	a := readArchive(t, file)
+	if got := a.File(bundle.PacketsFile); !bytes.Contains(got, []byte("HEADERS ONLY")) || bytes.Contains(got, []byte("hunter2")) {
+		t.Errorf("the packets are %q", got)
+	}
 	there, err := capture.ReadPcapng(bytes.NewReader(a.File(bundle.PacketsFile)))
 	if err != nil || len(there) != 1 || there[0] != p.Conversations[0].Client.Addr() {
 		t.Errorf("packets of %v: %v", there, err)
 	}
 	if want := fmt.Sprintf("packets.pcapng  %d packet", n); !strings.Contains(string(a.File(bundle.ReadmeFile)), want) {
 		t.Errorf("the README does not say %q:\n%s", want, a.File(bundle.ReadmeFile))
+	}
+	// Of an address that was missed the packets tell as well.
+	made, err := newTicket(&r, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.key.Entries = append(made.key.Entries, redact.Entry{Kind: redact.Address, Original: there[0].String(), Pseudonym: "10.0.0.1"})
+	if err := made.searchPackets(); err == nil || !strings.Contains(err.Error(), "addresses in packets.pcapng") {
+		t.Errorf("an address is not found: %v", err)
 	}
 	var sent facts.Recording
 	if err := json.Unmarshal(a.File(bundle.FactsFile), &sent); err != nil {
