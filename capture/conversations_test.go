@@ -236,3 +236,16 @@ func FuzzConversations(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkConversations tells what a burst of the ledger leaves: 32 SYNs, twice.
+func BenchmarkConversations(b *testing.B) {
+	var frames []Frame
+	for i := range 32 {
+		from := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(40000+i)).String()
+		frames = append(frames, both(time.Duration(i)*20*time.Microsecond, wire(b, from, server4, syn, ""))...)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Conversations(frames, 62893, nil)
+	}
+}

@@ -110,6 +110,7 @@ func TestBadUsage(t *testing.T) {
 		"open":                                  "open takes one file",
 		"open a b":                              "open takes one file",
 		"open /nonexistent":                     "open /nonexistent: ",
+		"open x -o x":                           "open reads x, and --output writes to it",
 		"open .":                                "open: read .: ",
 		"open -q -v x":                          "-q and -v contradict each other",
 		"open --format yaml x":                  "it is one of text",

@@ -38,6 +38,9 @@ func (p *program) open() *cobra.Command {
 			if err := o.checkLayout(cmd.Flags().Changed); err != nil {
 				return err
 			}
+			if o.output != "" && o.output != "-" && o.output == args[0] {
+				return fmt.Errorf("open reads %s, and --output writes to it", o.output)
+			}
 			return p.showCase(&o, args[0])
 		},
 	}
