@@ -45,6 +45,8 @@ func parseCase(path string, r io.Reader) (*savedCase, error) {
 	switch {
 	case bundle.Is(data):
 		err = c.unpack(data)
+	case bounded(data) != nil:
+		err = bounded(data)
 	case has(data, "facts_schema"):
 		c.facts, err = parseRecording(data)
 	case has(data, "schema", "targets"):
@@ -83,6 +85,9 @@ func (c *savedCase) unpack(data []byte) (err error) {
 
 // parseStored reads a report, whose exit status would become ours.
 func parseStored(data []byte) (*report.Report, error) {
+	if err := bounded(data); err != nil {
+		return nil, err
+	}
 	r, err := report.Parse(data)
 	if err == nil && !slices.Contains([]int{report.ExitWorks, report.ExitFault, report.ExitUnknown, report.ExitFailed}, r.Status) {
 		err = fmt.Errorf("a damaged report: no report has the exit status %d", r.Status)

@@ -270,6 +270,17 @@ func TestHostileRecordings(t *testing.T) {
 	status, stdout, stderr = do("", "--replay", t.TempDir())
 	oneLine(t, "--replay: ", exitUsage, status, stdout, stderr)
 
+	// Two bytes that become a socket, and three that become a target.
+	for data, hint := range map[string]string{
+		`{"facts_schema":1,"facts":[{"sockets":{"sockets":[0` + strings.Repeat(",0", maxValues) + `]}}]}`: "more than 524288 values",
+		`{"facts_schema":1,"facts":[{}` + strings.Repeat(",{}", maxTargets) + `]}`:                        "a recording of 1001 targets",
+	} {
+		status, stdout, stderr := do(data, "--replay", "-")
+		oneLine(t, hint, exitUsage, status, stdout, stderr)
+		status, stdout, stderr = do(data, "open", "-")
+		oneLine(t, hint, exitUsage, status, stdout, stderr)
+	}
+
 	for data, hint := range map[string]string{
 		"":                    "it is not JSON",
 		"\x7fELF\x02\x01\x00": "it is not JSON",
