@@ -179,7 +179,7 @@ func hostile(t testing.TB) map[string][]byte {
 		"two files are called facts.json|again":       more(part{name: FactsFile}),
 		"link, a folder or a device|link":             facts(func(p *part) { p.made, p.attributes = 3, 0o120777<<16 }),
 		"link, a folder or a device|pipe":             facts(func(p *part) { p.made, p.attributes = 3, 0o010644<<16 }),
-		"link, a folder or a device|device":           facts(func(p *part) { p.made, p.attributes = 19, 0o060644<<16 }),
+		"link, a folder or a device|device":           facts(func(p *part) { p.attributes = 0o060644 << 16 }),
 		"link, a folder or a device|folder":           facts(func(p *part) { p.attributes = 0x10 }),
 		"encrypted|flag":                              facts(func(p *part) { p.flags = 1 }),
 		"encrypted|strong":                            facts(func(p *part) { p.flags = 0x41 }),

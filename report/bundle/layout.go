@@ -103,7 +103,7 @@ func directory(b []byte, n int) ([]entry, error) {
 		}
 		e := entry{name: string(b[directoryLength:][:name]), flags: le16(b[8:]), method: le16(b[10:])}
 		packed, size, offset := le32(b[20:]), le32(b[24:]), le32(b[42:])
-		made, attributes := b[5], le32(b[38:])
+		attributes := le32(b[38:])
 		if err := plain(e.name); err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func directory(b []byte, n int) ([]entry, error) {
 			err = fmt.Errorf("unknown flags %#x", e.flags)
 		case e.method != 0 && e.method != 8:
 			err = fmt.Errorf("packed by method %d: a bundle is deflated", e.method)
-		case !regular(made, attributes):
+		case !regular(attributes):
 			err = errors.New("it is a link, a folder or a device, and not a file")
 		case le16(b[34:]) != 0:
 			err = errors.New("it is in another part of a split archive")
@@ -155,12 +155,13 @@ func plain(name string) error {
 	return fmt.Errorf("a file called %q: a bundle has no such file", name)
 }
 
-// regular tells a file from everything else that an archive can hold. Only Unix (3)
-// and macOS (19) write a mode; of it, 0 in the type means that none was written.
-func regular(made byte, attributes uint32) bool {
+// regular tells a file from everything else that an archive can hold. The upper half
+// is a mode of Unix, whoever wrote it: some readers look at it in any case. 0 in its
+// type means that none was written.
+func regular(attributes uint32) bool {
 	const typeMask, typeRegular, dosDirectory, dosVolume = 0o170000, 0o100000, 0x10, 0x08
 	mode := attributes >> 16 & typeMask
-	return attributes&(dosDirectory|dosVolume) == 0 && (made != 3 && made != 19 || mode == 0 || mode == typeRegular)
+	return attributes&(dosDirectory|dosVolume) == 0 && (mode == 0 || mode == typeRegular)
 }
 
 // extras refuses what gives a file another name or another size than the
