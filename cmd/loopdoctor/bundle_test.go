@@ -106,6 +106,17 @@ func TestBundleFile(t *testing.T) {
 		t.Errorf("left behind: %v", names)
 	}
 
+	// A ticket is a recording, too: to judge it, and to mask more.
+	_, want, _ := do("", "--replay", dropped)
+	if status, out, stderr := do("", "--replay", file); status != report.ExitFault || out != want || stderr != "" {
+		t.Errorf("--replay of a bundle: exit status %d, %s%s", status, stderr, out)
+	}
+	if status, stdout, stderr = do(string(first), "bundle", "--replay", "-", "-o", "-"); status != report.ExitFault || stdout != string(first) {
+		t.Errorf("packed again it is another: exit status %d, %s", status, stderr)
+	}
+	status, stdout, stderr = do(string(first[:100]), "--replay", "-")
+	oneLine(t, "--replay -: the archive has no end: it is cut off", exitUsage, status, stdout, stderr)
+
 	readme := string(readArchive(t, file).File(bundle.ReadmeFile))
 	for _, want := range []string{"127.0.0.1:62893 does not answer (filter-drops-loopback).\n", "loopdoctor open ticket.zip", "Looked from ", " as root", "WHAT IS MASKED", "packets.pcapng is missing: the recording is of an older loopdoctor"} {
 		if !strings.Contains(readme, want) {

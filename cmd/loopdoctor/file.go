@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/report/bundle"
 )
 
 // file is something to write that is there as a whole or not at all.
@@ -105,7 +106,7 @@ func writeRecording(w io.Writer, r *facts.Recording) error {
 	return e.Encode(r)
 }
 
-// readRecording reads what --record wrote, here or elsewhere.
+// readRecording reads what --record wrote, here or elsewhere, be it in a bundle.
 func (p *program) readRecording(path string) (*facts.Recording, error) {
 	in := p.stdin
 	if path != "-" {
@@ -116,9 +117,16 @@ func (p *program) readRecording(path string) (*facts.Recording, error) {
 		defer f.Close()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxRecording+1))
+	data, err := io.ReadAll(io.LimitReader(in, bundle.MaxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("--replay: %w", err)
+	}
+	if bundle.Is(data) {
+		a, err := bundle.Open(data)
+		if err != nil {
+			return nil, fmt.Errorf("--replay %s: %w", path, err)
+		}
+		data = a.File(bundle.FactsFile)
 	}
 	r, err := parseRecording(data)
 	if err != nil {

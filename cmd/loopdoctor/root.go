@@ -127,7 +127,7 @@ func (o *options) showFlags(cmd *cobra.Command) {
 }
 
 func (o *options) replayFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
+	cmd.Flags().StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE`, or a bundle (-: standard input)")
 }
 
 var (
