@@ -14,6 +14,7 @@ package redact
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -64,6 +65,8 @@ type Entry struct {
 type Key struct {
 	Entries []Entry
 	words   []needle // of the entries, how to find them
+	once    sync.Once
+	index   *needles // of words
 }
 
 // MarshalJSON refuses: with its key a recording is no longer redacted.
@@ -104,4 +107,7 @@ func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
 }
 
 // find is what finds the originals of the key in a text, and nothing else.
-func (k *Key) find() *needles { return newNeedles(k.words) }
+func (k *Key) find() *needles {
+	k.once.Do(func() { k.index = newNeedles(k.words) })
+	return k.index
+}
