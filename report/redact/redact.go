@@ -28,7 +28,7 @@ const (
 	Host         Kind = "host"         // db7.acme.com → host1.domain1.example
 	Address      Kind = "address"      // 192.168.7.23 → 192.168.0.1
 	Hardware     Kind = "hardware"     // an Ethernet address
-	Secret       Kind = "secret"       // hunter2 → secret1
+	Secret       Kind = "secret"       // hunter2 → hidden1
 	Certificate  Kind = "certificate"  // its fingerprint, by which public ones can be looked up
 	Organization Kind = "organization" // in a certificate
 	Word         Kind = "word"         // one that the user named: --mask
@@ -100,9 +100,10 @@ func (k *Key) Of(kind Kind) []Entry {
 // is meant (fields for users, homes, ~name, name@host, user=name), and only there.
 func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
 	m := newMasker(words)
-	m.walk(r, true)
+	m.walk(r, looking)
+	m.walk(r, learning)
 	m.settle()
-	out := m.walk(r, false)
+	out := m.walk(r, writing)
 	return out, m.key()
 }
 

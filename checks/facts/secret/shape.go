@@ -28,16 +28,16 @@ var shapes = []struct {
 // bearer is what RFC 6750 section 2.1 lets follow the scheme, if it is long.
 var bearer = regexp.MustCompile(`(?i)\b(bearer)(\s+|%20)([A-Za-z0-9._~+/-]{16,}=*)`)
 
-func (with masker) shapes(s string) string {
+func (m masker) shapes(s string) string {
 	for _, x := range shapes {
-		s = near(s, x.starts, 0, func(part string) string { return x.re.ReplaceAllStringFunc(part, with) })
+		s = near(s, x.starts, 0, func(part string) string { return x.re.ReplaceAllStringFunc(part, m.with) })
 	}
 	return near(s, "earer", 1, func(part string) string {
-		return replace(part, bearer, func(m []string) string {
-			if !strings.ContainsAny(m[3], "0123456789") { // "bearer authentication-method"
-				return m[0]
+		return replace(part, bearer, func(x []string) string {
+			if !strings.ContainsAny(x[3], "0123456789") { // "bearer authentication-method"
+				return x[0]
 			}
-			return m[1] + m[2] + with(m[3])
+			return x[1] + x[2] + m.with(x[3])
 		})
 	})
 }
@@ -76,13 +76,13 @@ func near(s, word string, back int, f func(part string) string) string {
 // private keys, and passwords in URLs. It finds what nobody has told it of.
 func Shaped(s string) []string {
 	var found []string
-	see := masker(func(secret string) string {
+	see := func(secret string) string {
 		if !strings.Contains(secret, Hidden) {
 			found = append(found, secret)
 		}
 		return secret
-	})
-	see.shapes(s)
+	}
+	masker{with: see}.shapes(s)
 	for i := strings.Index(s, "://"); i >= 0; {
 		from, to := i, i+3
 		for from > 0 && i-from < 16 && (s[from-1] >= 'a' && s[from-1] <= 'z' || s[from-1] >= 'A' && s[from-1] <= 'Z' || s[from-1] == '+') {
