@@ -20,6 +20,7 @@ type plan struct {
 	index4 map[byte]byte             // of public addresses: the first eight bits
 	index6 map[uint32]uint32         // and the first 32
 	ranked map[netip.Addr]netip.Addr // public ones that found no room there, in their order
+	pinned []netip.Prefix            // of stays, those that pseudonyms have to keep away from
 	known  map[netip.Addr]netip.Addr
 }
 
@@ -29,38 +30,28 @@ type node struct {
 	kids [2]*node
 }
 
-// A class that no address leaves, or addresses that stay as they are.
-type pin struct {
-	prefix netip.Prefix
-	whole  bool // every address of it stays
-}
-
-func pins(whole bool, texts ...string) []pin {
-	var ps []pin
+func prefixes(texts ...string) []netip.Prefix {
+	var ps []netip.Prefix
 	for _, s := range texts {
-		ps = append(ps, pin{netip.MustParsePrefix(s), whole})
+		ps = append(ps, netip.MustParsePrefix(s))
 	}
 	return ps
 }
 
 var (
 	// The classes with a place of their own: RFC 1918, 6598, 3927, 4193, 4291 section 2.5.6.
-	classes = pins(false, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
-		"fc00::/8", "fd00::/8", "fe80::/10", "fec0::/10",
-		"172.17.0.0/16", "10.88.0.0/16", "10.96.0.0/12", "10.43.0.0/16") // the ranges that Docker, Podman, kubeadm and k3s take by themselves
+	classes = prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/8", "fd00::/8", "fe80::/10", "fec0::/10")
 	// What means the same on every machine: this network, loopback, documentation,
 	// benchmarks, multicast, broadcast and masks (RFC 6890); the inner networks of
 	// Docker, Podman, slirp4netns and QEMU, Docker Desktop, libvirt, Lima, gvproxy; the
 	// addresses that clouds, Tailscale, WSL and Kubernetes give to services; public
 	// resolvers.
-	stays = pins(true, "0.0.0.0/8", "127.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "224.0.0.0/4", "255.0.0.0/8",
-		"::/128", "::1/128", "ff00::/8", "2001:db8::/32", "fe80::1/128",
+	stays = prefixes("0.0.0.0/8", "127.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "224.0.0.0/4", "255.0.0.0/8",
+		"::/128", "::1/128", "ff00::/8", "2001:db8::/32",
 		"172.17.0.0/24", "10.88.0.0/24", "10.0.2.0/24", "192.168.65.0/24", "192.168.122.0/24", "192.168.5.0/24", "192.168.127.0/24",
 		"169.254.169.254/32", "169.254.170.2/32", "169.254.73.153/32", "169.254.73.250/32", "169.254.20.10/32", "100.100.100.100/32", "fd7a:115c:a1e0::53/128", "fd00:ec2::254/128",
 		"10.96.0.1/32", "10.96.0.10/32", "10.43.0.1/32", "10.43.0.10/32",
 		"8.8.8.8/32", "8.8.4.4/32", "1.1.1.1/32", "1.0.0.1/32", "9.9.9.9/32", "2001:4860:4860::8888/128", "2001:4860:4860::8844/128", "2606:4700:4700::1111/128", "2606:4700:4700::1001/128")
-	pinned = slices.Concat(classes, stays)
-
 	mapped = netip.MustParsePrefix("::ffff:0:0/96") // RFC 4291 section 2.5.5.2
 	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
 	compat = netip.MustParsePrefix("::/96")         // RFC 4291 section 2.5.5.1
@@ -87,12 +78,12 @@ func embedded(a netip.Addr) (v4 netip.Addr, ok bool) {
 
 // stay tells whether an address means the same on every machine.
 func stay(a netip.Addr) bool {
-	return slices.ContainsFunc(stays, func(p pin) bool { return p.prefix.Contains(a) })
+	return slices.ContainsFunc(stays, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // public tells whether an address is of no class that it has to stay in.
 func public(a netip.Addr) bool {
-	return !stay(a) && !slices.ContainsFunc(classes, func(p pin) bool { return p.prefix.Contains(a) })
+	return !stay(a) && !slices.ContainsFunc(classes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // wide tells whether a prefix is too wide to tell anything: it holds a class as a
@@ -101,10 +92,14 @@ func wide(p netip.Prefix) bool {
 	if p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() <= 16 {
 		return true
 	}
-	return slices.ContainsFunc(pinned, func(c pin) bool {
-		return c.prefix.Bits() <= 16 && p.Bits() <= c.prefix.Bits() && p.Contains(c.prefix.Addr())
+	return slices.ContainsFunc(slices.Concat(classes, stays), func(c netip.Prefix) bool {
+		return c.Bits() <= 16 && p.Bits() <= c.Bits() && p.Contains(c.Addr())
 	})
 }
+
+// broad tells whether a public prefix is wider than what parts public addresses of
+// IPv6 from each other.
+func broad(p netip.Prefix) bool { return p.Addr().Is6() && p.Bits() < 32 && public(p.Addr()) }
 
 // see notes an address (bits -1, or its width) or a prefix that occurs.
 func (pl *plan) see(a netip.Addr, n int) {
@@ -116,7 +111,7 @@ func (pl *plan) see(a netip.Addr, n int) {
 		n = a.BitLen()
 	}
 	p := netip.PrefixFrom(a, n)
-	if n == a.BitLen() || !wide(p.Masked()) {
+	if n == a.BitLen() || !wide(p.Masked()) && !broad(p.Masked()) {
 		pl.seen[p.Masked()] = true
 	}
 	if a != p.Masked().Addr() { // the address of an interface, with its prefix
@@ -176,6 +171,35 @@ func (pl *plan) make() {
 		}
 		insert(root, netip.PrefixFrom(a, p.Bits()))
 	}
+	pl.pin(all)
+}
+
+// pin finds the addresses that stay and that matter: those that occur, and those that
+// a pseudonym would be taken for.
+func (pl *plan) pin(all []netip.Prefix) {
+	pinned := map[netip.Prefix]bool{}
+	note := func(a netip.Addr) (more bool) {
+		for _, p := range stays {
+			if !pinned[p] && p.Contains(a) {
+				pinned[p], more = true, true
+				pl.pinned = append(pl.pinned, p)
+			}
+		}
+		return more
+	}
+	for _, p := range all {
+		note(p.Addr())
+	}
+	for more := true; more; {
+		more = false
+		clear(pl.known)
+		for _, p := range all {
+			if !stay(p.Addr()) {
+				more = note(pl.fresh(p.Addr())) || more
+			}
+		}
+	}
+	clear(pl.known)
 }
 
 // place moves a public address to where its pseudonyms are; others stay. Not ok: it
@@ -251,15 +275,16 @@ func (pl *plan) squeeze(a netip.Addr) netip.Addr {
 	case a.Is6() && first32(a)>>12 == base6>>12:
 		upTo(32)
 	}
-	for _, p := range pinned {
-		if p.prefix.Addr().Is4() != a.Is4() {
-			continue
+	for _, c := range classes {
+		if c.Contains(a) {
+			upTo(c.Bits())
 		}
-		n := min(common(a, p.prefix.Addr()), p.prefix.Bits())
-		if n == p.prefix.Bits() {
-			upTo(n)
-		} else if !public(a) {
-			upTo(n + 1) // as far as it goes along with an address that stays, and where it parts from it
+	}
+	if !public(a) {
+		for _, p := range pl.pinned { // as far as it goes along with addresses that stay, and where it parts from them
+			if p.Addr().Is4() == a.Is4() {
+				upTo(common(a, p.Addr()) + 1)
+			}
 		}
 	}
 	for n := pl.root(a); n != nil && n.path.Contains(a); {
@@ -310,6 +335,9 @@ func (pl *plan) prefix(p netip.Prefix) netip.Prefix {
 	}
 	if p.Addr() != p.Masked().Addr() || p.Bits() == p.Addr().BitLen() {
 		return netip.PrefixFrom(pl.addr(p.Addr()), p.Bits())
+	}
+	if broad(p) {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x3f, 0xff}), p.Bits()).Masked()
 	}
 	return netip.PrefixFrom(pl.fresh(p.Addr()), p.Bits()).Masked()
 }

@@ -144,7 +144,13 @@ func (m *masker) enumerated(s string) {
 
 // args treats the arguments of a command together: a flag may say what the next one is.
 func (w *walker) args(args []string) []string {
-	if w.learning {
+	switch w.turn {
+	case looking:
+		for _, a := range args {
+			w.glance(a, asText)
+		}
+		return args
+	case learning:
 		for _, a := range secret.Replace(args, w.learnSecret) {
 			w.learn(a)
 		}
@@ -205,9 +211,11 @@ var examples = set(`internet widgits pty ltd some state encrypt isrg authority e
 
 // frame is what becomes of the headers of a packet.
 func (w *walker) frame(b []byte) []byte {
-	if w.learning {
-		Frame(b, func(a netip.Addr) netip.Addr { w.plan.see(a, -1); return a })
+	switch w.turn {
+	case looking:
 		return b
+	case learning:
+		return Frame(b, func(a netip.Addr) netip.Addr { w.plan.see(a, -1); return a })
 	}
 	return Frame(b, w.addr)
 }

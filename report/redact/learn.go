@@ -20,8 +20,8 @@ var (
 	userAt = regexp.MustCompile(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
 	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
-	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=]?|\bserver at|\bENOTFOUND|\bEAI_AGAIN|\blookup|\bgetaddrinfo\(?|\bHost:|\bconnect to|\bconnected to)\s*["']?([A-Za-z0-9][A-Za-z0-9.-]*)`)
-	like   = regexp.MustCompile(`(?i)\b(?:user|host|domain|secret|masked|organization)\d+\b`)
+	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=]?|\bserver at|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)|\blookup|\bgetaddrinfo\(?|\bHost:|\bconnect to|\bconnected to)\s*["']?([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	like   = regexp.MustCompile(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
 	// The names that cloud machines have by default tell their addresses.
 	ipName = regexp.MustCompile(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
@@ -33,9 +33,6 @@ func (m *masker) learn(s string) string {
 	}
 	m.seen[s] = true
 	in := s
-	for _, w := range like.FindAllString(s, -1) {
-		m.taken[strings.ToLower(w)] = true
-	}
 	if len(s) >= 6 {
 		s = secret.Line(s, m.learnSecret)
 	}
@@ -53,7 +50,7 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	for _, x := range userIs.FindAllStringSubmatch(s, -1) {
-		if low := strings.ToLower(x[1]); !ordinary()(low) && !hides(low) {
+		if !hides(x[1]) {
 			m.user(x[1])
 		}
 	}
@@ -176,6 +173,10 @@ func (m *masker) dotted(name string, sure bool) {
 			m.domains[m.entry(Host, labels[last]+"."+ending)] = true
 		}
 		labels = labels[:last]
+	}
+	if p, n := numeric(labels, ending); n > 0 {
+		m.plan.see(p.Addr(), p.Bits())
+		labels = labels[:len(labels)-n]
 	}
 	for _, l := range labels {
 		m.label(l)

@@ -81,8 +81,6 @@ func (m *masker) settle() {
 		switch e.Kind {
 		case User:
 			e.Pseudonym = m.next("user")
-		case Secret:
-			e.Pseudonym = m.next("secret")
 		case Word:
 			e.Pseudonym = m.next("masked")
 		case Organization:
@@ -239,18 +237,21 @@ func (m *masker) hostText(name string, sure bool) string {
 		ending = m.pseudonym(Host, labels[last]+"."+ending)
 		labels = labels[:last]
 	}
-	same := true
+	var tail []string
+	if p, n := numeric(labels, ending); n > 0 {
+		tail = labelsOf(m.prefix(p), n, ending)
+		labels = labels[:len(labels)-n]
+	}
 	for _, l := range labels {
-		to := m.pseudonym(Host, l)
-		same = same && to == l
-		out = append(out, to)
+		out = append(out, m.pseudonym(Host, l))
 	}
-	if !public && same {
-		return name
-	}
+	out = append(out, tail...)
 	to := strings.Join(append(out, some(ending)...), ".")
 	if dot {
 		to += "."
+	}
+	if strings.EqualFold(to, name) {
+		return name
 	}
 	return to
 }

@@ -68,6 +68,9 @@ var privateEndings = set(`local localhost localdomain internal test example inva
 // domains as well.
 var fileEndings = set(`py sh rs md pl so ps cc pub zip mov network link target pid java properties name host id is run call new map page data services java at in to me do app log`)
 
+// unitTypes end names of systemd's units, which may hold an @.
+var unitTypes = set(`service socket timer mount automount target slice scope path device swap`)
+
 // strong are the endings that make two words with a dot between them a host's name
 // wherever they stand: most people who have a domain have one of these.
 var strong = set(`com net org edu gov mil biz info eu de uk fr nl ch at be dk se no cz it es pt ru ua jp cn kr br mx ar au nz ca us za il ir tr fi ie hu ro gr io dev cloud tech ai co`)
@@ -84,7 +87,7 @@ func set(s string) map[string]bool {
 // a pseudonym.
 func keptUser(name string) bool {
 	low := strings.ToLower(name)
-	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || numbered(low, "user") || numbered(low, "secret") || strings.Trim(low, "0123456789") == ""
+	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || numbered(low, "user") || numbered(low, hidden) || strings.Trim(low, "0123456789") == ""
 }
 
 // numbered tells whether s is the prefix and a number.
@@ -95,7 +98,7 @@ func numbered(s, prefix string) bool {
 
 // pseudonymous tells whether a label is one that Redact gives.
 func pseudonymous(label string) bool {
-	return numbered(label, "host") || numbered(label, "domain") || numbered(label, "user") || numbered(label, "masked")
+	return numbered(label, "host") || numbered(label, "domain") || numbered(label, "user") || numbered(label, "masked") || numbered(label, hidden)
 }
 
 // domain splits a dotted name into the labels that are its owner's and the ending that
@@ -126,7 +129,7 @@ func domain(text string, sure bool) (labels []string, ending string, public, ok 
 	suffix, icann := publicsuffix.PublicSuffix(low)
 	known := icann || strings.Contains(suffix, ".") // a private one of the list: "github.io"
 	switch {
-	case strings.Trim(last, "0123456789") == "":
+	case strings.Trim(last, "0123456789") == "", unitTypes[last]: // getty@tty1.service
 		return nil, "", false, false
 	case !known && sure: // an ending of one's own: "db.prod", "shop.acmecorp"
 		return all, "", false, true

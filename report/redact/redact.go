@@ -14,6 +14,7 @@ package redact
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -27,7 +28,7 @@ const (
 	Host         Kind = "host"         // db7.acme.com → host1.domain1.example
 	Address      Kind = "address"      // 192.168.7.23 → 192.168.0.1
 	Hardware     Kind = "hardware"     // an Ethernet address
-	Secret       Kind = "secret"       // hunter2 → secret1
+	Secret       Kind = "secret"       // hunter2 → hidden1
 	Certificate  Kind = "certificate"  // its fingerprint, by which public ones can be looked up
 	Organization Kind = "organization" // in a certificate
 	Word         Kind = "word"         // one that the user named: --mask
@@ -64,6 +65,8 @@ type Entry struct {
 type Key struct {
 	Entries []Entry
 	words   []needle // of the entries, how to find them
+	once    sync.Once
+	index   *needles // of words
 }
 
 // MarshalJSON refuses: with its key a recording is no longer redacted.
@@ -97,11 +100,15 @@ func (k *Key) Of(kind Kind) []Entry {
 // is meant (fields for users, homes, ~name, name@host, user=name), and only there.
 func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
 	m := newMasker(words)
-	m.walk(r, true)
+	m.walk(r, looking)
+	m.walk(r, learning)
 	m.settle()
-	out := m.walk(r, false)
+	out := m.walk(r, writing)
 	return out, m.key()
 }
 
 // find is what finds the originals of the key in a text, and nothing else.
-func (k *Key) find() *needles { return newNeedles(k.words) }
+func (k *Key) find() *needles {
+	k.once.Do(func() { k.index = newNeedles(k.words) })
+	return k.index
+}

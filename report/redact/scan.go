@@ -2,7 +2,7 @@ package redact
 
 import (
 	"net/netip"
-	"sort"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -30,34 +30,32 @@ type needle struct {
 
 // needles finds many texts in one pass.
 type needles struct {
-	pairs [1 << 16][]needle // by their first two bytes, in lower case; the longest first
-	ones  [256][]needle     // those of a single byte
-	any   [256]bool         // a needle begins with that byte, in lower case
+	pairs map[uint16][]needle // by their first two bytes, in lower case; the longest first
+	ones  []needle            // those of a single byte
+	any   [256]bool           // a needle begins with that byte, in lower case
 }
 
 func newNeedles(all []needle) *needles {
-	x := &needles{}
+	x := &needles{pairs: map[uint16][]needle{}}
 	for _, n := range all {
 		switch len(n.text) {
 		case 0:
 			continue
 		case 1:
-			x.ones[lower(n.text[0])] = append(x.ones[lower(n.text[0])], n)
+			x.ones = append(x.ones, n)
 		default:
 			k := key(n.text, 0)
 			x.pairs[k] = append(x.pairs[k], n)
 		}
 		x.any[lower(n.text[0])] = true
 	}
-	for i := range x.pairs {
-		if len(x.pairs[i]) > 1 {
-			sort.SliceStable(x.pairs[i], func(a, b int) bool { return len(x.pairs[i][a].text) > len(x.pairs[i][b].text) })
-		}
+	for _, list := range x.pairs {
+		slices.SortStableFunc(list, func(a, b needle) int { return len(b.text) - len(a.text) })
 	}
 	return x
 }
 
-func key(s string, i int) int { return int(lower(s[i]))<<8 | int(lower(s[i+1])) }
+func key(s string, i int) uint16 { return uint16(lower(s[i]))<<8 | uint16(lower(s[i+1])) }
 
 // at returns the longest needle that stands at s[i:].
 func (x *needles) at(s string, i int) *needle {
@@ -73,9 +71,9 @@ func (x *needles) at(s string, i int) *needle {
 			}
 		}
 	}
-	for k := range x.ones[c] {
-		if x.ones[c][k].stands(s, i) {
-			return &x.ones[c][k]
+	for k := range x.ones {
+		if x.ones[k].stands(s, i) {
+			return &x.ones[k]
 		}
 	}
 	return nil

@@ -36,28 +36,33 @@ var none = set(`- null nil none true false yes no on off x required optional emp
 	password passwd pass secret token key pwd user username name string value file`)
 
 // variable is what a shell replaces: $TOKEN, ${TOKEN}, $(cat token).
-var variable = regexp.MustCompile(`^["']?(?:\$\w+|\$\{[^{}]*\}|\$\([^()]*\))["']?$`)
+var variable = regexp.MustCompile(`^["']?(?:\$\w+|\$\{[^{}]*\}?|\$\([^()]*\))["']?$`)
 
 // hides tells whether what stands in the place of a secret is none: it was masked before,
 // or says that there is none.
 func hides(s string) bool {
 	low := strings.ToLower(strings.Trim(s, `"'\;,.()`))
-	return none[low] || numbered(low, "secret") || strings.Trim(s, "*•… \"'\\") == "" || variable.MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
+	return none[low] || numbered(low, hidden) || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable.MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
 }
+
+// hidden begins the pseudonym of a secret. It is no word that makes what follows it a
+// secret, as "secret1: not found" would.
+const hidden = "hidden"
 
 // partly is a pseudonym and what is left of a secret that a narrower rule took too
 // little of: password=Tr0ub&3.
-var partly = regexp.MustCompile(`(?s)^(secret[0-9]+)[^0-9A-Za-z]+.*$`)
+var partly = regexp.MustCompile(`(?s)^(hidden[0-9]+)[^0-9A-Za-z]+.*$`)
 
+// learnSecret notes a secret and gives it its pseudonym at once: a wider rule sees the
+// same text here as when everything is replaced.
 func (m *masker) learnSecret(s string) string {
 	before, value, after := inner(s)
-	if !hides(value) {
-		if !partly.MatchString(value) {
-			m.entry(Secret, value)
+	if !hides(value) && !partly.MatchString(value) {
+		if e := &m.entries[m.entry(Secret, value)]; e.Pseudonym == "" {
+			e.Pseudonym = m.next(hidden)
 		}
-		value = "secret0"
 	}
-	return before + value + after
+	return m.oneSecret(before + value + after)
 }
 
 func (m *masker) oneSecret(s string) string {
@@ -97,7 +102,7 @@ func forms(s string) []string {
 	}
 	if len(s) >= 8 {
 		// Of the encoding only what does not depend on what stands around it.
-		all = append(all, strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), "="), base64.RawURLEncoding.EncodeToString([]byte(s)))
+		all = append(all, base64.StdEncoding.EncodeToString([]byte(s)), base64.RawStdEncoding.EncodeToString([]byte(s)), base64.URLEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)))
 	}
 	slices.Sort(all)
 	return slices.Compact(all)

@@ -71,13 +71,23 @@ func wayOf(t reflect.Type, f reflect.StructField) way {
 // walker copies facts, and shows the masker each text and each address on the way.
 type walker struct {
 	*masker
-	learning bool
-	os       string
+	turn turn
+	os   string
 }
 
+// turn is what a walk is for.
+type turn int
+
+const (
+	looking  turn = iota // for what is there that looks like a pseudonym, and for names that stay
+	learning             // what has to be replaced
+	writing
+)
+
 // walk learns from a recording, or returns its copy with everything replaced.
-func (m *masker) walk(r *facts.Recording, learning bool) *facts.Recording {
-	w := &walker{masker: m, learning: learning}
+func (m *masker) walk(r *facts.Recording, t turn) *facts.Recording {
+	clear(m.seen)
+	w := &walker{masker: m, turn: t}
 	out := w.value(reflect.ValueOf(r), asText, reflect.Value{})
 	return out.Interface().(*facts.Recording)
 }
@@ -106,9 +116,9 @@ func (w *walker) value(v reflect.Value, how way, in reflect.Value) reflect.Value
 		return reflect.ValueOf(netip.AddrPortFrom(w.address(a.Addr()), a.Port()))
 	case prefixType:
 		p := v.Interface().(netip.Prefix)
-		if w.learning && p.IsValid() {
+		if w.turn == learning && p.IsValid() {
 			w.plan.see(p.Addr(), p.Bits())
-		} else if !w.learning {
+		} else if w.turn == writing {
 			p = w.prefix(p)
 		}
 		return reflect.ValueOf(p)
@@ -161,7 +171,7 @@ func (w *walker) value(v reflect.Value, how way, in reflect.Value) reflect.Value
 		if t == reflect.TypeFor[facts.Facts]() {
 			w.os = v.FieldByName("Host").Interface().(facts.Host).OS
 		}
-		if w.learning {
+		if w.turn == learning {
 			w.special(v.Interface())
 		}
 		for i := range v.NumField() {
@@ -175,10 +185,10 @@ func (w *walker) value(v reflect.Value, how way, in reflect.Value) reflect.Value
 }
 
 func (w *walker) address(a netip.Addr) netip.Addr {
-	if !w.learning {
+	if w.turn == writing {
 		return w.addr(a)
 	}
-	if a.IsValid() {
+	if w.turn == learning && a.IsValid() {
 		w.plan.see(a, -1)
 	}
 	return a
@@ -189,7 +199,11 @@ func (w *walker) string(s string, how way, in reflect.Value) string {
 	if s == "" {
 		return s
 	}
-	if w.learning {
+	switch w.turn {
+	case looking:
+		w.glance(s, how)
+		return s
+	case learning:
 		w.study(s, how)
 		return s
 	}
@@ -204,13 +218,27 @@ func (w *walker) string(s string, how way, in reflect.Value) string {
 	return w.text(s)
 }
 
+// glance notes of one text what bears on how others are understood.
+func (w *walker) glance(s string, how way) {
+	switch how {
+	case asEnum:
+		w.enumerated(s)
+	case asContainer:
+		w.keep(s)
+	}
+	if !w.seen[s] {
+		w.seen[s] = true
+		for _, x := range like.FindAllString(s, -1) {
+			w.taken[strings.ToLower(x)] = true
+		}
+	}
+}
+
 // study learns from one text.
 func (w *walker) study(s string, how way) {
 	switch how {
 	case asVersion, asUser:
 		return
-	case asEnum:
-		w.enumerated(s)
 	case asHost:
 		w.host(s)
 	case asHosts:
@@ -218,8 +246,6 @@ func (w *walker) study(s string, how way) {
 		for _, n := range after(strings.Fields(entry), 1) {
 			w.host(n)
 		}
-	case asContainer:
-		w.keep(s)
 	case asPrint:
 		if len(s) >= 8 && strings.Trim(s[:len(s)-6], "0") != "" {
 			w.entry(Certificate, s)

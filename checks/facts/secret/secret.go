@@ -43,19 +43,22 @@ func Mask(args []string) []string {
 // Replace is Mask with another word for each secret: with is told what stands there
 // (quotes, and a scheme like Bearer, included) and says what shall.
 func Replace(args []string, with func(secret string) string) []string {
-	return masker(with).args(args)
+	return masker{with: with}.args(args)
 }
 
 // Line is Replace for a line that is no command of its own.
 func Line(s string, with func(secret string) string) string {
-	s, _ = masker(with).one(s)
+	s, _ = masker{with, true}.one(s)
 	return s
 }
 
 // masker says what shall stand in the place of a secret.
-type masker func(string) string
+type masker struct {
+	with func(string) string
+	line bool // the text is a line, not an argument: a value ends with its word
+}
 
-func (with masker) args(args []string) []string {
+func (m masker) args(args []string) []string {
 	if len(args) == 0 {
 		return nil
 	}
@@ -65,11 +68,11 @@ func (with masker) args(args []string) []string {
 	for i, a := range args {
 		switch {
 		case next && !strings.HasPrefix(a, "--"):
-			out[i], next = with(a), false
+			out[i], next = m.with(a), false
 		default:
-			out[i], next = with.one(a)
+			out[i], next = m.one(a)
 			if i > 0 {
-				out[i], next = with.short(program, a, out[i], next)
+				out[i], next = m.short(program, a, out[i], next)
 			}
 		}
 	}
@@ -77,27 +80,27 @@ func (with masker) args(args []string) []string {
 }
 
 // one masks inside one argument and tells whether the next one is a secret.
-func (with masker) one(a string) (masked string, next bool) {
-	a = with.shapes(a)
-	if strings.Contains(a, "://") {
-		a = replace(a, credentials, func(m []string) string { return m[1] + m[2] + ":" + with(m[3]) + "@" })
-		a = replace(a, tokenAsUser, func(m []string) string { return m[1] + with(m[2]) + "@" })
-	}
+func (m masker) one(a string) (masked string, next bool) {
 	if strings.HasPrefix(a, "-") && Named(a) && !strings.ContainsAny(a, "=: \t\n") {
 		return a, true
 	}
 	// The whole argument is NAME=VALUE: the value may hold any byte.
-	if name, value, ok := strings.Cut(a, "="); ok && Named(name) && !strings.ContainsAny(name, " \t\n?&;,:{") {
-		return name + "=" + with(value), false
+	if name, value, ok := strings.Cut(a, "="); ok && Named(name) && !strings.ContainsAny(name, " \t\n?&;,:{") && !(m.line && strings.ContainsAny(value, " \t\n")) {
+		return name + "=" + m.with(value), false
+	}
+	a = m.shapes(a)
+	if strings.Contains(a, "://") {
+		a = replace(a, credentials, func(x []string) string { return x[1] + x[2] + ":" + m.with(x[3]) + "@" })
+		a = replace(a, tokenAsUser, func(x []string) string { return x[1] + m.with(x[2]) + "@" })
 	}
 	if hint.MatchString(a) {
-		a = replace(a, header, func(m []string) string { return m[1] + m[2] + with(m[3]) })
-		a = with.pairs(with.pairs(a, pair), quoted)
+		a = replace(a, header, func(x []string) string { return x[1] + x[2] + m.with(x[3]) })
+		a = m.pairs(m.pairs(a, pair), quoted)
 	}
 	// A shell's -c and a rewritten title hold a whole command line in one argument.
 	if words := strings.Fields(a); len(words) > 1 {
-		if m := with.args(words); !slices.Equal(m, words) {
-			a = strings.Join(m, " ")
+		if to := m.args(words); !slices.Equal(to, words) {
+			a = strings.Join(to, " ")
 		}
 	}
 	return a, false
@@ -105,29 +108,29 @@ func (with masker) one(a string) (masked string, next bool) {
 
 // pairs hides the values of names that are secret. The value of another name
 // may hold a pair of its own: SIGNED_URL=http://host/?signature=…
-func (with masker) pairs(a string, re *regexp.Regexp) string {
-	return replace(a, re, func(m []string) string {
-		if Named(m[1]) && !strings.HasPrefix(m[3], "//") {
-			return m[1] + m[2] + with(m[3])
+func (m masker) pairs(a string, re *regexp.Regexp) string {
+	return replace(a, re, func(x []string) string {
+		if Named(x[1]) && !strings.HasPrefix(x[3], "//") {
+			return x[1] + x[2] + m.with(x[3])
 		}
-		return m[1] + m[2] + with.pairs(m[3], re)
+		return x[1] + x[2] + m.pairs(x[3], re)
 	})
 }
 
 // short knows the one-letter flags of programs that are commonly given a
 // password on the command line. prior is what one made of the argument.
-func (with masker) short(program, a, prior string, next bool) (string, bool) {
+func (m masker) short(program, a, prior string, next bool) (string, bool) {
 	switch program {
 	case "mysql", "mysqldump", "mysqladmin", "mysqld", "mysqlimport", "mariadb", "mariadb-dump", "mariadb-admin":
 		if len(a) > 2 && strings.HasPrefix(a, "-p") {
-			return "-p" + with(a[2:]), false
+			return "-p" + m.with(a[2:]), false
 		}
 	case "sshpass":
 		if a == "-p" {
 			return a, true
 		}
 		if strings.HasPrefix(a, "-p") {
-			return "-p" + with(a[2:]), false
+			return "-p" + m.with(a[2:]), false
 		}
 	case "redis-cli", "valkey-cli":
 		if a == "-a" {
@@ -138,7 +141,7 @@ func (with masker) short(program, a, prior string, next bool) (string, bool) {
 			return a, true
 		}
 		if len(a) > 2 && strings.HasPrefix(a, "-u") {
-			return "-u" + with(a[2:]), false
+			return "-u" + m.with(a[2:]), false
 		}
 	}
 	return prior, next

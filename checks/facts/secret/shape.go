@@ -11,8 +11,9 @@ var shapes = []struct {
 	starts string // without it in the text the expression is not tried
 	re     *regexp.Regexp
 }{
-	{"A", regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`)}, // AWS access key id
-	{"gh", regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{20,}`)}, // GitHub
+	{"AKIA", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`)}, // AWS access key ids
+	{"ASIA", regexp.MustCompile(`\bASIA[0-9A-Z]{16}\b`)},
+	{"gh", regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{20,}`)}, // GitHub's
 	{"github_pat_", regexp.MustCompile(`\bgithub_pat_[A-Za-z0-9_]{20,}`)},
 	{"glpat-", regexp.MustCompile(`\bglpat-[\w-]{16,}`)},
 	{"xox", regexp.MustCompile(`\bxox[abeoprs]-[\w-]{10,}`)}, // Slack
@@ -27,36 +28,77 @@ var shapes = []struct {
 // bearer is what RFC 6750 section 2.1 lets follow the scheme, if it is long.
 var bearer = regexp.MustCompile(`(?i)\b(bearer)(\s+|%20)([A-Za-z0-9._~+/-]{16,}=*)`)
 
-func (with masker) shapes(s string) string {
+func (m masker) shapes(s string) string {
 	for _, x := range shapes {
-		if strings.Contains(s, x.starts) {
-			s = x.re.ReplaceAllStringFunc(s, with)
-		}
+		s = near(s, x.starts, 0, func(part string) string { return x.re.ReplaceAllStringFunc(part, m.with) })
 	}
-	if len(s) > 16 && bearer.MatchString(s) {
-		s = replace(s, bearer, func(m []string) string {
-			if !strings.ContainsAny(m[3], "0123456789") { // "bearer authentication-method"
-				return m[0]
+	return near(s, "earer", 1, func(part string) string {
+		return replace(part, bearer, func(x []string) string {
+			if !strings.ContainsAny(x[3], "0123456789") { // "bearer authentication-method"
+				return x[0]
 			}
-			return m[1] + m[2] + with(m[3])
+			return x[1] + x[2] + m.with(x[3])
 		})
+	})
+}
+
+// span is how much of a text is given to an expression behind the word that it begins
+// with: private keys of RSA with 8192 bits have some 6.4 kB.
+const span = 16 << 10
+
+// near applies f to the parts of a text that begin with a word, or back bytes before it.
+// Expressions over all of a large text would take most of the time.
+func near(s, word string, back int, f func(part string) string) string {
+	i := strings.Index(s, word)
+	if i < 0 {
+		return s
 	}
-	return s
+	if len(s) <= span {
+		return f(s)
+	}
+	var b strings.Builder
+	for done := 0; ; {
+		from := max(i-back-1, done) // one more: the boundary of the word
+		to := min(i+span, len(s))
+		b.WriteString(s[done:from])
+		b.WriteString(f(s[from:to]))
+		done = to
+		next := strings.Index(s[done:], word)
+		if next < 0 {
+			b.WriteString(s[done:])
+			return b.String()
+		}
+		i = done + next
+	}
 }
 
 // Shaped lists what of the text has the shape of a secret: tokens of known makers,
 // private keys, and passwords in URLs. It finds what nobody has told it of.
 func Shaped(s string) []string {
 	var found []string
-	see := masker(func(secret string) string {
+	see := func(secret string) string {
 		if !strings.Contains(secret, Hidden) {
 			found = append(found, secret)
 		}
 		return secret
-	})
-	see.shapes(s)
-	if strings.Contains(s, "://") {
-		replace(s, credentials, func(m []string) string { see(m[3]); return m[0] })
+	}
+	masker{with: see}.shapes(s)
+	for i := strings.Index(s, "://"); i >= 0; {
+		from, to := i, i+3
+		for from > 0 && i-from < 16 && (s[from-1] >= 'a' && s[from-1] <= 'z' || s[from-1] >= 'A' && s[from-1] <= 'Z' || s[from-1] == '+') {
+			from--
+		}
+		for to < len(s) && to-i < 512 && s[to] > ' ' && strings.IndexByte(`/?#"<>`, s[to]) < 0 {
+			to++
+		}
+		if m := credentials.FindStringSubmatch(s[from:to]); m != nil {
+			see(m[3])
+		}
+		next := strings.Index(s[i+3:], "://")
+		if next < 0 {
+			break
+		}
+		i += 3 + next
 	}
 	return found
 }
