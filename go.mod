@@ -20,11 +20,8 @@ require (
 )
 
 require (
-<<<<<<< HEAD
-	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
-=======
 	github.com/cpuguy83/go-md2man/v2 v2.0.6 // indirect
->>>>>>> h-compare
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	golang.org/x/text v0.43.0 // indirect

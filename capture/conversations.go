@@ -41,7 +41,7 @@ func Conversations(frames []Frame, server uint16, ours []uint16) *facts.Packets 
 			t.add(f, s)
 		}
 	}
-	packets := &facts.Packets{Conversations: make([]facts.Conversation, len(t.talks))}
+	packets := &facts.Packets{Start: t.start, Conversations: make([]facts.Conversation, len(t.talks))}
 	for i := range t.talks {
 		packets.Conversations[i] = t.talks[i].tell(&t)
 	}
@@ -83,9 +83,10 @@ type talk struct {
 
 type heard struct {
 	segment
-	at  time.Duration
-	out bool
-	in  bool
+	at     time.Duration
+	out    bool
+	in     bool
+	header []byte
 }
 
 func (t *teller) mine(a netip.AddrPort) bool {
@@ -120,7 +121,7 @@ func (t *teller) add(f Frame, s segment) {
 	if f.Out {
 		t.leaving[same] = append(t.leaving[same], copyOut{f.At, i, len(t.talks[i].packets)})
 	}
-	t.talks[i].packets = append(t.talks[i].packets, heard{segment: s, at: f.At.Sub(t.start), out: f.Out, in: !f.Out})
+	t.talks[i].packets = append(t.talks[i].packets, heard{segment: s, at: f.At.Sub(t.start), out: f.Out, in: !f.Out, header: headers(f.Data)})
 }
 
 // client decides who the client is; a packet that an ICMP error quotes counts
@@ -158,7 +159,7 @@ func (k *talk) tell(t *teller) facts.Conversation {
 		c.Server = k.flow.b
 	}
 	for _, p := range k.packets {
-		told := facts.Packet{At: p.at, FromClient: p.src == c.Client, Out: p.out, In: p.in}
+		told := facts.Packet{At: p.at, FromClient: p.src == c.Client, Out: p.out, In: p.in, Header: p.header}
 		if p.icmp == "" {
 			told.Flags, told.Length = p.flags, p.length
 		} else {

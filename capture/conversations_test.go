@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -222,5 +223,29 @@ func FuzzConversations(f *testing.F) {
 		if !slices.Contains(ends, s.src) || !slices.Contains(ends, s.dst) || !c.Packets[0].Out || !c.Packets[0].In {
 			t.Errorf("%+v was told as %+v", s, c)
 		}
+		h := c.Packets[0].Header
+		var b bytes.Buffer
+		n, _, err := WritePcapng(&b, "", got)
+		if err != nil || n > 0 && len(h) == 0 || !bytes.Equal(headers(h), h) {
+			t.Fatalf("%x became %d packets with the headers %x, %x: %v", data, n, h, headers(h), err)
+		}
+		if n > 0 {
+			if there, err := ReadPcapng(&b); err != nil || !slices.Contains(there, s.src.Addr()) {
+				t.Errorf("%x is read back with %v: %v", data, there, err)
+			}
+		}
 	})
+}
+
+// BenchmarkConversations tells what a burst of the ledger leaves: 32 SYNs, twice.
+func BenchmarkConversations(b *testing.B) {
+	var frames []Frame
+	for i := range 32 {
+		from := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(40000+i)).String()
+		frames = append(frames, both(time.Duration(i)*20*time.Microsecond, wire(b, from, server4, syn, ""))...)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Conversations(frames, 62893, nil)
+	}
 }

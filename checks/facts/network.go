@@ -271,6 +271,7 @@ type Ledger struct {
 
 // Packets is what was captured on lo while loopdoctor connected.
 type Packets struct {
+	Start         time.Time      `json:"start,omitzero"` // when the first packet of the capture was seen
 	Conversations []Conversation `json:"conversations"`
 	Dropped       uint32         `json:"dropped,omitempty"` // frames the kernel could not hand over
 }
@@ -294,6 +295,12 @@ type Packet struct {
 	ICMP       string        `json:"icmp,omitempty"`  // "3/3": an ICMP error that quotes this conversation
 	Out        bool          `json:"out"`             // seen leaving
 	In         bool          `json:"in"`              // seen arriving: missing means lost between the two
+
+	// Header is what stands before the payload, from the Ethernet header on; of an
+	// ICMP error what it quotes up to the ports. Addresses (the conversation has
+	// them), checksums and options that identify somebody are blank. Empty in older
+	// recordings, and where the addresses are not those of the conversation.
+	Header []byte `json:"header,omitempty"`
 }
 
 // Bind is one bind() that was closed again at once, without listen().

@@ -91,6 +91,27 @@ func TestBadUsage(t *testing.T) {
 		"checks x":                              "unknown command",
 		"version x":                             "unknown command",
 		"192.0.2.1:80":                          "192.0.2.1",
+		"bundle --bind":                         "--bind needs a target",
+		"bundle --format json 80":               "unknown flag: --format",
+		"bundle --record x 80":                  "unknown flag: --record",
+		"bundle --no-redact --mask x 80":        "contradict each other",
+		"bundle --no-redact -o - 80":            "--no-redact needs a file",
+		"bundle --mask= 80":                     "--mask: the word is empty",
+		"bundle --output= 80":                   "the name of a file is empty",
+		"bundle --replay x 80":                  "leave out 80",
+		"bundle --replay x -o x":                "--replay reads x, and --output writes to it",
+		"bundle --replay x --as root":           "leave out --as",
+		"bundle --replay /nonexistent":          "--replay: open /nonexistent",
+		"bundle -o /nonexistent/x 80":           "--output: create /nonexistent/x: ",
+		"bundle 80 3000;":                       `target "3000;"`,
+		"open":                                  "open takes one file",
+		"open a b":                              "open takes one file",
+		"open /nonexistent":                     "open /nonexistent: ",
+		"open x -o x":                           "open reads x, and --output writes to it",
+		"open .":                                "open: read .: ",
+		"open -q -v x":                          "-q and -v contradict each other",
+		"open --format yaml x":                  "it is one of text",
+		"bundel":                                "did you mean loopdoctor bundle?",
 	} {
 		t.Run(args, func(t *testing.T) {
 			if runtime.GOOS != "linux" && strings.HasPrefix(args, "192.") {
@@ -172,6 +193,17 @@ func TestHostileRecordings(t *testing.T) {
 	oneLine(t, "more than 64 MiB", exitUsage, status, stdout, stderr)
 	status, stdout, stderr = do("", "--replay", t.TempDir())
 	oneLine(t, "--replay: ", exitUsage, status, stdout, stderr)
+
+	// Two bytes that become a socket, and three that become a target.
+	for data, hint := range map[string]string{
+		`{"facts_schema":1,"facts":[{"sockets":{"sockets":[0` + strings.Repeat(",0", maxValues) + `]}}]}`: "more than 524288 values",
+		`{"facts_schema":1,"facts":[{}` + strings.Repeat(",{}", maxTargets) + `]}`:                        "a recording of 1001 targets",
+	} {
+		status, stdout, stderr := do(data, "--replay", "-")
+		oneLine(t, hint, exitUsage, status, stdout, stderr)
+		status, stdout, stderr = do(data, "open", "-")
+		oneLine(t, hint, exitUsage, status, stdout, stderr)
+	}
 
 	for data, hint := range map[string]string{
 		"":                    "it is not JSON",

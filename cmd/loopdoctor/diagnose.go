@@ -18,20 +18,9 @@ import (
 
 // diagnose is the run itself: look or replay, record, judge, report.
 func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Target) error {
-	// Whose view to take may mean to begin anew elsewhere.
-	var as []facts.Identity
-	var from host.Spot
-	var err error
-	switch {
-	case o.replay != "":
-	case o.place.name() != "":
-		if from, as, err = p.goTo(o); err != nil {
-			return err
-		}
-	default:
-		if as, err = clients(o.as, p.env, os.Geteuid()); err != nil {
-			return err
-		}
+	as, from, err := p.stand(o)
+	if err != nil {
+		return err
 	}
 	// Files are opened next: that one cannot be written is better known
 	// before anything is looked at.
@@ -46,12 +35,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	}
 	defer saved.abandon()
 
-	var seen *facts.Recording
-	if o.replay != "" {
-		seen, err = p.readRecording(o.replay)
-	} else {
-		seen, err = p.look(ctx, o, targets, as, from)
-	}
+	seen, err := p.see(ctx, o, targets, as, from)
 	if err != nil {
 		return err
 	}
@@ -70,6 +54,27 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 		return fail(fmt.Errorf("write the report: %w", err))
 	}
 	return fail(out.commit())
+}
+
+// stand finds whose view to take, and goes there; this may mean to begin anew
+// elsewhere. A recording has been looked at.
+func (p *program) stand(o *options) (as []facts.Identity, from host.Spot, err error) {
+	switch {
+	case o.replay != "":
+	case o.place.name() != "":
+		from, as, err = p.goTo(o)
+	default:
+		as, err = clients(o.as, p.env, os.Geteuid())
+	}
+	return as, from, err
+}
+
+// see looks, or reads what was seen.
+func (p *program) see(ctx context.Context, o *options, targets []facts.Target, as []facts.Identity, from host.Spot) (*facts.Recording, error) {
+	if o.replay != "" {
+		return p.readRecording(o.replay)
+	}
+	return p.look(ctx, o, targets, as, from)
 }
 
 func (p *program) look(ctx context.Context, o *options, targets []facts.Target, as []facts.Identity, from host.Spot) (*facts.Recording, error) {

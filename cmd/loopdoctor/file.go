@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/report/bundle"
 )
 
 // file is something to write that is there as a whole or not at all.
@@ -79,8 +81,24 @@ func (f *file) abandon() {
 	}
 }
 
-// maxRecording bounds what --replay reads.
-const maxRecording = 64 << 20
+// What is read of files that somebody sent is bounded, in bytes, and in values: "0,"
+// are two bytes, and in memory a few hundred. Large recordings have some ten thousand
+// values.
+const (
+	maxRecording = 64 << 20
+	maxValues    = 1 << 19
+	maxTargets   = 1000
+)
+
+func bounded(data []byte) error {
+	switch {
+	case len(data) > maxRecording:
+		return fmt.Errorf("more than %d MiB: this is neither a recording nor a report", maxRecording>>20)
+	case bytes.Count(data, []byte(",")) > maxValues:
+		return fmt.Errorf("more than %d values: this is neither a recording nor a report", maxValues)
+	}
+	return nil
+}
 
 func writeRecording(w io.Writer, r *facts.Recording) error {
 	e := json.NewEncoder(w)
@@ -88,7 +106,7 @@ func writeRecording(w io.Writer, r *facts.Recording) error {
 	return e.Encode(r)
 }
 
-// readRecording reads what --record wrote, here or elsewhere.
+// readRecording reads what --record wrote, here or elsewhere, be it in a bundle.
 func (p *program) readRecording(path string) (*facts.Recording, error) {
 	in := p.stdin
 	if path != "-" {
@@ -99,9 +117,16 @@ func (p *program) readRecording(path string) (*facts.Recording, error) {
 		defer f.Close()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxRecording+1))
+	data, err := io.ReadAll(io.LimitReader(in, bundle.MaxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("--replay: %w", err)
+	}
+	if bundle.Is(data) {
+		a, err := bundle.Open(data)
+		if err != nil {
+			return nil, fmt.Errorf("--replay %s: %w", path, err)
+		}
+		data = a.File(bundle.FactsFile)
 	}
 	r, err := parseRecording(data)
 	if err != nil {
@@ -111,8 +136,8 @@ func (p *program) readRecording(path string) (*facts.Recording, error) {
 }
 
 func parseRecording(data []byte) (*facts.Recording, error) {
-	if len(data) > maxRecording {
-		return nil, fmt.Errorf("more than %d MiB: this is no recording", maxRecording>>20)
+	if err := bounded(data); err != nil {
+		return nil, err
 	}
 	// The schema first: a newer recording may not fit in our types.
 	var head struct {
@@ -130,6 +155,12 @@ func parseRecording(data []byte) (*facts.Recording, error) {
 		return nil, fmt.Errorf("loopdoctor %s recorded it with schema %d, and this loopdoctor reads up to %d: use a newer one", head.Version, *head.Schema, facts.Schema)
 	case *head.Schema < 1:
 		return nil, fmt.Errorf("there is no schema %d", *head.Schema)
+	}
+	var list struct {
+		Facts []json.RawMessage `json:"facts"`
+	}
+	if json.Unmarshal(data, &list) == nil && len(list.Facts) > maxTargets {
+		return nil, fmt.Errorf("a recording of %d targets: no more than %d are read", len(list.Facts), maxTargets)
 	}
 	var r facts.Recording
 	if err := json.Unmarshal(data, &r); err != nil {

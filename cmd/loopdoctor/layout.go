@@ -19,8 +19,8 @@ func (o *options) layoutFlags(cmd *cobra.Command, what string) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.format, "format", "text", "`FORMAT` of "+what+": text, json, markdown or html")
-	f.StringVarP(&o.output, "output", "o", "", "write it to `FILE`")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "the answer alone, in one line")
+	f.StringVarP(&o.output, "output", "o", "", "write "+what+" to `FILE`")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "the answer alone, a line for each target")
 	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
 	completeWords(cmd, map[string][]string{"format": formats, "color": colors})
 }

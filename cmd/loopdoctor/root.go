@@ -33,7 +33,8 @@ const rootExample = `  loopdoctor 62893
   loopdoctor run -- curl http://localhost:3000/
   sudo loopdoctor --format json 62893
   sudo loopdoctor --container shop-web 5432
-  loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json`
+  loopdoctor --record seen.json 62893 && loopdoctor --replay seen.json
+  loopdoctor bundle 62893 -o ticket.zip && loopdoctor open ticket.zip`
 
 // options are the flags as they were typed.
 type options struct {
@@ -85,12 +86,21 @@ func (p *program) root() *cobra.Command {
 		return fmt.Errorf("%w (see loopdoctor --help)", err)
 	})
 
+	o.lookFlags(cmd)
+	o.showFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
+	o.replayFlag(cmd)
+	cmd.AddCommand(p.run(), p.bundle(), p.open(), p.diff(), p.triage(), p.explain(), p.checks(), p.man(), p.version())
+	return cmd
+}
+
+// lookFlags are those that say at what to look, as whom, from where and how.
+func (o *options) lookFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.BoolVar(&o.bind, "bind", false, "say why a server cannot take the port")
 	f.StringVar(&o.said, "error", "", "start from the `TEXT` that a client or a server printed (-: standard input)")
-	f.StringVar(&o.format, "format", "text", "`FORMAT` of the report: text, json, markdown or html")
-	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "`LIMIT` of the whole run")
 	f.StringVar(&o.speak, "speak", "", "ask the server in that `PROTOCOL`; a URL is asked in its own")
 	f.Lookup("speak").NoOptDefVal = string(facts.AskGuess)
@@ -101,17 +111,20 @@ func (p *program) root() *cobra.Command {
 	f.BoolVar(&o.noCapture, "no-capture", false, "do not capture packets")
 	f.BoolVar(&o.noSystemChanges, "no-system-changes", false, "change nothing, not even a trace that removes itself")
 	f.BoolVar(&o.askDNS, "ask-dns", false, "also ask name servers that are not on loopback")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "the answer alone, a line for each target")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "everything that was seen")
-	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
-	f.StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE` (-: standard input)")
-	f.StringVar(&o.color, "color", "auto", "`WHEN` to colour: auto, always or never")
-	completeWords(cmd, map[string][]string{"format": formats, "color": colors, "error": nil, "speak": protocols()})
-	if err := cmd.MarkFlagFilename("replay", "json"); err != nil {
+	completeWords(cmd, map[string][]string{"error": nil, "speak": protocols()})
+}
+
+// showFlags are those that say how a report is laid out, and where.
+func (o *options) showFlags(cmd *cobra.Command) {
+	o.layoutFlags(cmd, "the report")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "everything that was seen")
+}
+
+func (o *options) replayFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.replay, "replay", "", "diagnose what --record saved in `FILE`, or a bundle (-: standard input)")
+	if err := cmd.MarkFlagFilename("replay", "json", "zip"); err != nil {
 		panic(err)
 	}
-	cmd.AddCommand(p.run(), p.diff(), p.triage(), p.explain(), p.checks(), p.man(), p.version())
-	return cmd
 }
 
 var (
@@ -177,7 +190,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 	for _, arg := range args {
 		t, err := ParseTarget(arg, intent)
 		if err != nil {
-			if near := nearest(arg, []string{"run", "diff", "triage", "explain", "checks", "man", "version", "completion", "help"}); len(near) > 0 {
+			if near := nearest(arg, []string{"run", "bundle", "open", "diff", "triage", "explain", "checks", "man", "version", "completion", "help"}); len(near) > 0 {
 				err = fmt.Errorf("%w; or did you mean loopdoctor %s?", err, near[0])
 			}
 			return nil, err

@@ -39,7 +39,7 @@ func saidTarget(text string, args []string, bind bool) (facts.Target, error) {
 	case !ok:
 		return facts.Target{}, fmt.Errorf("--error %q: nothing in it says that a connection or a server failed; give the line that does, or the port alone, as in loopdoctor 3000", brief(text))
 	case len(args) > 1:
-		return facts.Target{}, fmt.Errorf("--error is about one target: leave out %s", redact(args[1]))
+		return facts.Target{}, fmt.Errorf("--error is about one target: leave out %s", withoutPassword(args[1]))
 	case bind && r.Intent == facts.Connect:
 		return facts.Target{}, fmt.Errorf("--error says that %s, which a client meets: leave out --bind", r.Means)
 	}
@@ -58,7 +58,7 @@ func saidTarget(text string, args []string, bind bool) (facts.Target, error) {
 			return facts.Target{}, err
 		}
 		if contradicts(r, t) {
-			return facts.Target{}, fmt.Errorf("--error names %s, and the target is %s: leave out one of them", where, redact(args[0]))
+			return facts.Target{}, fmt.Errorf("--error names %s, and the target is %s: leave out one of them", where, withoutPassword(args[0]))
 		}
 		if t.Named || r.Host == "" {
 			return about(t, e), nil

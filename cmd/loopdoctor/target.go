@@ -22,7 +22,7 @@ func ParseTarget(s string, intent facts.Intent) (facts.Target, error) {
 	t, err := parseTarget(s)
 	if err != nil {
 		// What is quoted of the target as it was typed may be anything.
-		return facts.Target{}, fmt.Errorf("target %q: %s", redact(s), report.Clean(err.Error()))
+		return facts.Target{}, fmt.Errorf("target %q: %s", withoutPassword(s), report.Clean(err.Error()))
 	}
 	t.Intent = intent
 	return t, nil
@@ -204,8 +204,8 @@ func parseURL(s string) (facts.Target, error) {
 // usual names the service of a scheme that services(5) does not have.
 var usual = map[string]string{"ws": "http", "wss": "https", "h2c": "http", "h2": "https", "rediss": "redis", "mariadb": "mysql", "sftp": "ssh", "dns": "domain"}
 
-// redact takes the password out of something like a URL, for messages.
-func redact(s string) string {
+// withoutPassword takes the password out of something like a URL, for messages.
+func withoutPassword(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {

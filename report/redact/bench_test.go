@@ -1,0 +1,73 @@
+package redact
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// large is a recording of a busy machine: many targets, processes, rules and lines of logs.
+func large(t testing.TB) *facts.Recording {
+	r := &facts.Recording{Schema: facts.Schema, Version: "devel"}
+	files, _ := filepath.Glob(filepath.Join(replays, "*.root.json"))
+	for i := 0; i < len(files); i += 10 {
+		r.Facts = append(r.Facts, sow(t, slurp(t, files[i]), seeds[i/10%len(seeds)]).Facts...)
+	}
+	u := &facts.Units{From: "systemd"}
+	for i := range 2000 {
+		u.Units = append(u.Units, facts.Unit{Name: fmt.Sprintf("app%d.service", i), Log: []string{
+			fmt.Sprintf(`Nov 30 02:00:01 web%d-muc app[%d]: user "emp%d" from 81.%d.%d.%d:4431 via host%d.acmecorp.de failed: token=abc%dxyz99`, i, i, i%500, i%250, i%256, i/256, i%300, i),
+			fmt.Sprintf("open /home/emp%d/src/app/config.yaml: no such file or directory; connect to [2a01:4f8:%x::%d]:443 refused", i%500, i%1000, i)}})
+	}
+	r.Facts[0].Units = u
+	return r
+}
+
+func BenchmarkRedact(b *testing.B) {
+	r := large(b)
+	b.SetBytes(int64(len(write(b, r))))
+	b.ReportAllocs()
+	for b.Loop() {
+		Redact(r)
+	}
+}
+
+func BenchmarkLeaks(b *testing.B) {
+	r := large(b)
+	to, key := Redact(r)
+	data := []byte(write(b, to))
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if l := key.Leaks("facts.json", data); len(l) > 0 {
+			b.Fatalf("%d leaks: %v", len(l), l[0].Entry)
+		}
+	}
+}
+
+// TestLeaksIsFastEnough: a bundle of 10 MB is scanned in two seconds, with thousands of originals.
+func TestLeaksIsFastEnough(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures time")
+	}
+	to, key := Redact(large(t))
+	data := []byte(strings.Repeat(write(t, to), 1+10<<20/len(write(t, to))))
+	if len(key.Entries) < 2000 || len(data) < 10<<20 {
+		t.Fatalf("%d entries, %d bytes: too little to measure", len(key.Entries), len(data))
+	}
+	best := time.Hour // of three: the machine does other things, too
+	for range 3 {
+		start := time.Now()
+		if l := key.Leaks("facts.json", data); len(l) > 0 {
+			t.Fatalf("%d leaks: %v", len(l), l[0].Entry)
+		}
+		best = min(best, time.Since(start))
+	}
+	t.Logf("%d bytes, %d originals: %v", len(data), len(key.Entries), best)
+	if best > 2*time.Second {
+		t.Errorf("%d bytes took %v", len(data), best)
+	}
+}

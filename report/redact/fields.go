@@ -1,0 +1,221 @@
+package redact
+
+import (
+	"net/netip"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
+)
+
+// special learns from fields whose neighbours say what they hold.
+func (w *walker) special(v any) {
+	switch x := v.(type) {
+	case facts.Identity:
+		w.account(x.User, x.UID, w.os)
+	case facts.Process:
+		w.account(x.User, x.UID, w.os)
+		w.logins(x.Name, x.Args)
+	case facts.Socket:
+		w.account(x.User, x.UID, w.os)
+	case facts.Met:
+		w.logins(x.Program, x.Args)
+	case facts.Forward:
+		if strings.HasPrefix(x.Kind, "ssh") {
+			w.login(x.Through)
+		}
+		if strings.ContainsAny(x.To, ":") && !strings.HasPrefix(x.To, "/") {
+			w.host(x.To)
+		}
+	case facts.Answer:
+		if h, ok := strings.CutPrefix(x.With, facts.WithHost); ok {
+			w.host(h)
+		}
+	case facts.Header:
+		w.value1(x.Name, x.Value)
+	case facts.Variable:
+		w.value1(x.Name, x.Value)
+	case facts.ProxySetting:
+		w.value1(x.Name, x.Value)
+	}
+}
+
+// sshPrograms take user@host as an argument.
+var sshPrograms = []string{"ssh", "autossh", "scp", "sftp", "sshfs", "rsync", "mosh", "mosh-client"}
+
+var loginWord = regexp.MustCompile(`^(?:ssh://)?([A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*)(?::|$)`)
+
+func (w *walker) logins(program string, args []string) {
+	if len(args) == 0 || !slices.Contains(sshPrograms, program) && !slices.Contains(sshPrograms, path.Base(args[0])) {
+		return
+	}
+	for i, a := range args[1:] {
+		if m := loginWord.FindStringSubmatch(a); m != nil {
+			w.login(m[1])
+		}
+		if args[i] == "-l" {
+			w.user(a)
+		}
+	}
+}
+
+// Variables whose value is a user's name, or that of a host.
+var (
+	userVariables = set(`user logname sudo_user username doas_user`)
+	hostVariables = set(`host hostname pghost mysql_host localdomain codespace_name display docker_host redis_host computername http.proxyhost https.proxyhost socksproxyhost`)
+)
+
+// lists tells whether the name is that of a list of hosts: no_proxy, ignore-hosts, nonProxyHosts.
+func lists(name string) bool {
+	low := strings.ToLower(name)
+	return strings.HasPrefix(low, "no") || strings.Contains(low, "noproxy") || strings.Contains(low, "no_proxy") || strings.Contains(low, "nonproxy") ||
+		strings.Contains(low, "ignore") || strings.Contains(low, "exclude") || strings.Contains(low, "bypass")
+}
+
+func secretName(name string) bool { return secret.Named(name) || strings.EqualFold(name, "Set-Cookie") }
+
+// value1 learns from a value by its name.
+func (w *walker) value1(name, value string) {
+	low := strings.ToLower(name)
+	switch {
+	case value == "":
+	case secretName(name):
+		w.learnSecret(value)
+	case userVariables[low]:
+		w.user(value)
+	case hostVariables[low], lists(name), strings.Contains(low, "proxy"):
+		for _, item := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(", \t|;'\"[]()", r) }) {
+			if _, rest, ok := strings.Cut(item, "://"); ok {
+				item = rest[strings.LastIndexByte(rest, '@')+1:]
+			}
+			item, _, _ = strings.Cut(item, "/")
+			if low := strings.ToLower(item); !ordinary()(low) {
+				w.host(item)
+			}
+		}
+	}
+}
+
+// named is what becomes of a value, by its name.
+func (w *walker) named(value, name string) string {
+	switch {
+	case secretName(name):
+		return w.oneSecret(value)
+	case userVariables[strings.ToLower(name)]:
+		return w.userField(value)
+	}
+	return w.text(value)
+}
+
+// userField is what becomes of a field that holds the name of a user and nothing else.
+func (w *walker) userField(s string) string {
+	if to := w.pseudonym(User, s); to != s {
+		return to
+	}
+	if domain, name, ok := strings.Cut(s, `\`); ok {
+		return w.text(domain) + `\` + w.userField(name)
+	}
+	return w.text(s)
+}
+
+// version is what becomes of the version of a program or a kernel: it may look like an
+// address.
+func (w *walker) version(s string) string {
+	sc := scan{words: w.found, word: w.wordText}
+	if strings.ContainsAny(s, " \t:@/") { // it is none
+		return w.text(s)
+	}
+	return sc.run(s)
+}
+
+// enumerated notes the words of a field with few values.
+func (m *masker) enumerated(s string) {
+	low := strings.ToLower(s)
+	if len(low) > 64 {
+		return
+	}
+	for _, word := range append(strings.FieldsFunc(low, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) }), low) {
+		m.enums[word], m.kept[word] = true, true
+	}
+}
+
+// args treats the arguments of a command together: a flag may say what the next one is.
+func (w *walker) args(args []string) []string {
+	switch w.turn {
+	case looking:
+		for _, a := range args {
+			w.glance(a, asText)
+		}
+		return args
+	case learning:
+		for _, a := range secret.Replace(args, w.learnSecret) {
+			w.learn(a)
+		}
+		return args
+	}
+	out := secret.Replace(args, w.oneSecret)
+	for i := range out {
+		out[i] = w.text(out[i])
+	}
+	return out
+}
+
+var (
+	// an attribute of a distinguished name as Go prints it (RFC 2253)
+	attribute = regexp.MustCompile(`(?:^|[,+])([A-Za-z]+|[0-9.]+)=((?:\\.|[^,+\\])*)`)
+	fullName  = regexp.MustCompile(`([\w.-]+@[\w.-]+) \(([^()]+)\)`)
+)
+
+// organizations learns from the name of a certificate's subject or issuer whom it names.
+// What the tools themselves write into it ("mkcert development CA") is in words.txt, and
+// tells which tool it was.
+func (m *masker) organizations(s string) {
+	for _, x := range attribute.FindAllStringSubmatch(s, -1) {
+		name, value := strings.ToUpper(x[1]), strings.ReplaceAll(x[2], `\`, "")
+		for _, w := range strings.Fields(value) {
+			if u := loginWord.FindStringSubmatch(w); u != nil {
+				m.login(u[1])
+			}
+		}
+		if f := fullName.FindStringSubmatch(value); f != nil && !plain(f[2]) { // mkcert: "ann@laptop (Ann Lee)"
+			m.user(f[2])
+		}
+		switch name {
+		case "CN":
+			if !strings.ContainsAny(value, " @") {
+				m.host(value)
+			}
+		case "O", "OU", "L", "ST", "STREET", "POSTALCODE", "SERIALNUMBER":
+			if !strings.Contains(value, "@") && !plain(value) {
+				m.entry(Organization, value)
+			}
+		}
+	}
+}
+
+// plain tells whether a text has none but ordinary words, pseudonyms and the places of
+// OpenSSL's example.
+func plain(s string) bool {
+	for _, w := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) }) {
+		if len(w) > 2 && !ordinary()(w) && !numbered(w, "organization") && !pseudonymous(w) && !examples[w] {
+			return false
+		}
+	}
+	return true
+}
+
+var examples = set(`internet widgits pty ltd some state encrypt isrg authority ecc intermediate mkcert caddy localhost`)
+
+// frame is what becomes of the headers of a packet.
+func (w *walker) frame(b []byte) []byte {
+	switch w.turn {
+	case looking:
+		return b
+	case learning:
+		return Frame(b, func(a netip.Addr) netip.Addr { w.plan.see(a, -1); return a })
+	}
+	return Frame(b, w.addr)
+}

@@ -1,0 +1,102 @@
+package redact
+
+import (
+	"bytes"
+	"net/netip"
+	"path"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
+)
+
+// Leak is an original, or something with the shape of a secret, that stands in a file.
+type Leak struct {
+	File   string // as it was named to Leaks
+	Line   int    // 1 is the first; of a file that is no text: 0
+	Kind   Kind
+	Entry  *Entry // nil: a secret that nobody learned of
+	Offset int    // in bytes
+}
+
+// maxLeaks bounds what is told of one file: one is enough to refuse it.
+const maxLeaks = 100
+
+// Leaks lists every original of the key that still stands in a file, and what has the
+// shape of a secret although nobody learned of it; none of it means that the file is
+// clean. It reads as Redact does: an original is found where Redact would have replaced
+// it, in any case of letters, escaped for JSON, HTML or a URL, and secrets in Base64,
+// too. What is a pseudonym as well is no leak. In a capture addresses are looked for
+// as bytes, too.
+func (k *Key) Leaks(name string, data []byte) []Leak {
+	if k == nil {
+		return nil
+	}
+	var leaks []Leak
+	text := string(data)
+	isCapture := path.Ext(name) == ".pcapng" || path.Ext(name) == ".pcap"
+	at := 0 // where the scan is
+	add := func(kind Kind, e *Entry, found string) {
+		if len(leaks) >= maxLeaks {
+			return
+		}
+		l := Leak{File: name, Kind: kind, Entry: e, Offset: at + max(strings.Index(text[at:], found), 0)}
+		if !isCapture {
+			l.Line = 1 + strings.Count(text[:l.Offset], "\n")
+		}
+		leaks = append(leaks, l)
+	}
+	pseudonyms, addresses := map[string]bool{}, map[netip.Addr]*Entry{}
+	for i := range k.Entries {
+		pseudonyms[strings.ToLower(k.Entries[i].Pseudonym)] = true
+	}
+	macs := map[string]*Entry{}
+	for i := range k.Entries {
+		e := &k.Entries[i]
+		switch {
+		case pseudonyms[strings.ToLower(e.Original)]:
+		case e.Kind == Address:
+			if a, err := netip.ParseAddr(e.Original); err == nil {
+				addresses[a] = e
+			} else if p, err := netip.ParsePrefix(e.Original); err == nil {
+				addresses[p.Addr()] = e
+			}
+		case e.Kind == Hardware:
+			macs[strings.ToLower(e.Original)] = e
+		}
+	}
+	sc := scan{words: k.find(),
+		addr: func(a netip.Addr, _ int, text string) string {
+			if e := addresses[a.WithZone("")]; e != nil {
+				add(Address, e, text)
+			}
+			return text
+		},
+		mac: func(text string) string {
+			if e := macs[strings.ToLower(text)]; e != nil {
+				add(Hardware, e, text)
+			}
+			return text
+		},
+		word: func(n *needle, text string) string {
+			if e := &k.Entries[n.entry]; !pseudonyms[strings.ToLower(text)] {
+				add(e.Kind, e, text)
+			}
+			return text
+		}}
+	sc.at = &at
+	sc.run(text)
+	at = 0
+	for _, s := range secret.Shaped(text) {
+		if _, value, _ := inner(s); !hides(value) {
+			add(Secret, nil, s)
+		}
+	}
+	if isCapture {
+		for a, e := range addresses {
+			if bytes.Contains(data, a.AsSlice()) {
+				add(Address, e, string(a.AsSlice()))
+			}
+		}
+	}
+	return leaks
+}

@@ -1,0 +1,212 @@
+package redact
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
+)
+
+var (
+	// The directory of a user's home, and other places in which each user has one.
+	home = regexp.MustCompile(`(?i)(?:/home|/users|\\users|%2Fhome|%2Fusers|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
+	// C:\Users\Ann Lee\x: a name of two words ends at the next backslash.
+	twoWords = regexp.MustCompile(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
+	tilde    = regexp.MustCompile(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
+	// user=ann, user "ann": how connection strings and messages of databases name one.
+	userIs = regexp.MustCompile(`(?i)\b(?:user|username|user_name|sudo_user|logname)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
+	// ann@shop: who, and where. What follows says whether it is one.
+	userAt = regexp.MustCompile(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
+	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
+	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
+	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=]?|\bserver at|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)|\blookup|\bgetaddrinfo\(?|\bHost:|\bconnect to|\bconnected to)\s*["']?([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	like   = regexp.MustCompile(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
+	// The names that cloud machines have by default tell their addresses.
+	ipName = regexp.MustCompile(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
+)
+
+// learn notes what of a text has to be replaced wherever it stands.
+func (m *masker) learn(s string) string {
+	if m.seen[s] || len(s) < 2 {
+		return s
+	}
+	m.seen[s] = true
+	in := s
+	if len(s) >= 6 {
+		s = secret.Line(s, m.learnSecret)
+	}
+	if strings.ContainsAny(s, `/\%`) {
+		for _, x := range home.FindAllStringSubmatch(s, -1) {
+			m.user(strings.TrimRight(x[1], "."))
+		}
+		for _, x := range twoWords.FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+	}
+	if strings.Contains(s, "~") {
+		for _, x := range tilde.FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+	}
+	for _, x := range userIs.FindAllStringSubmatch(s, -1) {
+		if !hides(x[1]) {
+			m.user(x[1])
+		}
+	}
+	if strings.Contains(s, "://") {
+		for _, x := range urlAt.FindAllStringSubmatch(s, -1) {
+			if !hides(x[1]) {
+				m.user(x[1])
+			}
+			m.host(x[2])
+		}
+	}
+	if strings.Contains(s, "@") {
+		for _, x := range userAt.FindAllStringSubmatch(s, -1) {
+			m.at(x[1], x[2])
+		}
+	}
+	for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
+		if low := strings.ToLower(x[1]); !ordinary()(low) {
+			m.host(x[1])
+		}
+	}
+	for _, x := range ipName.FindAllString(s, -1) {
+		m.label(x)
+	}
+	sc := scan{
+		addr: func(a netip.Addr, bits int, text string) string { m.plan.see(a, bits); return text },
+		mac:  func(text string) string { m.hardware(text); return text },
+		name: func(text string, sure bool) string { m.dotted(text, sure); return text },
+	}
+	sc.run(s)
+	return in
+}
+
+// at learns from user@host, where the second part is no instance of a unit, no version
+// and no package.
+func (m *masker) at(user, host string) {
+	host = strings.TrimRight(host, ".:")
+	if h, port, ok := strings.Cut(host, ":"); ok && strings.Trim(port, "0123456789") == "" {
+		host = h
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	_, _, _, dotted := domain(host, false)
+	if err == nil || dotted || localName(host) {
+		m.user(user)
+		m.host(host)
+	}
+}
+
+// login learns from user@host where nothing else can stand: the argument of ssh.
+func (m *masker) login(s string) {
+	user, host, ok := strings.Cut(s, "@")
+	if !ok {
+		user, host = "", s
+	}
+	m.user(user)
+	m.host(host)
+}
+
+// user learns the name of a user. DOMAIN\name is both.
+func (m *masker) user(name string) {
+	if domain, rest, ok := strings.Cut(name, `\`); ok {
+		m.host(domain)
+		name = rest
+	}
+	name = strings.TrimSpace(name)
+	if name == "" || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
+		return
+	}
+	m.entry(User, name)
+}
+
+// account is user, of one whose uid is known: below 1000 are those of the system
+// (login.defs(5); 500 on macOS).
+func (m *masker) account(name string, uid uint32, os string) {
+	low := uint32(1000)
+	if os == "darwin" {
+		low = 500
+	}
+	if os != "windows" && (uid != 0 && uid < low || uid == 65534) {
+		m.system(name)
+		return
+	}
+	m.user(name)
+}
+
+// system notes an account of the system: it stays. One of that name in a home does not.
+func (m *masker) system(name string) { m.enums[strings.ToLower(name)] = true }
+
+// host learns a name that stands where only a host can: a name of one word, too.
+func (m *masker) host(name string) {
+	name = strings.Trim(strings.TrimSpace(name), "[]")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "*"), ".")
+	name = strings.ToLower(strings.TrimRight(name, "."))
+	if h, port, ok := strings.Cut(name, ":"); ok && strings.Trim(port, "0123456789") == "" {
+		name = h
+	}
+	if name == "" || len(name) > 253 || localName(name) ||
+		strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && !strings.ContainsRune(".-_", r) }) {
+		return
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return
+	}
+	if strings.Contains(name, ".") {
+		m.dotted(name, true)
+		return
+	}
+	m.label(name)
+}
+
+// dotted learns the labels of a host's name.
+func (m *masker) dotted(name string, sure bool) {
+	labels, ending, public, ok := domain(name, sure)
+	if !ok || localName(name) {
+		return
+	}
+	if public {
+		last := len(labels) - 1
+		if !reservedDomain(labels[last] + "." + ending) {
+			m.domains[m.entry(Host, labels[last]+"."+ending)] = true
+		}
+		labels = labels[:last]
+	}
+	if p, n := numeric(labels, ending); n > 0 {
+		m.plan.see(p.Addr(), p.Bits())
+		labels = labels[:len(labels)-n]
+	}
+	for _, l := range labels {
+		m.label(l)
+	}
+}
+
+func (m *masker) label(l string) {
+	if l != "" && len(l) <= 63 && strings.Trim(l, "0123456789") != "" && !pseudonymous(strings.ToLower(l)) {
+		m.entry(Host, strings.ToLower(l))
+	}
+}
+
+// reservedDomain tells whether a name is a pseudonym already.
+func reservedDomain(name string) bool { return strings.HasSuffix(name, ".example") }
+
+// hardware learns an Ethernet address; none and all are no machine's.
+func (m *masker) hardware(text string) {
+	low := strings.ToLower(text)
+	if low != "00:00:00:00:00:00" && low != "ff:ff:ff:ff:ff:ff" && !strings.HasPrefix(low, "02:00:00:") {
+		m.entry(Hardware, text)
+	}
+}
+
+// keep notes the name of a program, a container or the like: it stays, and so does a
+// host that is called so.
+func (m *masker) keep(names ...string) {
+	for _, n := range names {
+		n = strings.ToLower(n)
+		m.kept[n] = true
+		base, _, _ := strings.Cut(n, ".") // of a unit
+		m.kept[base] = true
+	}
+}

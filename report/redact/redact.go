@@ -1,0 +1,114 @@
+// Package redact gives what tells who and where a pseudonym, so that what was seen on
+// a machine can be shown to a stranger who then comes to the same diagnosis. It looks
+// at nothing, and it refuses to guess what it cannot know: an ordinary word in a line
+// of a log stays, even if it is somebody's name.
+//
+// Replaced, everywhere in the recording and the same everywhere: names of users (in
+// paths of homes, too), names of hosts, addresses other than loopback, hardware
+// addresses, secrets, fingerprints of certificates and the organizations that they
+// name. Kept: the class of each (loopback, private, link-local, multicast, the endings
+// .local and .internal), prefix lengths, ports, process ids, uids, times, versions of
+// kernels, and the names of programs, units, images, containers and interfaces.
+package redact
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// Kind is what sort of thing an original is.
+type Kind string
+
+// The kinds.
+const (
+	User         Kind = "user"         // alice → user1
+	Host         Kind = "host"         // db7.acme.com → host1.domain1.example
+	Address      Kind = "address"      // 192.168.7.23 → 192.168.0.1
+	Hardware     Kind = "hardware"     // an Ethernet address
+	Secret       Kind = "secret"       // hunter2 → hidden1
+	Certificate  Kind = "certificate"  // its fingerprint, by which public ones can be looked up
+	Organization Kind = "organization" // in a certificate
+	Word         Kind = "word"         // one that the user named: --mask
+)
+
+// String is the kind as a heading: "user names".
+func (k Kind) String() string {
+	switch k {
+	case User, Host:
+		return string(k) + " names"
+	case Address:
+		return "addresses"
+	case Hardware:
+		return "hardware addresses"
+	}
+	return string(k) + "s"
+}
+
+// Kinds lists every kind, in the order in which they are shown.
+func Kinds() []Kind {
+	return []Kind{User, Host, Address, Hardware, Secret, Certificate, Organization, Word}
+}
+
+// Entry is one original and what stands for it.
+type Entry struct {
+	Kind      Kind
+	Original  string // as it was first seen
+	Pseudonym string
+	Count     int // how often it was replaced
+}
+
+// Key tells what was replaced by what. It is for the screen of the person whose data
+// it is, and for Leaks; it cannot be marshalled, so that no archive gets it by mistake.
+type Key struct {
+	Entries []Entry
+	words   []needle // of the entries, how to find them
+	once    sync.Once
+	index   *needles // of words
+}
+
+// MarshalJSON refuses: with its key a recording is no longer redacted.
+func (k *Key) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("the key of a redaction is not to be written")
+}
+
+// String does not tell the originals.
+func (k *Key) String() string { return fmt.Sprintf("key of %d entries", len(k.Entries)) }
+
+// Of lists the entries of a kind, in the order in which they were first seen.
+func (k *Key) Of(kind Kind) []Entry {
+	var es []Entry
+	for _, e := range k.Entries {
+		if e.Kind == kind {
+			es = append(es, e)
+		}
+	}
+	return es
+}
+
+// Redact returns a copy of the recording in which what tells who and where is a
+// pseudonym, and what was replaced. The recording is not changed. words are further
+// words of the user to mask, wherever they stand and in whatever case: names of
+// projects, of containers, of customers. Names of containers, images, units and
+// programs are else kept: the diagnosis is about them.
+//
+// The same recording gives the same result, and a redacted one stays as it is. A user
+// whose name is a word that loopdoctor, a packet filter or a server uses ("drop",
+// "mark", "local"), or of one or two letters, is masked where the place says that a user
+// is meant (fields for users, homes, ~name, name@host, user=name), and only there.
+func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
+	m := newMasker(words)
+	m.walk(r, looking)
+	m.walk(r, learning)
+	m.settle()
+	out := m.walk(r, writing)
+	return out, m.key()
+}
+
+// find is what finds the originals of the key in a text, and nothing else.
+func (k *Key) find() *needles {
+	k.once.Do(func() { k.index = newNeedles(k.words) })
+	return k.index
+}

@@ -1,0 +1,429 @@
+package redact
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// scan walks over a text once and hands out what may have to be replaced. What a
+// handler returns takes its place. A nil handler does not look.
+type scan struct {
+	addr  func(a netip.Addr, bits int, text string) string // bits -1: no prefix stands behind it
+	mac   func(text string) string
+	name  func(text string, sure bool) string // a dotted name that domain approves of
+	words *needles
+	word  func(n *needle, text string) string
+	at    *int // told where the scan is; may be nil
+}
+
+// needle is a text to find.
+type needle struct {
+	text    string // in lower case, if fold
+	fold    bool
+	bounded bool // only as a word of its own
+	placed  bool // only where the place says that a user is meant
+	short   bool // the first label of a domain, for which that of its pseudonym stands
+	entry   int
+}
+
+// needles finds many texts in one pass.
+type needles struct {
+	pairs map[uint16][]needle // by their first two bytes, in lower case; the longest first
+	ones  []needle            // those of a single byte
+	any   [256]bool           // a needle begins with that byte, in lower case
+}
+
+func newNeedles(all []needle) *needles {
+	x := &needles{pairs: map[uint16][]needle{}}
+	for _, n := range all {
+		switch len(n.text) {
+		case 0:
+			continue
+		case 1:
+			x.ones = append(x.ones, n)
+		default:
+			k := key(n.text, 0)
+			x.pairs[k] = append(x.pairs[k], n)
+		}
+		x.any[lower(n.text[0])] = true
+	}
+	for _, list := range x.pairs {
+		slices.SortStableFunc(list, func(a, b needle) int { return len(b.text) - len(a.text) })
+	}
+	return x
+}
+
+func key(s string, i int) uint16 { return uint16(lower(s[i]))<<8 | uint16(lower(s[i+1])) }
+
+// at returns the longest needle that stands at s[i:].
+func (x *needles) at(s string, i int) *needle {
+	c := lower(s[i])
+	if !x.any[c] {
+		return nil
+	}
+	if i+1 < len(s) {
+		list := x.pairs[key(s, i)]
+		for k := range list {
+			if list[k].stands(s, i) {
+				return &list[k]
+			}
+		}
+	}
+	for k := range x.ones {
+		if x.ones[k].stands(s, i) {
+			return &x.ones[k]
+		}
+	}
+	return nil
+}
+
+func (n *needle) stands(s string, i int) bool {
+	j := i + len(n.text)
+	if j > len(s) {
+		return false
+	}
+	if n.fold {
+		for k := range len(n.text) {
+			if lower(s[i+k]) != n.text[k] {
+				return false
+			}
+		}
+	} else if s[i:j] != n.text {
+		return false
+	}
+	if n.bounded && (!begins(s, i) || j < len(s) && wordByte(s[j])) {
+		return false
+	}
+	return !n.placed || placed(s, i, j)
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// wordByte tells whether a byte belongs to a word: letters, also beyond ASCII, and digits.
+func wordByte(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'z' || c >= utf8.RuneSelf
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+func hexDigit(c byte) bool { return digit(c) || 'a' <= lower(c) && lower(c) <= 'f' }
+
+// begins tells whether a word may begin at s[i]: before it is no letter and no digit,
+// or the end of an escape, as URLs (%2F), JSON (\u003c, \n) and Go's quotes have them.
+func begins(s string, i int) bool {
+	if i == 0 || !wordByte(s[i-1]) {
+		return true
+	}
+	switch {
+	case i >= 3 && s[i-3] == '%' && hexDigit(s[i-2]) && hexDigit(s[i-1]):
+	case i >= 2 && s[i-2] == '\\' && strings.IndexByte("nrtbfav", s[i-1]) >= 0:
+	case i >= 4 && s[i-4] == '\\' && s[i-3] == 'x' && hexDigit(s[i-2]) && hexDigit(s[i-1]):
+	case i >= 6 && s[i-6] == '\\' && s[i-5] == 'u' && hexDigit(s[i-4]) && hexDigit(s[i-3]) && hexDigit(s[i-2]) && hexDigit(s[i-1]):
+	default:
+		return false
+	}
+	return true
+}
+
+// userFields are words behind which a user's name stands.
+var userFields = set(`user username user_name logname sudo_user --user -u -l owner login --login --username`)
+
+// placed tells whether the place of s[i:j] says that it is a user: below the directory
+// of homes, behind a tilde or a word for it, before an @ or a URL's password.
+func placed(s string, i, j int) bool {
+	before, after := s[:i], s[j:]
+	if len(before) > 64 {
+		before = before[len(before)-64:]
+	}
+	before = strings.ToLower(before)
+	if strings.HasSuffix(before, "~") || len(after) > 1 && after[0] == '@' && (wordByte(after[1]) || after[1] == '[' || after[1] == '\'') {
+		return true
+	}
+	if strings.HasSuffix(before, "//") {
+		return after != "" && after[0] == ':' && strings.Contains(after[:min(len(after), 128)], "@")
+	}
+	if dir := strings.TrimSuffix(strings.TrimRight(before, `/\`), "%2f"); len(dir) < len(before) {
+		for _, h := range homes {
+			if strings.HasSuffix(dir, h) {
+				return true
+			}
+		}
+		return false
+	}
+	head := strings.TrimRight(before, ` "'=:(\`)
+	if gap := before[len(head):]; gap != "" {
+		k := len(head)
+		for k > 0 && (wordByte(head[k-1]) || head[k-1] == '_' || head[k-1] == '-') {
+			k--
+		}
+		return userFields[head[k:]] && (strings.Trim(gap, " ") != "" || head[k] == '-')
+	}
+	return false
+}
+
+// homes are directories in which each user has one of that name.
+var homes = []string{"/home", `\home`, "/users", `\users`, "%2fhome", "%2fusers", "/var/mail", "/var/spool/mail", "/crontabs", "/var/lib/systemd/linger", "documents and settings"}
+
+// run hands out what stands in the text, and returns it with the answers in place.
+func (sc *scan) run(s string) string {
+	var b strings.Builder
+	done := 0 // up to here b is written
+	put := func(i, j int, with string) {
+		if with != s[i:j] {
+			b.WriteString(s[done:i])
+			b.WriteString(with)
+			done = j
+		}
+	}
+	for i := 0; i < len(s); {
+		c := s[i]
+		if sc.at != nil {
+			*sc.at = i
+		}
+		if sc.words != nil {
+			if n := sc.words.at(s, i); n != nil && !sc.inAddress(s, i, n) {
+				j := i + len(n.text)
+				put(i, j, sc.word(n, s[i:j]))
+				i = j
+				continue
+			}
+		}
+		if !hexDigit(c) && c != ':' && !wordByte(c) || !begins(s, i) {
+			i++
+			continue
+		}
+		if hexDigit(c) || c == ':' {
+			if j := sc.address(s, i, put); j > i {
+				i = j
+				continue
+			}
+		}
+		if sc.name != nil && wordByte(c) {
+			if j, sure := dotted(s, i); j > i {
+				if _, _, _, ok := domain(s[i:j], sure); ok {
+					put(i, j, sc.name(s[i:j], sure))
+					i = j
+					continue
+				}
+			}
+		}
+		i++
+	}
+	if done == 0 {
+		return s
+	}
+	b.WriteString(s[done:])
+	return b.String()
+}
+
+// inAddress tells whether a word is part of a number or address: "bea" of 2001:db8::bea.
+func (sc *scan) inAddress(s string, i int, n *needle) bool {
+	if !n.bounded || strings.ContainsFunc(n.text, func(r rune) bool { return r >= utf8.RuneSelf || !hexDigit(byte(r)) }) {
+		return false
+	}
+	from, to := i, i+len(n.text)
+	for from > 0 && (hexDigit(s[from-1]) || s[from-1] == ':' || s[from-1] == '.') {
+		from--
+	}
+	for to < len(s) && (hexDigit(s[to]) || s[to] == ':' || s[to] == '.') {
+		to++
+	}
+	t := strings.Trim(s[from:to], ".")
+	if isMAC(t) {
+		return true
+	}
+	_, ok := address6(t)
+	return ok
+}
+
+// dotted finds the end of a run of labels with dots between them, and whether its place
+// makes it the name of a host: behind // or an @.
+func dotted(s string, i int) (end int, sure bool) {
+	if b := len(strings.TrimRight(s[:i], "_-.")); b < i && b > 0 && wordByte(s[b-1]) { // it is the middle of one
+		return i, false
+	}
+	j, dots := i, 0
+	for j < len(s) && (wordByte(s[j]) || s[j] == '-' || s[j] == '_' || s[j] == '.' && j+1 < len(s) && (wordByte(s[j+1]) || s[j+1] == '_')) {
+		if s[j] == '.' {
+			dots++
+		}
+		j++
+	}
+	for j > i && (s[j-1] == '-' || s[j-1] == '_') {
+		j--
+	}
+	if dots == 0 {
+		return i, false
+	}
+	sure = strings.HasSuffix(s[:i], "//") || i > 1 && s[i-1] == '@' && wordByte(s[i-2])
+	return j, sure
+}
+
+// address hands out the address that begins at s[i], with the length of its prefix or
+// its mask. It returns where that ends, or i.
+func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
+	j := i
+	colons, dots := 0, 0
+	for j < len(s) && (hexDigit(s[j]) || s[j] == ':' || s[j] == '.') {
+		switch s[j] {
+		case ':':
+			colons++
+		case '.':
+			dots++
+		}
+		j++
+	}
+	if colons >= 2 && (i == 0 || s[i-1] != '_') {
+		if k := i + 17; colons >= 5 && k <= len(s) && isMAC(s[i:k]) && (k == len(s) || !hexDigit(s[k]) && s[k] != ':') {
+			if sc.mac != nil {
+				put(i, k, sc.mac(s[i:k]))
+			}
+			return k
+		}
+		if j < len(s) && wordByte(s[j]) { // std::string
+			return i
+		}
+		for k := j; k > i+1; {
+			t := strings.TrimRight(s[i:k], ".")
+			if a, ok := address6(t); ok {
+				return sc.found(s, i, i+len(t), a, put)
+			}
+			// a port, or the end of a sentence, may stick to it
+			cut := strings.LastIndexAny(s[i:k], ".:")
+			if cut <= 0 {
+				break
+			}
+			k = i + cut
+			if j-k > 7 {
+				break
+			}
+		}
+		return i
+	}
+	if !digit(s[i]) || dots < 3 || i > 0 && s[i-1] == '.' && i > 1 && digit(s[i-2]) {
+		return i
+	}
+	a, k, ok := address4(s, i)
+	if !ok {
+		return i
+	}
+	return sc.found(s, i, k, a, put)
+}
+
+// found hands out one address, and steps over what says how long its prefix is.
+func (sc *scan) found(s string, i, j int, a netip.Addr, put func(i, j int, with string)) int {
+	bits, end := -1, j
+	if j+1 < len(s) && s[j] == '/' && digit(s[j+1]) {
+		k := j + 1
+		for k < len(s) && digit(s[k]) {
+			k++
+		}
+		if k < len(s) && s[k] == '.' { // a mask: 192.168.7.0/255.255.255.0
+			if m, to, ok := address4(s, j+1); ok && a.Is4() {
+				if n, ok := maskBits(m); ok {
+					bits, end = n, to
+				}
+			}
+		} else if n := number(s[j+1 : k]); n <= a.BitLen() {
+			bits, end = n, k
+		}
+	}
+	if sc.addr != nil {
+		put(i, j, sc.addr(a, bits, s[i:j]))
+	}
+	return end
+}
+
+func number(s string) int {
+	n := 0
+	for i := range len(s) {
+		if n = n*10 + int(s[i]-'0'); n > 999 {
+			break
+		}
+	}
+	return n
+}
+
+// address4 reads an IPv4 address at s[i:]. Behind it may stand a port with a dot, as
+// tcpdump prints it; more numbers than that are a version, or an object identifier.
+func address4(s string, i int) (a netip.Addr, end int, ok bool) {
+	var b [4]byte
+	j := i
+	for k := range 4 {
+		from := j
+		for j < len(s) && digit(s[j]) && j-from < 4 {
+			j++
+		}
+		n := number(s[from:j])
+		if j == from || j-from > 3 || n > 255 {
+			return a, i, false
+		}
+		b[k] = byte(n)
+		if k < 3 {
+			if j >= len(s) || s[j] != '.' {
+				return a, i, false
+			}
+			j++
+		}
+	}
+	rest := s[j:]
+	switch {
+	case rest == "":
+	case wordByte(rest[0]), strings.HasPrefix(rest, "-microsoft"): // "5.15.153.1-microsoft-standard-WSL2", a kernel
+		return a, i, false
+	case rest[0] == '.' && len(rest) > 1 && digit(rest[1]):
+		k := 1
+		for k < len(rest) && digit(rest[k]) {
+			k++
+		}
+		if k+1 < len(rest) && rest[k] == '.' && digit(rest[k+1]) {
+			return a, i, false
+		}
+	case rest[0] == '.' && len(rest) > 1 && wordByte(rest[1]):
+		if k, _ := dotted(s, i); k > i { // 10.1.2.3.nip.io, 1.0.0.127.in-addr.arpa
+			if _, _, _, isName := domain(s[i:k], false); isName {
+				return a, i, false
+			}
+		}
+	}
+	return netip.AddrFrom4(b), j, true
+}
+
+func address6(s string) (netip.Addr, bool) {
+	if len(s) < 2 || len(s) > 45 || strings.Count(s, ":") < 2 {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(s)
+	return a, err == nil && a.Is6()
+}
+
+// maskBits is the length of the prefix that a mask stands for.
+func maskBits(m netip.Addr) (int, bool) {
+	b := m.As4()
+	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	ones := 0
+	for n&(1<<31) != 0 {
+		n <<= 1
+		ones++
+	}
+	return ones, n == 0 && ones > 0
+}
+
+func isMAC(s string) bool {
+	if len(s) != 17 {
+		return false
+	}
+	for i := range len(s) {
+		if i%3 == 2 && s[i] != ':' || i%3 != 2 && !hexDigit(s[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,87 @@
+package redact
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+var oneWord = regexp.MustCompile(`[A-Za-z][A-Za-z0-9]{2,}`)
+
+// TestWordsAreAll looks for words in the strings of the program: one that is not in the
+// list could be the name of a user, and be replaced where a check looks for it.
+func TestWordsAreAll(t *testing.T) {
+	all := map[string]bool{}
+	take := func(s string) {
+		for _, w := range oneWord.FindAllString(s, -1) {
+			all[strings.ToLower(w)] = true
+		}
+	}
+	for _, top := range []string{"checks", "report", "cmd", "capture"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && (d.Name() == "testdata" || name == filepath.Join(root, "report", "redact")):
+				return fs.SkipDir
+			case strings.HasSuffix(name, ".tmpl"), strings.HasSuffix(name, ".css"), strings.HasSuffix(name, ".svg"):
+				data, err := os.ReadFile(name)
+				take(string(data))
+				return err
+			case !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+				return nil
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					if s, err := strconv.Unquote(lit.Value); err == nil {
+						take(s)
+					}
+				}
+				_, imports := n.(*ast.ImportSpec)
+				return !imports
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(all) < 2000 {
+		t.Fatalf("only %d words found: the list would hold for nothing", len(all))
+	}
+	if os.Getenv("UPDATE") != "" {
+		var out []string
+		for w := range all {
+			out = append(out, w)
+		}
+		slices.Sort(out)
+		if err := os.WriteFile("words.txt", []byte(strings.Join(out, "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	var missing []string
+	for w := range all {
+		if !ordinary()(w) {
+			missing = append(missing, w)
+		}
+	}
+	slices.Sort(missing)
+	if len(missing) > 0 {
+		t.Errorf("words.txt lacks %q: run UPDATE=1 go test ./report/redact -run TestWordsAreAll", missing)
+	}
+}
