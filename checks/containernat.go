@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -142,7 +143,7 @@ var dockerNATRulesFlushed = &Check{
 func notLedOn(f *facts.Facts, d facts.Dial) (Finding, bool) {
 	waits, gone := unanswered(d) && d.Addr.Is4(), ""
 	if d.Outcome == facts.Timeout && d.Addr.Is4() && f.Filters != nil {
-		if w := f.Filters.Walk(d, facts.Syn); w != nil && !masked(w) && w.Partial == "" && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "dnat" }) {
+		if w := f.Filters.Walk(d, facts.Syn); w != nil && !masked(w) && (w.Partial == "" || strings.HasPrefix(w.Partial, "it leaves lo for ")) && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "dnat" }) {
 			gone = "masquerade"
 		}
 	}
