@@ -38,7 +38,7 @@ func (b *boxes) proxied() {
 			return
 		}
 		x, ok := process.ParseProxy(p.Args)
-		if !ok || x.Host.Port() != t.Port || x.UDP != (t.Network == "udp") {
+		if !ok || !p.Credible(b.users) || x.Host.Port() != t.Port || x.UDP != (t.Network == "udp") {
 			continue
 		}
 		pub := facts.Publication{Host: x.Host, Port: x.Container.Port(), UDP: x.UDP}
