@@ -189,15 +189,16 @@ func (c *Census) IsIn(pid int, id string) bool {
 }
 
 // Together lists the processes of the container that this one is the first of: those of
-// its cgroup, if that is the container's own, else it and what it started.
-func Together(pid int) []int {
+// its cgroup, if that is the container's own, else it and what it started, as far as ctx
+// and a limit allow.
+func Together(ctx context.Context, pid int) []int {
 	name := "/proc/" + strconv.Itoa(pid) + "/cgroup"
 	if ms, err := parseFile(name, parseCgroup); err == nil {
 		if _, id := wholeID(ms); id != "" {
 			mounts, _ := parseFile("/proc/thread-self/mountinfo", ParseMountinfo)
 			if p, ok := pathOf(ms, ""); ok {
 				if dir, ok := locate(mounts, "cgroup2", "", p); ok {
-					if pids, ok := members(dir); ok && slices.Contains(pids, pid) {
+					if pids, ok := members(ctx, dir); ok && slices.Contains(pids, pid) {
 						return pids
 					}
 				}
@@ -205,7 +206,7 @@ func Together(pid int) []int {
 		}
 	}
 	all := []int{pid}
-	for i := 0; i < len(all) && len(all) < maxMembers; i++ {
+	for i := 0; i < len(all) && len(all) < maxMembers && ctx.Err() == nil; i++ {
 		all = append(all, below(all[i])...)
 	}
 	return all
