@@ -51,6 +51,13 @@ func within(on ...string) boxMark {
 	}
 }
 
+// queueInside is the accept queue of the first listener in it.
+func queueInside(length, limit uint32) boxMark {
+	return func(c *facts.Container) {
+		c.Inside.Listeners[0].Queue = &facts.Queue{Length: length, Limit: limit}
+	}
+}
+
 func localnetClosed(c *facts.Container) { open := false; c.Inside.RouteLocalnet = &open }
 func isPaused(c *facts.Container)       { c.State, c.Status = "paused", "Up 3 minutes (Paused)" }
 func neverAsked(c *facts.Container) {

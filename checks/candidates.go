@@ -77,6 +77,8 @@ func tells(f *facts.Facts, c facts.Candidate) story {
 	switch {
 	case c.Me, windowsProgram(f, c) != "": // what that one listens on is not to be seen here
 		return untold
+	case c.Process.Forwards() && c.Process.HoldsForContainers(): // the server is elsewhere
+		return untold
 	case named && (c.Gone || c.Restarts > 0):
 		return crashes
 	case !c.Sockets:

@@ -69,6 +69,7 @@ func init() {
 		kubectlPortForwardDropped,
 		otherNetworkNamespace,
 		containerPortNotPublished,
+		containerNothingListens,
 		rootlessPortForwarder,
 		containerUnhealthyOrRestarting,
 		localhostInsideContainer,

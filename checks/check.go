@@ -56,6 +56,7 @@ type Finding struct {
 	Check     *Check
 	Affects   []netip.Addr // addresses of the target it concerns; empty means all
 	Brings    []*Check     // narrows Explains to what it brings about here; nil means all, empty means nothing
+	Refines   []*Check     // further broader causes that this finding alone makes more precise
 	Stage     Stage        // narrows the check's own; StageNone keeps it
 	Certainty Certainty
 	Summary   string    // one sentence, present tense, with the concrete names and numbers

@@ -20,7 +20,7 @@ var containerUnhealthyOrRestarting = &Check{
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupContainers},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards, facts.GroupBinds, facts.GroupLedger, facts.GroupAnswers},
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
-	Refines:  []*Check{noListener, serverExitedOrCrashLooping, forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
+	Refines:  []*Check{noListener, serverExitedOrCrashLooping, forwarderAcceptsBackendDead, containerNothingListens, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, d := range f.Dials {

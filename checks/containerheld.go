@@ -2,7 +2,6 @@ package checks
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -91,40 +90,4 @@ func stopContainer(c *facts.Container) Fix {
 		x.Steps, x.Undo = [][]string{stop}, [][]string{start}
 	}
 	return x
-}
-
-// pausedBehind finds the containers that are paused behind their engine's proxy, or
-// behind NAT: a connection comes up, since the kernel in there makes it, and nothing
-// is said.
-func pausedBehind(f *facts.Facts) []Finding {
-	var fs []Finding
-	for _, a := range asked(f) {
-		if a.Bytes > 0 || a.End != facts.Silence && a.End != facts.Stalled {
-			continue
-		}
-		p := publishedAt(f, a.Addr)
-		if p == nil {
-			continue
-		}
-		frozen := p.Inside != nil && slices.ContainsFunc(p.Inside.Processes, func(x facts.Process) bool { return x.Halted() == "frozen" })
-		if p.State != "paused" && !frozen {
-			continue
-		}
-		x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: cond(p.sure(), Proven, Inferred), Stage: StageAnswer,
-			Summary:  fmt.Sprintf("%s is published from %s, which is paused: the connection comes up, and nobody answers.", at(f, a.Addr), theContainer(p.Container)),
-			Evidence: append([]Evidence{heard(a)}, containerEvidence(f, p)...)}
-		switch {
-		case p.State == "paused":
-			x.Evidence = append(x.Evidence, Evidence{p.Engine, tame(p.Status, 100)})
-		case frozen:
-			x.Evidence = append(x.Evidence, Evidence{"process", "its cgroup is frozen"})
-		}
-		fix := Fix{Do: fmt.Sprintf("Unpause %s.", containerCalled(p.Container)), Elevated: !p.Rootless, Lasts: UntilReboot}
-		if on, off := onContainer(p.Container, "unpause"), onContainer(p.Container, "pause"); on != nil {
-			fix.Steps, fix.Undo = [][]string{on}, [][]string{off}
-		}
-		x.Fixes = []Fix{fix}
-		fs = append(fs, x)
-	}
-	return mergeAddresses(f, fs)
 }

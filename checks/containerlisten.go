@@ -76,6 +76,27 @@ var containerBindsLoopback = &Check{
 	},
 }
 
+var containerNothingListens = &Check{
+	Name:     "container-nothing-listens",
+	Doc:      "the port is published by NAT alone, and nothing in the container listens on it: its kernel refuses",
+	Stage:    StageListen,
+	Intent:   facts.Connect,
+	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupContainers},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards},
+	Explains: []*Check{refused},
+	Refines:  []*Check{answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
+	Run: func(f *facts.Facts) []Finding {
+		return turnedAwayInside(f, func(d facts.Dial, p *containerPort, r *room) (Finding, bool) {
+			if d.Outcome != facts.Refused || len(r.own)+len(r.narrow) > 0 {
+				return Finding{}, false
+			}
+			x := Finding{Certainty: Proven, Summary: fmt.Sprintf("%s is published from %s: NAT leads it to %s, and nothing listens there.", at(f, d.Addr), theContainer(p.Container), p.to())}
+			startInside(p, r, &x)
+			return x, true
+		})
+	},
+}
+
 var publishedOnV6AppOnV4 = &Check{
 	Name:     "published-on-v6-app-on-v4",
 	Doc:      "the port is published for IPv6 as well, and the server in the container listens for IPv4 only",
@@ -149,13 +170,9 @@ func deadInContainer(f *facts.Facts, d facts.Dial, w facts.Forward, x *Finding) 
 		return false
 	}
 	x.Evidence = insideEvidence(p.Container)
-	look := "see what its log says"
-	if words := onContainer(p.Container, "logs", "--tail", "20"); words != nil {
-		look = fmt.Sprintf("see what it says (`%s`)", strings.Join(words, " "))
-	}
 	if len(r.takes) > 0 {
 		x.Summary = fmt.Sprintf("%s takes %s to %s of %s, where a server listens, and closes at once (%s): it is closed in there, or the server came up just now.", onwards(f, w), at(f, d.Addr), w.To, theContainer(p.Container), d.Closed)
-		x.Fixes = []Fix{{Do: fmt.Sprintf("Connect once more, and %s.", look)}}
+		x.Fixes = []Fix{{Do: fmt.Sprintf("Connect once more, and %s.", readItsLog(p.Container))}}
 		return true
 	}
 	x.Certainty = cond(p.sure(), Proven, Inferred)
@@ -163,7 +180,13 @@ func deadInContainer(f *facts.Facts, d facts.Dial, w facts.Forward, x *Finding) 
 		x.Settle = settleAsRoot(f)
 	}
 	x.Summary = fmt.Sprintf("%s takes %s to %s of %s, and nothing listens there.", onwards(f, w), at(f, d.Addr), w.To, theContainer(p.Container))
-	x.Fixes = []Fix{{Do: fmt.Sprintf("Start the server in %s, or wait until it is ready: %s.", containerCalled(p.Container), look)}}
+	startInside(p, r, x)
+	return true
+}
+
+// startInside adds what helps where nothing in the container listens on the port.
+func startInside(p *containerPort, r *room, x *Finding) {
+	x.Fixes = []Fix{{Do: fmt.Sprintf("Start the server in %s, or wait until it is ready: %s.", containerCalled(p.Container), readItsLog(p.Container))}}
 	// Another port, and its own loopback as well: which of its servers is meant is not known.
 	if i := slices.IndexFunc(p.Inside.Listeners, func(s facts.Socket) bool {
 		a := s.Local.Addr().Unmap()
@@ -173,5 +196,12 @@ func deadInContainer(f *facts.Facts, d facts.Dial, w facts.Forward, x *Finding) 
 		x.Summary = strings.TrimSuffix(x.Summary, ".") + fmt.Sprintf("; what listens in it is at %s, its own loopback and another port.", on)
 		x.Fixes = append([]Fix{{Do: fmt.Sprintf("If that is the server that is meant, let it listen on 0.0.0.0:%d instead of %s, where what is published arrives.", p.to().Port(), on), Interrupts: "the server, which is started anew"}}, x.Fixes...)
 	}
-	return true
+}
+
+// readItsLog has a person read what the server in a container says.
+func readItsLog(c *facts.Container) string {
+	if words := onContainer(c, "logs", "--tail", "20"); words != nil {
+		return fmt.Sprintf("see what it says (`%s`)", strings.Join(words, " "))
+	}
+	return "see what its log says"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -81,11 +82,11 @@ func closedToLoopback(f *facts.Facts, d facts.Dial) (Finding, bool) {
 	if l := ledgerOf(f, d.Addr); l != nil {
 		x.Evidence = append(x.Evidence, Evidence{"counters", countedAt(l, d, StageOutput)})
 	}
+	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Connect to %s itself, the container's address: it is another one after each start.", p.to())})
 	if isName(in.Bridge) {
 		x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Let packets from loopback leave by %s, as %s sets it when it makes that bridge.", in.Bridge, p.Engine), Elevated: true, Lasts: UntilReboot,
 			Steps: [][]string{{"sysctl", "-w", key + "=1"}}, Undo: [][]string{{"sysctl", "-w", key + "=0"}}, Risk: openRisk(in.Bridge, true)})
 	}
-	x.Fixes = append(x.Fixes, Fix{Do: fmt.Sprintf("Connect to %s itself, the container's address: it is another one after each start.", p.to())})
 	if p.Engine == "docker" {
 		x.Fixes = append(x.Fixes, proxyAgain())
 	}
@@ -142,7 +143,7 @@ var dockerNATRulesFlushed = &Check{
 func notLedOn(f *facts.Facts, d facts.Dial) (Finding, bool) {
 	waits, gone := unanswered(d) && d.Addr.Is4(), ""
 	if d.Outcome == facts.Timeout && d.Addr.Is4() && f.Filters != nil {
-		if w := f.Filters.Walk(d, facts.Syn); w != nil && !masked(w) && w.Partial == "" && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "dnat" }) {
+		if w := f.Filters.Walk(d, facts.Syn); w != nil && !masked(w) && (w.Partial == "" || strings.HasPrefix(w.Partial, "it leaves lo for ")) && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "dnat" }) {
 			gone = "masquerade"
 		}
 	}
@@ -177,10 +178,13 @@ func notLedOn(f *facts.Facts, d facts.Dial) (Finding, bool) {
 
 // rulesAgain has the engine write its rules: nobody else knows all of them.
 func rulesAgain(f *facts.Facts, p *containerPort) []Fix {
-	last := Fix{Do: "Then let whatever flushed them (nft flush ruleset, iptables -t nat -F, a firewall's start) come before Docker, or keep its tables: nftables.service begins with flush ruleset."}
+	last := Fix{Do: "Then let whatever flushed them (nft flush ruleset, iptables -t nat -F, a firewall's start) come before the engine, or keep its tables: nftables.service begins with flush ruleset."}
+	again := Fix{Elevated: true, Lasts: UntilReboot}
 	if p.Engine == "podman" {
-		return []Fix{{Do: "Let Podman write its rules again: podman network reload --all (as root; 4.0 and newer)."}, last}
+		again.Do, again.Steps = "Let Podman write its rules again (4.0 and newer).", [][]string{{"podman", "network", "reload", "--all"}}
+		return []Fix{again, last}
 	}
-	// A restart has no undo, so it is for a person to begin.
-	return []Fix{{Do: "Restart Docker (systemctl restart docker): it writes its rules when it starts, and no other command does.", Interrupts: "every container, unless live-restore is set"}, last}
+	again.Do, again.Steps = "Restart Docker: it writes its rules when it starts, and no other command does.", [][]string{{"systemctl", "restart", "docker"}}
+	again.Interrupts = "every container, unless live-restore is set"
+	return []Fix{again, last}
 }

@@ -20,7 +20,7 @@ var containerPortNotPublished = &Check{
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupContainers},
 	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners, facts.GroupForwards, facts.GroupNamespaces, facts.GroupUnits, facts.GroupCandidates, facts.GroupConfigs},
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
-	Refines:  []*Check{noListener, otherNetworkNamespace, forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
+	Refines:  []*Check{noListener, otherNetworkNamespace, forwarderAcceptsBackendDead, containerNothingListens, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
 		if f.Host.Inside.InContainer() {
 			return nil // what is published is so on the host: localhost-inside-container

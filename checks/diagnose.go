@@ -228,7 +228,7 @@ func refine(fs []Finding) ([]Finding, map[*Check][]string) {
 	for p := range fs {
 		var children []int
 		for c := range fs {
-			if c != p && refines(fs[c].Check, fs[p].Check) && shareAddress(fs[c], fs[p]) {
+			if c != p && fs[c].refines(fs[p].Check) && shareAddress(fs[c], fs[p]) {
 				children = append(children, c)
 			}
 		}
@@ -274,7 +274,7 @@ func inferredRivals(fs []Finding, children []int) []int {
 			return nil
 		}
 		for _, other := range children {
-			if refines(fs[c].Check, fs[other].Check) {
+			if fs[c].refines(fs[other].Check) {
 				return nil
 			}
 		}
@@ -289,6 +289,11 @@ func inferredRivals(fs []Finding, children []int) []int {
 // refines tells whether c makes the broader b more precise, at any distance.
 func refines(c, b *Check) bool {
 	return slices.ContainsFunc(c.Refines, func(p *Check) bool { return p == b || refines(p, b) })
+}
+
+// refines tells the same of one finding.
+func (x Finding) refines(b *Check) bool {
+	return refines(x.Check, b) || slices.Contains(x.Refines, b)
 }
 
 // silence removes what is only inferred where something is proven at the same

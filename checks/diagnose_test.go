@@ -18,6 +18,18 @@ func TestMixedSituations(t *testing.T) {
 			machine("127.0.0.1", listens("127.0.0.1", 50, stopped), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput)),
 			[]string{"broken", "active lost-on-input proven", "latent process-stopped-or-debugged proven"}},
 
+		{"a frozen process behind a drop",
+			machine("127.0.0.1", listens("127.0.0.1", 50, frozen), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnInput)),
+			[]string{"broken", "active lost-on-input proven", "latent container-paused-or-frozen proven"}},
+		{"a paused container whose queue is full, behind NAT",
+			machine("127.0.0.1", listens("0.0.0.0", 19, named("conmon")), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnWire), boxed("shop-web", publishing("0.0.0.0:62893->80"), within("0.0.0.0:80"), queueInside(10, 9), isPaused),
+				walks("127.0.0.1", facts.Syn, diverted("dnat", to("172.17.0.2:80"), iptablesNFTRule("NETAVARK-DN-1", "-p tcp --dport 62893 -j DNAT --to-destination 172.17.0.2:80")),
+					diverted("masquerade", to("127.0.0.1:40000"), iptablesNFTRule("NETAVARK-HOSTPORT-MASQ", "-j MASQUERADE")))),
+			[]string{"broken", "active container-paused-or-frozen proven"}},
+		{"packets leave and do not come to lo, and the rules are not seen",
+			machine("127.0.0.1", listens("0.0.0.0", 0), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, "OutRequests=32 OutTransmits=32 OutSegs=32"), holdsOn("podman0", "10.88.0.1/16")),
+			[]string{"broken", "active lost-on-wire inferred"}},
+
 		{"lo down, and a rule drops on the way out",
 			machine("127.0.0.1", loIsDown, listens("127.0.0.1", 50), dials("127.0.0.1", facts.Timeout), counts("127.0.0.1", 32, diedOnOutput)),
 			[]string{"broken", "active lost-on-output proven", "latent lo-down proven"}},

@@ -29,7 +29,7 @@ func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 	return &Check{
 		Name: name, Doc: doc, Stage: stage, Intent: facts.Connect,
 		Needs:    []facts.Group{facts.GroupDials, facts.GroupLedger},
-		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupFilters},
+		Uses:     []facts.Group{facts.GroupPackets, facts.GroupSockets, facts.GroupOwners, facts.GroupFilters, facts.GroupInterfaces},
 		Explains: []*Check{noReply, notAccepted, localhostSlowFallback},
 		Run: func(f *facts.Facts) []Finding {
 			var fs []Finding
@@ -45,14 +45,28 @@ func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 				if g := l.Gaps(); st == StageOutput && !d.HalfOpen() && facts.Enough(g.Input, l.SYNs) {
 					certainty, perhaps = Inferred, "; or a packet filter at INPUT rejects it, and that answer is lost on its way out"
 				}
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: certainty, Settle: settleRule(f, d, stage),
+				x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: certainty, Settle: settleRule(f, d, stage),
 					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s%s.", at(f, d.Addr), where, what, perhaps),
 					Evidence: slices.Concat([]Evidence{{"counters", countedAt(l, d, stage)}}, rulesSay(f, d, stage), seen(f, d)),
-					Fixes:    []Fix{acceptAhead(stage)}})
+					Fixes:    []Fix{acceptAhead(stage)}}
+				if st == StageWire && perhapsLedAway(f, l) {
+					x.Certainty = Inferred
+					x.Summary = fmt.Sprintf("The connection to %s leaves and does not come to lo: a NAT rule leads it to another interface, as to a container, and nobody answers there; or %s.", at(f, d.Addr), what)
+					x.Evidence = append(x.Evidence, Evidence{"counters", fmt.Sprintf("lo +%d packets", l.Delta["lo.tx"])})
+					x.Fixes = append([]Fix{perhapsContainer}, x.Fixes...)
+				}
+				fs = append(fs, x)
 			}
 			return mergeAddresses(f, fs)
 		},
 	}
+}
+
+// perhapsLedAway tells whether NAT may have led the packets to another interface: lo has
+// counted none, there is one, and the rules were not seen.
+func perhapsLedAway(f *facts.Facts, l *facts.Ledger) bool {
+	return f.Filters == nil && !facts.Enough(l.Delta["lo.tx"]+l.Delta["lo.txdrop"], l.SYNs) && f.Interfaces != nil &&
+		slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Up })
 }
 
 var replyLost = &Check{
@@ -172,6 +186,9 @@ var answeredElsewhere = &Check{
 				Fixes: []Fix{leaveOut}}
 			if l.Delta["lo.tx"] == 0 {
 				x.Summary = fmt.Sprintf("%s listens on %s, yet the connection is refused by something that is not on lo: it is sent on to another network namespace or machine.", holder(f, ls[0]), ls[0].Local)
+				if f.Filters == nil {
+					x.Fixes = []Fix{perhapsContainer, leaveOut}
+				}
 			}
 			x.Evidence = append(x.Evidence, noneDiverts(f, d)...)
 			for _, c := range conversations(f, d) {
@@ -188,6 +205,10 @@ var answeredElsewhere = &Check{
 }
 
 var leaveOut = Fix{Do: "Leave loopback out of the redirect: in its chain, ahead of it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables -t nat -I OUTPUT 1 -o lo -j ACCEPT."}
+
+// perhapsContainer comes first where the rule was not seen: those of container engines
+// lead to published ports, and are to stay.
+var perhapsContainer = Fix{Do: "If a container has the port (docker ps, podman ps), leave that rule alone, and see in there: whether it is paused, what listens, and on which address."}
 
 // acceptAhead is the cure as far as it is known without the rule: only a person
 // can say which chain it belongs to. Never the whole firewall.

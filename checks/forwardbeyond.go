@@ -195,14 +195,18 @@ func silentForwarders(f *facts.Facts) []Finding {
 	return fs
 }
 
+// unheard are the questions to which not a byte came back while the connection stood.
+func unheard(f *facts.Facts) []*facts.Answer {
+	return slices.DeleteFunc(slices.Clone(asked(f)), func(a *facts.Answer) bool {
+		return a.Bytes > 0 || a.End != facts.Silence && a.End != facts.Stalled
+	})
+}
+
 // unreachedBeyond finds the forwarders that wait for a connection of their own, to a far
 // end off this machine's addresses, and meanwhile read nothing.
 func unreachedBeyond(f *facts.Facts) []Finding {
 	var fs []Finding
-	for _, a := range asked(f) {
-		if a.Bytes > 0 || a.End != facts.Silence && a.End != facts.Stalled {
-			continue
-		}
+	for _, a := range unheard(f) {
 		for _, w := range waysOn(f, a.Addr) {
 			if w.Dials == 0 || w.Proxies {
 				continue

@@ -40,9 +40,11 @@ func (t *detour) stranded(w *facts.FilterWalk) bool {
 	return t.Kind == "dnat" && t.stage != StageNone && t.away() && t.from.IsLoopback() && (t.martian() || !masked(w))
 }
 
-// masked tells whether a rule gives the packet another source.
+// masked tells whether a rule gives the packet another source, or perhaps does.
 func masked(w *facts.FilterWalk) bool {
-	return w != nil && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "snat" || v.Kind == "masquerade" })
+	gives := func(kind string) bool { return kind == "snat" || kind == "masquerade" }
+	return w != nil && (slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return gives(v.Kind) }) ||
+		slices.ContainsFunc(w.Unsure, func(d facts.FilterDoubt) bool { return gives(d.Verdict) }))
 }
 
 func (t *detour) strandedFinding(f *facts.Facts, d facts.Dial, w *facts.FilterWalk) Finding {

@@ -18,11 +18,11 @@ var acceptQueueFull = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials, facts.GroupAnswers, facts.GroupForwards},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials, facts.GroupAnswers, facts.GroupForwards, facts.GroupContainers},
 	Explains: []*Check{noReply, notAccepted, noAnswer, serverError},
 	Refines:  []*Check{nobodyAccepts, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		fs := fullBeyond(f)
+		fs := slices.Concat(fullBeyond(f), fullInside(f))
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				if !s.Queue.Full() {

@@ -127,7 +127,8 @@ func unitEnded(f *facts.Facts, u facts.Unit) Finding {
 }
 
 func containerEnded(f *facts.Facts, c facts.Container) Finding {
-	x := Finding{Certainty: Proven, Since: c.Ended, Evidence: []Evidence{{c.Engine, fmt.Sprintf("container %s (%s): %s, publishes %s", c.Name, c.ID, cmp.Or(c.Status, c.State), c.Publish)}}}
+	name := tame(cmp.Or(c.Name, c.ID), 64)
+	x := Finding{Certainty: Proven, Since: c.Ended, Evidence: []Evidence{{c.Engine, fmt.Sprintf("container %s (%s): %s, publishes %s", name, c.ID, cmp.Or(c.Status, c.State), c.Publish)}}}
 	story := fmt.Sprintf("has ended with status %d", c.Exit)
 	switch {
 	case c.State == "created":
@@ -140,16 +141,18 @@ func containerEnded(f *facts.Facts, c facts.Container) Finding {
 		story = fmt.Sprintf("was ended by signal %s (status %d)", signalName(c.Exit-128), c.Exit)
 	}
 	if c.Project != "" {
-		x.Evidence = append(x.Evidence, Evidence{c.Engine, fmt.Sprintf("service %s of the compose project %s", c.Service, c.Project)})
+		x.Evidence = append(x.Evidence, Evidence{c.Engine, fmt.Sprintf("service %s of the compose project %s", tame(c.Service, 64), tame(c.Project, 64))})
 	}
 	for _, line := range c.Log {
 		x.Evidence = append(x.Evidence, Evidence{c.Engine + " logs", line})
 	}
-	x.Summary = fmt.Sprintf("The container %s, which publishes %s, %s%s", c.Name, c.Publish, story, because(cmp.Or(c.Error, cond(c.Exit != 0, telling(c.Log), ""))))
-	start := Fix{Do: fmt.Sprintf("Start the container %s.", c.Name), Lasts: UntilReboot, Elevated: privileged(f),
-		Steps: [][]string{{c.Engine, "start", c.Name}}, Undo: [][]string{{c.Engine, "stop", c.Name}},
+	x.Summary = fmt.Sprintf("The container %s, which publishes %s, %s%s", name, c.Publish, story, because(cmp.Or(c.Error, cond(c.Exit != 0, telling(c.Log), ""))))
+	start := Fix{Do: fmt.Sprintf("Start the container %s.", name), Lasts: UntilReboot, Elevated: privileged(f),
 		Risk: cond(strings.HasPrefix(c.Publish, "0.0.0.0") || strings.HasPrefix(c.Publish, "[::]"), "it publishes the port on every address of this machine", "")}
-	read := Fix{Do: fmt.Sprintf("Read why it ended (%s logs --tail 50 %s), and mend that before it is started again.", c.Engine, c.Name)}
+	if on, off := onContainer(&c, "start"), onContainer(&c, "stop"); on != nil {
+		start.Steps, start.Undo = [][]string{on}, [][]string{off}
+	}
+	read := Fix{Do: fmt.Sprintf("Read why it ended%s, and mend that before it is started again.", reading(&c, "logs", "--tail", "50"))}
 	x.Fixes = []Fix{read, start}
 	if c.Exit == 0 || c.State == "created" && c.Error == "" || c.Exit == 128+15 || c.Exit == 128+2 || bindable(f, append(c.Log, c.Error)) {
 		x.Fixes = []Fix{start, read}

@@ -136,13 +136,27 @@ var engineHolders = []string{"docker-proxy", "rootlesskit-docker-proxy", "rootle
 	"pasta", "pasta.avx2", "passt", "passt.avx2"}
 
 // HoldsForContainers tells whether the process is a program of a container engine, of
-// those that hold ports for its containers.
+// those that hold ports for its containers. The executable decides, where it is seen:
+// a process may call itself what it likes.
 func (p Process) HoldsForContainers() bool {
+	if p.Exe != "" {
+		return IsEngineProgram(path.Base(p.Exe))
+	}
 	called := ""
 	if len(p.Args) > 0 {
 		called = path.Base(p.Args[0]) // of what was started as /proc/self/exe
 	}
-	return slices.Contains(engineHolders, p.Name) || slices.Contains(engineHolders, path.Base(p.Exe)) || slices.Contains(engineHolders, called)
+	return slices.Contains(engineHolders, p.Name) || slices.Contains(engineHolders, called)
+}
+
+// IsEngineProgram tells whether an executable of that name, without its directory, is one
+// of a container engine: one that holds ports, or watches over a container. NixOS wraps
+// some: ".conmon-wrapped".
+func IsEngineProgram(name string) bool {
+	if inner, ok := strings.CutSuffix(strings.TrimPrefix(name, "."), "-wrapped"); ok {
+		name = inner
+	}
+	return slices.Contains(engineHolders, name) || strings.HasPrefix(name, "containerd-shim")
 }
 
 // Room says whose a network namespace is, as far as the cgroups, mounts and names of

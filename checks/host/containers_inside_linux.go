@@ -38,7 +38,7 @@ func (b *boxes) proxied() {
 			return
 		}
 		x, ok := process.ParseProxy(p.Args)
-		if !ok || x.Host.Port() != t.Port || x.UDP != (t.Network == "udp") {
+		if !ok || !p.Credible(b.users) || x.Host.Port() != t.Port || x.UDP != (t.Network == "udp") {
 			continue
 		}
 		pub := facts.Publication{Host: x.Host, Port: x.Container.Port(), UDP: x.UDP}
@@ -157,7 +157,7 @@ func (b *boxes) lookInside(ctx context.Context) {
 			continue
 		}
 		x := &facts.Indoors{NetNS: in.ID, Here: in.ID == mine, Listeners: []facts.Socket{}, Processes: []facts.Process{}, Addresses: in.Addresses}
-		together := process.Together(c.PID)
+		together := process.Together(ctx, c.PID)
 		switch {
 		case x.Here:
 			b.ours(ctx, x, together)
@@ -216,7 +216,7 @@ func (b *boxes) holders(ctx context.Context, x *facts.Indoors, pids []int) {
 		var others []int
 		for _, o := range b.occupants {
 			if b.netns[o.PID] == x.NetNS && !slices.Contains(pids, o.PID) {
-				others = append(others, process.Together(o.PID)...)
+				others = append(others, process.Together(ctx, o.PID)...)
 			}
 		}
 		if more, err := process.Among(ctx, x.Listeners, others); err == nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,7 +38,8 @@ func lookContainers(ctx context.Context, f *facts.Facts) (*facts.Containers, err
 	if censusErr != nil {
 		census = &process.Census{Partial: "processes were not seen"}
 	}
-	b := &boxes{f: f, census: census, occupants: census.Occupants(), found: &facts.Containers{Found: []facts.Container{}, Partial: census.Partial}}
+	users := append(whoLooks(f.Host.As), whoHasPort(f)...)
+	b := &boxes{f: f, census: census, users: users, occupants: census.Occupants(users), found: &facts.Containers{Found: []facts.Container{}, Partial: census.Partial}}
 	b.inhabited()
 	b.ask(ctx)
 	b.verify()
@@ -51,10 +53,24 @@ func lookContainers(ctx context.Context, f *facts.Facts) (*facts.Containers, err
 	return b.found, nil
 }
 
+// whoLooks are the users for whom it is looked: of what their own programs say they are
+// the only ones whom it could mislead.
+func whoLooks(as []facts.Identity) []uint32 {
+	users := []uint32{uint32(os.Geteuid())}
+	for _, i := range as {
+		users = append(users, i.UID)
+	}
+	if n, err := strconv.ParseUint(os.Getenv("SUDO_UID"), 10, 32); err == nil && os.Geteuid() == 0 {
+		users = append(users, uint32(n))
+	}
+	return users
+}
+
 // boxes is one look for containers.
 type boxes struct {
 	f         *facts.Facts
 	census    *process.Census
+	users     []uint32 // whose programs are believed
 	occupants []process.Occupant
 	netns     map[int]uint64 // of the occupants, by PID
 	listening []string       // ids of containers in whose namespaces somebody listens on the port

@@ -138,6 +138,9 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 	}
 	before := len(w.found)
 	for _, t := range told {
+		if t.Takes != "" && t.Takes != w.target.Network || t.Kind == "docker-proxy" && !w.credible(p) {
+			continue
+		}
 		if t.Port != w.target.Port && !(held && t.Port == 0 && t.Unix == "") {
 			continue
 		}
@@ -167,6 +170,25 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 		w.log(&base, p, session.Log)
 		w.add(base)
 	}
+}
+
+// credible tells whether a process that says it is docker-proxy may be the one that has
+// the port: it is root's, as that of a Docker for all is, or of the user whose socket it is.
+func (w *ways) credible(p facts.Process) bool {
+	return p.HoldsForContainers() && slices.Contains(whoHasPort(w.f), p.UID)
+}
+
+// whoHasPort are root and those whose sockets have the port.
+func whoHasPort(f *facts.Facts) []uint32 {
+	users := []uint32{0}
+	if f.Sockets != nil {
+		for _, s := range f.Sockets.Sockets {
+			if s.Local.Port() == f.Target.Port && s.Network == f.Target.Network && (s.State == facts.Listen || s.Network == "udp") {
+				users = append(users, s.UID)
+			}
+		}
+	}
+	return users
 }
 
 func (w *ways) add(x facts.Forward) {

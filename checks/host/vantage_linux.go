@@ -197,7 +197,7 @@ func findContainer(ctx context.Context, name string) (Spot, error) {
 		return Spot{}, &ManyMeantError{Name: name, Are: said(meant)}
 	}
 	// Engines that have no such interface, or do not let us ask.
-	ids, _ := process.Named(ctx, name)
+	ids, _ := process.Named(ctx, name, whoLooks(nil))
 	if len(ids) == 0 && isHex(name) && len(name) >= 4 {
 		ids = []string{name}
 	}

@@ -2,8 +2,12 @@ package engine
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +35,8 @@ type summary struct {
 		PrivatePort, PublicPort uint16
 		Type                    string
 	}
-	HostConfig struct{ NetworkMode string }
+	HostConfig      struct{ NetworkMode string } // not by Podman
+	NetworkSettings struct{ Networks map[string]json.RawMessage }
 }
 
 // rank is how sure it is, by the list alone, that a container concerns the port.
@@ -44,6 +49,7 @@ const (
 	mayPublish  // one that does not run: the list does not tell its ports
 	clusterNode // its cluster may have a NodePort there, which shows nowhere
 	sharesHost
+	mayShareHost // Podman's list tells only that it is in no network of its own
 	unrelated
 )
 
@@ -55,6 +61,8 @@ func (s summary) rank(q Query) rank {
 		r = listens
 	case s.HostConfig.NetworkMode == "host" && runs:
 		r = sharesHost
+	case s.HostConfig.NetworkMode == "" && len(s.NetworkSettings.Networks) == 0 && runs && !(facts.IsNodePort(q.Port) && facts.NodeOf(s.Image) != ""):
+		r = mayShareHost
 	case runs && facts.IsNodePort(q.Port) && facts.NodeOf(s.Image) != "":
 		r = clusterNode
 	case s.State != "running" && s.State != "paused":
@@ -245,6 +253,52 @@ func (d detail) ports(c *facts.Container, q Query) {
 	if len(ps) > 0 && far(ps[0]) == 0 {
 		c.Publish = fmt.Sprintf("%s->%d/%s", ps[0].Host, ps[0].Port, cond(ps[0].UDP, "udp", "tcp"))
 	}
+}
+
+// discarded asks Podman what a container on the network of its host was to publish: it
+// forgets that at once, and keeps only the command that made the container, which its own
+// interface tells and the one that it shares with Docker does not.
+func discarded(ctx context.Context, client *http.Client, s summary, q Query) []facts.Publication {
+	var d struct {
+		Config struct{ CreateCommand []string }
+	}
+	if get(ctx, client, "/v4.0.0/libpod/containers/"+url.PathEscape(s.ID)+"/json", &d) != nil {
+		return nil // an older one, or it is gone by now
+	}
+	return PublishOptions(d.Config.CreateCommand, s.Image, q.Port)
+}
+
+// PublishOptions reads what "podman run" was told to publish before the image, whose
+// command may have options of the same name. A range is read as the wanted port of it.
+//
+//	podman run -d --network host -p 127.0.0.1:62893:8080/tcp --publish=8443:443 shop
+func PublishOptions(words []string, image string, wanted uint16) (ps []facts.Publication) {
+	for i, w := range words {
+		if i > 0 && (w == image || w != "" && (strings.HasSuffix(image, "/"+w) || strings.HasSuffix(image, "/"+w+":latest"))) {
+			break
+		}
+		value, ok := strings.CutPrefix(w, "--publish=")
+		switch {
+		case ok:
+		case (w == "-p" || w == "--publish") && i+1 < len(words):
+			value = words[i+1]
+		case strings.HasPrefix(w, "-p") && len(w) > 2:
+			value = strings.TrimPrefix(w[2:], "=")
+		default:
+			continue
+		}
+		inner, ip, outer := value, "", ""
+		if j := strings.LastIndexByte(value, ':'); j >= 0 {
+			outer, inner = value[:j], value[j+1:]
+		}
+		if j := strings.LastIndexByte(outer, ':'); j >= 0 {
+			ip, outer = strings.Trim(outer[:j], "[]"), outer[j+1:]
+		}
+		if p, ok := publication(inner, ip, outer, wanted); ok && len(ps) < maxPorts {
+			ps = append(ps, p)
+		}
+	}
+	return ps
 }
 
 // publication reads "8080/tcp" and what it is published as: an address, of which an

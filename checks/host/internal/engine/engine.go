@@ -36,7 +36,7 @@ const (
 )
 
 // most is how many containers are looked at one by one, the newest first.
-var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, clusterNode: 8, sharesHost: 8}
+var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, clusterNode: 8, sharesHost: 8, mayShareHost: 50}
 
 var errTooMuch = errors.New("its answer is too long")
 
@@ -98,6 +98,12 @@ func (e Engine) Containers(ctx context.Context, q Query) (Answer, error) {
 		}
 		c := s.container(a.Name)
 		d.add(&c, q)
+		if a.Name == "podman" && c.Network == "host" && c.State == "running" && len(c.Ignored) == 0 {
+			c.Ignored = discarded(ctx, client, s, q)
+		}
+		if r == mayShareHost && c.Network != "host" {
+			continue
+		}
 		if r == mayPublish && c.Publish == "" && (c.Network != "host" || !exposes(c, q)) {
 			continue
 		}

@@ -29,6 +29,7 @@ type Way struct {
 	To      uint16
 	ToUnix  string
 	UDP     bool   // it leads on by UDP
+	Takes   string // "tcp", "udp": of what it was told to take; empty: TCP, as far as is known
 	Through string // the machine, or the pod, that lies between
 }
 

@@ -145,7 +145,7 @@ func bounded(t *testing.T, ways []Way) {
 
 func FuzzArguments(f *testing.F) {
 	for _, s := range []string{"ssh\x00-L\x008080:localhost:80\x00shop", "ssh\x00-oLocalForward=[::1]:1 /run/x\x00h", "kubectl\x00-n\x00shop\x00port-forward\x00svc/web\x008080:80",
-		"socat\x00TCP-LISTEN:8080,fork\x00TCP:h:80", "systemd-socket-proxyd\x00h:80", "docker-proxy\x00-host-port\x0080\x00-container-ip\x00::1\x00-container-port\x0080", "caddy\x00reverse-proxy\x00--to\x00:80"} {
+		"socat\x00TCP-LISTEN:8080,fork\x00TCP:h:80", "systemd-socket-proxyd\x00h:80", "docker-proxy\x00-host-ip\x00::\x00-host-port\x0080\x00-container-ip\x00::1\x00-container-port\x0080", "caddy\x00reverse-proxy\x00--to\x00:80"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -199,4 +199,14 @@ func FuzzStunnel(f *testing.F) {
 	f.Add("[shop]\naccept = 127.0.0.1:8443\nconnect = 8080\n")
 	f.Add("accept=:::1\nconnect=/x\n[\n=\nconnect")
 	f.Fuzz(func(t *testing.T, config string) { bounded(t, Stunnel(File{"/s", []byte(config)})) })
+}
+
+// A docker-proxy takes datagrams or connections, and is told which.
+func TestWhatDockerProxyTakes(t *testing.T) {
+	for proto, want := range map[string]Way{"tcp": {Takes: "tcp"}, "udp": {Takes: "udp", UDP: true}} {
+		ways := Arguments("docker-proxy", strings.Fields("docker-proxy -proto "+proto+" -host-ip :: -host-port 53 -container-ip 172.17.0.2 -container-port 53"))
+		if len(ways) != 1 || ways[0].Takes != want.Takes || ways[0].UDP != want.UDP {
+			t.Errorf("%s: %+v", proto, ways)
+		}
+	}
 }

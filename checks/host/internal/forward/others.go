@@ -3,6 +3,8 @@ package forward
 import (
 	"slices"
 	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
 )
 
 // kubectlValues are the flags that take a value in the next word.
@@ -163,27 +165,15 @@ func socketProxy(args []string) []Way {
 //
 //	docker-proxy -proto tcp -host-ip 127.0.0.1 -host-port 8080 -container-ip 172.17.0.2 -container-port 80
 func dockerProxy(args []string) []Way {
-	w := Way{Kind: "docker-proxy"}
-	for i := 1; i < len(args); i++ {
-		name, value, ok := strings.Cut(args[i], "=")
-		if !ok && i+1 < len(args) {
-			value = args[i+1]
-		}
-		switch strings.TrimLeft(name, "-") {
-		case "host-ip":
-			w.Bind = short(value)
-		case "host-port":
-			w.Port = number(value)
-		case "container-ip":
-			w.Host = short(value)
-			w.From = argument(i)
-		case "container-port":
-			w.To = number(value)
-		}
-	}
-	if w.Port == 0 || w.To == 0 || w.Host == "" {
+	p, ok := process.ParseProxy(args)
+	if !ok {
 		return nil
 	}
+	w := Way{Kind: "docker-proxy", Bind: p.Host.Addr().String(), Port: p.Host.Port(), Host: p.Container.Addr().String(), To: p.Container.Port(), Takes: "tcp"}
+	if p.UDP {
+		w.Takes, w.UDP = "udp", true
+	}
+	w.From = argument(slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "container-ip") }))
 	w.Text = w.Target()
 	return []Way{w}
 }

@@ -66,7 +66,9 @@ func (w *walker) divert(b *base, r *Rule, path *way, v Verdict, s *State) *facts
 			d.To = netip.AddrPortFrom(netip.Addr{}, v.Divert.To.Port())
 		}
 	}
-	if v.With == "" && (d.To == s.To && !source(d.Kind) || d.To == s.From && source(d.Kind)) {
+	// What masquerade gives is the address of the device, which of lo alone is known.
+	elsewhere := d.Kind == "masquerade" && s.Out != "lo"
+	if v.With == "" && !elsewhere && (d.To == s.To && !source(d.Kind) || d.To == s.From && source(d.Kind)) {
 		return &d // to where it goes anyway
 	}
 	if len(w.out.Diverts) < maxReported {

@@ -287,6 +287,36 @@ func TestWalkRoute(t *testing.T) {
 	}
 }
 
+// TestWalkMasquerade: what leaves by another device gets that one's address, which is not
+// known; on lo it keeps its own.
+func TestWalkMasquerade(t *testing.T) {
+	effect := func(d facts.FilterDivert) translates {
+		return translates{do(func(*State) Effect { return Effect{Match: Yes, Verdict: Verdict{Code: Divert, Divert: &d}} })}
+	}
+	dnat, masquerade := effect(facts.FilterDivert{Kind: "dnat", To: netip.MustParseAddrPort("10.88.0.2:80")}), effect(facts.FilterDivert{Kind: "masquerade"})
+	c := conn
+	c.Route = func(_, to netip.Addr, _ uint32) (string, string, bool) {
+		if to.IsLoopback() {
+			return "local", "lo", true
+		}
+		return "unicast dev podman0", "podman0", false
+	}
+	for led, want := range map[bool][]string{true: {"dnat", "masquerade"}, false: nil} {
+		out := natAt("n", Output, -100, nil)
+		if led {
+			out = natAt("n", Output, -100, rules{{dnat}})
+		}
+		w := (&Ruleset{Tables: []*Table{tableOf(IPv4, out, natAt("p", Postrouting, 100, rules{{masquerade}}))}}).Walk(c, facts.Syn)
+		var got []string
+		for _, d := range w.Diverts {
+			got = append(got, d.Kind)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("led away %v: got %v, want %v", led, got, want)
+		}
+	}
+}
+
 // TestWalkPerhapsRoute: a mark that it may get matters where it leads away.
 func TestWalkPerhapsRoute(t *testing.T) {
 	c := conn

@@ -66,6 +66,28 @@ func init() {
 	}
 }
 
+// BenchmarkFile reads the sockets of one namespace that has a single listener, once and
+// without what comes after: this much the kernel takes for each namespace of which an
+// ordinary user wants to know the listeners. It grows with the table of connections of
+// the whole machine (dmesg: "TCP established hash table entries").
+func BenchmarkFile(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root to make a namespace")
+	}
+	pid, _ := listenElsewhere(b, nil)
+	buf := make([]byte, os.Getpagesize())
+	for b.Loop() {
+		fd, err := unix.Open(procPath(pid, "net/tcp6"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n, err := unix.Read(fd, buf); err != nil || n < 200 {
+			b.Fatal(n, err)
+		}
+		unix.Close(fd)
+	}
+}
+
 // BenchmarkFind looks among namespaces that all have a listener, a connection and
 // their share of the processes; for a port that nobody has, and for one that all have.
 //

@@ -2,14 +2,10 @@ package netns
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/sockdiag"
 )
 
@@ -96,35 +92,4 @@ func onThread(f func()) {
 	}()
 	<-done
 	runtime.UnlockOSThread()
-}
-
-// readProc reads net/tcp or net/tcp6 of a process; id, if not 0, is the number
-// that the file must have.
-func readProc(ctx context.Context, pid int, name string, id uint64, v6 bool) ([]facts.Socket, error) {
-	f, err := os.Open(procPath(pid, name))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, err
-	}
-	if id != 0 && st.Ino != id {
-		return nil, fmt.Errorf("read %s: not in that namespace any more", f.Name())
-	}
-	return sockdiag.ParseProcNet(reader{ctx, f}, "tcp", v6)
-}
-
-// reader stops when ctx ends: the file of a busy host has no end in sight.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reader) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(b)
 }

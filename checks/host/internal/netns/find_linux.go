@@ -35,6 +35,7 @@ type space struct {
 	pin       string // path of a mount that keeps it
 	pinned    uint64 // inode of that mount: the kernel's number of the namespace
 	pids      []int
+	residents []int // those of the processes that are weighed
 	seen      bool
 	listeners []facts.Socket
 }
@@ -132,9 +133,14 @@ func homes(ctx context.Context, pids []int) (ids []uint64, done bool) {
 	ids = make([]uint64, len(pids))
 	var mu sync.Mutex
 	known := map[string]uint64{} // by link
+	_, err := os.Readlink("/proc/1/ns/net")
+	mayFollow := err == nil // else it fails nearly everywhere, and takes its time
 	look := func(pid int) uint64 {
-		link, linkErr := os.Readlink(procPath(pid, "ns/net"))
-		if linkErr == nil {
+		link := ""
+		if mayFollow {
+			link, _ = os.Readlink(procPath(pid, "ns/net"))
+		}
+		if link != "" {
 			mu.Lock()
 			id := known[link]
 			mu.Unlock()
@@ -149,7 +155,10 @@ func homes(ctx context.Context, pids []int) (ids []uint64, done bool) {
 		case err != nil:
 			return 0
 		}
-		if again, err := os.Readlink(procPath(pid, "ns/net")); linkErr == nil && err == nil && again == link { // it has not moved meanwhile
+		if link == "" {
+			return id
+		}
+		if again, err := os.Readlink(procPath(pid, "ns/net")); err == nil && again == link { // it has not moved meanwhile
 			mu.Lock()
 			known[link] = id
 			mu.Unlock()
@@ -219,61 +228,6 @@ func pinned(m process.Mount) (uint64, bool) {
 	return n, err == nil
 }
 
-// read looks into the namespaces that could not be entered, by way of one of
-// their processes. The kernel walks its whole hash table for each file, 1.5 ms
-// also when it is empty, hence the workers.
-func read(ctx context.Context, spaces []*space, port uint16) {
-	work := make(chan *space)
-	var wg sync.WaitGroup
-	for range min(4, runtime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for s := range work {
-				s.read(ctx, port)
-			}
-		})
-	}
-	for _, s := range spaces {
-		if !s.seen && len(s.pids) > 0 && ctx.Err() == nil {
-			work <- s
-		}
-	}
-	close(work)
-	wg.Wait()
-}
-
-func (s *space) read(ctx context.Context, port uint16) {
-	for _, pid := range s.pids {
-		if ctx.Err() != nil {
-			return
-		}
-		var v4, v6 []facts.Socket
-		var err error
-		if !unused(pid, "net/sockstat", "TCP:") {
-			v4, err = readProc(ctx, pid, "net/tcp", s.id, false)
-		}
-		if err != nil {
-			continue // gone, or moved elsewhere: another one may still be there
-		}
-		if !unused(pid, "net/sockstat6", "TCP6:") {
-			v6, err = readProc(ctx, pid, "net/tcp6", 0, true)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6 lacks the file
-			continue
-		}
-		s.seen, s.listeners = true, listening(append(v4, v6...), port)
-		return
-	}
-}
-
-// unused tells whether no socket of that protocol is in use in the network of a process:
-// the file that lists them takes the kernel 3 ms, and the one that counts them nothing.
-//
-//	TCP: inuse 4 orphan 0 tw 2 alloc 7 mem 1
-func unused(pid int, name, protocol string) bool {
-	data, err := os.ReadFile(procPath(pid, name))
-	return err == nil && strings.Contains("\n"+string(data), "\n"+protocol+" inuse 0")
-}
-
 // owned turns the namespaces with a listener into facts, with its owner or,
 // when that one is hidden, with a process that lives there.
 func owned(ctx context.Context, found []*space, port uint16) []facts.Namespace {
@@ -296,7 +250,9 @@ func owned(ctx context.Context, found []*space, port uint16) []facts.Namespace {
 		owners = &facts.Owners{}
 	}
 	var all []facts.Namespace
+	each := max(minResidents, maxResidents/len(found))
 	for _, s := range found {
+		s.residents = s.pids[:min(len(s.pids), each)]
 		n := facts.Namespace{ID: s.id, Name: process.Tidy(s.name), Listeners: s.listeners, Processes: []facts.Process{}, Proven: true}
 		for _, l := range s.listeners {
 			hs := owners.Holders[l.Inode]
@@ -321,9 +277,10 @@ func owned(ctx context.Context, found []*space, port uint16) []facts.Namespace {
 }
 
 const (
-	maxResidents = 64 // processes of a namespace that are weighed
-	maxTold      = 16 // namespaces whose processes are told
-	fewSpaces    = 4  // namespaces for whose listeners every process is looked at
+	maxResidents = 128 // processes that are weighed, of all namespaces together
+	minResidents = 4   // of each
+	maxTold      = 16  // namespaces whose processes are told
+	fewSpaces    = 4   // namespaces for whose listeners every process is looked at
 )
 
 // resident picks a process of the namespace to name: one of the listener's
@@ -338,7 +295,7 @@ func (s *space) resident(port uint16) (best facts.Process, ok bool) {
 		}
 		return n
 	}
-	for _, pid := range s.pids[:min(len(s.pids), maxResidents)] {
+	for _, pid := range s.residents {
 		p, err := process.Describe(pid)
 		if err != nil || p.Netns != s.id {
 			continue // gone

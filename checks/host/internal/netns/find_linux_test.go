@@ -37,6 +37,16 @@ var helpers = map[string]func(){
 		fmt.Println(l.Addr().(*net.TCPAddr).Port)
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	},
+	// crowd listens on more ports than a page of the kernel's list has lines, and on
+	// each for one family only.
+	"crowd": func() {
+		for i := range 120 {
+			_, err := net.Listen([]string{"tcp4", "tcp6"}[i%2], fmt.Sprintf(":%d", 20000+i))
+			check(err)
+		}
+		fmt.Println(20119)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	},
 	// find looks for the port that it reads and prints what it found.
 	"find": func() {
 		var port uint16
@@ -101,9 +111,14 @@ func command(helper string) *exec.Cmd {
 }
 
 // listenElsewhere starts a listener in a new network namespace.
-func listenElsewhere(t *testing.T, change func(*syscall.SysProcAttr)) (pid int, port uint16) {
+func listenElsewhere(t testing.TB, change func(*syscall.SysProcAttr)) (pid int, port uint16) {
 	t.Helper()
-	c := command("listen")
+	return elsewhere(t, "listen", change)
+}
+
+func elsewhere(t testing.TB, helper string, change func(*syscall.SysProcAttr)) (pid int, port uint16) {
+	t.Helper()
+	c := command(helper)
 	c.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	if change != nil {
 		change(c.SysProcAttr)
@@ -212,6 +227,39 @@ func TestFind(t *testing.T) {
 			t.Fatalf("a thread is in %d: %v", here, err)
 		}
 		runtime.Gosched()
+	}
+}
+
+// TestFindAsNobodyInACrowd finds every one of many listeners: the kernel's list of them
+// is longer than what it hands out at once, and is not read beyond them.
+func TestFindAsNobodyInACrowd(t *testing.T) {
+	needRoot(t)
+	pid, _ := elsewhere(t, "crowd", nil)
+	for _, port := range []uint16{20000, 20001, 20060, 20118, 20119} {
+		expect(t, findAs(t, nobody, port), pid, port, false)
+	}
+}
+
+// The file names the namespace that it is of: of another one nothing is taken.
+func TestReadListenersOfThatNamespaceAlone(t *testing.T) {
+	needRoot(t)
+	pid, port := listenElsewhere(t, nil)
+	id := Of(pid)
+	if all, err := readListeners(t.Context(), pid, id); err != nil || !slices.ContainsFunc(all, func(s facts.Socket) bool { return s.Local.Port() == port }) {
+		t.Errorf("%v, %v", all, err)
+	}
+	if all, err := readListeners(t.Context(), pid, Mine()); err == nil {
+		t.Errorf("took %v for ours", all)
+	}
+}
+
+func TestBeyondListeners(t *testing.T) {
+	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+	const listen, open = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1\n", "   1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000        0 2 1\n"
+	for text, want := range map[string]bool{"": false, "half a li": false, head: false, head + listen: false, head + listen + open: true, head + listen + open[:40]: false, head + listen + open + listen: false} {
+		if got := beyondListeners([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
 	}
 }
 

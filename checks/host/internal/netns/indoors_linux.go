@@ -2,9 +2,7 @@ package netns
 
 import (
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"net/netip"
 	"os"
 
@@ -76,7 +74,8 @@ func Look(ctx context.Context, pids []int) map[int]Indoors {
 			continue
 		}
 		if !in.Seen {
-			in.Listeners, in.Seen = readListeners(ctx, pid, in.ID)
+			all, err := readListeners(ctx, pid, in.ID)
+			in.Listeners, in.Seen = tcpListeners(all), err == nil
 		}
 		in.Addresses = Addresses(pid)
 		all[pid] = in
@@ -105,18 +104,6 @@ func listenersIn(pid int, id uint64) ([]facts.Socket, bool) {
 	defer c.Close()
 	all, err := c.Listeners()
 	return tcpListeners(all), err == nil
-}
-
-func readListeners(ctx context.Context, pid int, id uint64) ([]facts.Socket, bool) {
-	v4, err := readProc(ctx, pid, "net/tcp", id, false)
-	if err != nil {
-		return nil, false
-	}
-	v6, err := readProc(ctx, pid, "net/tcp6", 0, true)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, false
-	}
-	return tcpListeners(append(v4, v6...)), true
 }
 
 func tcpListeners(all []facts.Socket) []facts.Socket {

@@ -33,7 +33,7 @@ func (s *space) room(owners []facts.Process) facts.Room {
 			pids = append(pids, p.PID)
 		}
 	}
-	for _, pid := range s.pids[:min(len(s.pids), maxResidents)] {
+	for _, pid := range s.residents {
 		if !slices.Contains(pids, pid) {
 			pids = append(pids, pid)
 		}

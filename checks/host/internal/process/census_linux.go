@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
 // Census is every process, as far as containers go: one look at /proc, which several
@@ -26,7 +29,15 @@ type Program struct {
 	PID, PPID int
 	UID       uint32
 	Name      string // comm
+	Exe       string // base name; empty: it may not be seen
 	Args      []string
+}
+
+// Credible tells whether what the program says of containers may be believed: anybody can
+// call a program conmon, and write into its arguments what he likes. It has to be root's or
+// of one of these users, and its executable, if that may be seen, what it calls itself.
+func (p Program) Credible(users []uint32) bool {
+	return (p.UID == 0 || slices.Contains(users, p.UID)) && (p.Exe == "" || facts.IsEngineProgram(p.Exe))
 }
 
 // TakeCensus looks at every process once.
@@ -81,6 +92,9 @@ func TakeCensus(ctx context.Context) (*Census, error) {
 			if st, err := dir.Stat("."); err == nil {
 				p.UID = st.Sys().(*syscall.Stat_t).Uid
 			}
+			if exe, _ := readLink(dir, p.PID, "exe"); exe != "" {
+				p.Exe = path.Base(exe)
+			}
 			dir.Close()
 		}
 	}
@@ -95,13 +109,14 @@ type Occupant struct {
 }
 
 // Occupants finds the first process of each container by the program that watches over
-// it. Those of a pod have one program above them all, and each a cgroup of its own.
-func (c *Census) Occupants() []Occupant {
+// it, if that is to be believed by these users. Those of a pod have one program above them
+// all, and each a cgroup of its own.
+func (c *Census) Occupants(users []uint32) []Occupant {
 	var all []Occupant
 	known := map[string]bool{}
 	for _, p := range c.Programs {
 		m, ok := ParseMonitor(p.Args)
-		if !ok {
+		if !ok || !p.Credible(users) {
 			continue
 		}
 		for i, pid := range below(p.PID) {
@@ -174,15 +189,16 @@ func (c *Census) IsIn(pid int, id string) bool {
 }
 
 // Together lists the processes of the container that this one is the first of: those of
-// its cgroup, if that is the container's own, else it and what it started.
-func Together(pid int) []int {
+// its cgroup, if that is the container's own, else it and what it started, as far as ctx
+// and a limit allow.
+func Together(ctx context.Context, pid int) []int {
 	name := "/proc/" + strconv.Itoa(pid) + "/cgroup"
 	if ms, err := parseFile(name, parseCgroup); err == nil {
 		if _, id := wholeID(ms); id != "" {
 			mounts, _ := parseFile("/proc/thread-self/mountinfo", ParseMountinfo)
 			if p, ok := pathOf(ms, ""); ok {
 				if dir, ok := locate(mounts, "cgroup2", "", p); ok {
-					if pids, ok := members(dir); ok && slices.Contains(pids, pid) {
+					if pids, ok := members(ctx, dir); ok && slices.Contains(pids, pid) {
 						return pids
 					}
 				}
@@ -190,7 +206,7 @@ func Together(pid int) []int {
 		}
 	}
 	all := []int{pid}
-	for i := 0; i < len(all) && len(all) < maxMembers; i++ {
+	for i := 0; i < len(all) && len(all) < maxMembers && ctx.Err() == nil; i++ {
 		all = append(all, below(all[i])...)
 	}
 	return all

@@ -1,7 +1,10 @@
 package process
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
+	"io"
 	"maps"
 	"os"
 	"path"
@@ -42,7 +45,7 @@ func covered(mounts []Mount, i int) bool {
 
 // directories finds the cgroup2 directories with those ids, which are the
 // inode numbers of the directories. Those it does not find are not in it.
-func directories(mounts []Mount, ids map[uint64]bool) map[uint64]string {
+func directories(ctx context.Context, mounts []Mount, ids map[uint64]bool) map[uint64]string {
 	found := map[uint64]string{}
 	top := ""
 	for i, m := range mounts {
@@ -65,7 +68,7 @@ func directories(mounts []Mount, ids map[uint64]bool) map[uint64]string {
 		unix.Close(fd)
 	}
 	if len(missing) > 0 {
-		walk(top, missing, found)
+		walk(ctx, top, missing, found)
 	}
 	return found
 }
@@ -86,9 +89,10 @@ func byHandle(mount int, id uint64) (string, bool) {
 
 // walk looks through the tree, which needs no privilege. The directory entries
 // carry the inode numbers: no file is stat'ed.
-func walk(top string, missing map[uint64]bool, found map[uint64]string) {
+func walk(ctx context.Context, top string, missing map[uint64]bool, found map[uint64]string) {
 	buf := make([]byte, 32<<10)
-	for dirs := []string{top}; len(dirs) > 0 && len(missing) > 0; {
+	n := 0
+	for dirs := []string{top}; len(dirs) > 0 && len(missing) > 0 && n < maxTree && ctx.Err() == nil; n++ {
 		dir := dirs[len(dirs)-1]
 		dirs = dirs[:len(dirs)-1]
 		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -111,27 +115,42 @@ func walk(top string, missing map[uint64]bool, found map[uint64]string) {
 	}
 }
 
+// maxCgroups is how many cgroups of a container, or of the whole tree, are looked at:
+// who is in a container may make as many below its own as he likes.
+const (
+	maxCgroups = 256
+	maxTree    = 20_000
+)
+
 // members lists the processes of the cgroup and of those below it; ok is false
-// when they are too many to be of use, or some are outside our PID namespace.
-func members(dir string) (pids []int, ok bool) {
-	for line, err := range linesOf(path.Join(dir, "cgroup.procs")) {
-		pid, bad := strconv.Atoi(line)
-		if err != nil || bad != nil || pid == 0 || len(pids) == maxMembers {
+// when they are too many to be of use, some are outside our PID namespace, or ctx ended.
+func members(ctx context.Context, top string) (pids []int, ok bool) {
+	dirs := []string{top}
+	for n := 0; n < len(dirs); n++ {
+		if ctx.Err() != nil || len(dirs) > maxCgroups {
 			return pids, false
 		}
-		pids = append(pids, pid)
-	}
-	subs, err := os.ReadDir(dir)
-	if err != nil {
-		return pids, false
-	}
-	for _, sub := range subs {
-		if !sub.IsDir() {
-			continue
+		for line, err := range linesOf(path.Join(dirs[n], "cgroup.procs")) {
+			pid, bad := strconv.Atoi(line)
+			if err != nil || bad != nil || pid == 0 || len(pids) == maxMembers {
+				return pids, false
+			}
+			pids = append(pids, pid)
 		}
-		below, ok := members(path.Join(dir, sub.Name()))
-		if pids = append(pids, below...); !ok || len(pids) > maxMembers {
+		dir, err := os.Open(dirs[n])
+		if err != nil {
 			return pids, false
+		}
+		// A cgroup has some fifty files of the kernel's, and its directories among them.
+		subs, err := dir.ReadDir(2 * maxCgroups)
+		dir.Close()
+		if err != nil && !errors.Is(err, io.EOF) || len(subs) == 2*maxCgroups {
+			return pids, false
+		}
+		for _, sub := range subs {
+			if sub.IsDir() {
+				dirs = append(dirs, path.Join(dirs[n], sub.Name()))
+			}
 		}
 	}
 	return pids, true

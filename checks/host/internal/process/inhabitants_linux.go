@@ -79,16 +79,28 @@ func inhabitant(pid int) (Inhabitant, bool) {
 }
 
 // Named finds the ids of the containers of that name, by what conmon was told, which
-// watches over each container of Podman and CRI-O.
-func Named(ctx context.Context, name string) (ids []string, err error) {
+// watches over each container of Podman and CRI-O. Those of another user than root and
+// these count only where nobody else has one of that name.
+func Named(ctx context.Context, name string, users []uint32) (ids []string, err error) {
 	c, err := TakeCensus(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var others []string
 	for _, p := range c.Programs {
-		if m, ok := ParseMonitor(p.Args); ok && m.Name == name && !slices.Contains(ids, m.ID) {
-			ids = append(ids, m.ID)
+		m, ok := ParseMonitor(p.Args)
+		if !ok || m.Name != name || slices.Contains(ids, m.ID) || slices.Contains(others, m.ID) {
+			continue
 		}
+		switch {
+		case p.Credible(users):
+			ids = append(ids, m.ID)
+		case p.Credible([]uint32{p.UID}):
+			others = append(others, m.ID)
+		}
+	}
+	if len(ids) == 0 {
+		ids = others
 	}
 	return ids, nil
 }

@@ -47,11 +47,11 @@ func Owners(ctx context.Context, sockets []facts.Socket, first ...int) (*facts.O
 	defer unix.Close(proc)
 
 	d := newDescriber()
-	dirs := directories(d.mounts, ids)
+	dirs := directories(ctx, d.mounts, ids)
 	inCgroup := map[uint64][]int{}
 	first = slices.Clone(first)
 	for id, dir := range dirs {
-		if pids, ok := members(dir); ok {
+		if pids, ok := members(ctx, dir); ok {
 			inCgroup[id] = pids
 			first = append(first, pids...)
 		}

@@ -366,12 +366,12 @@ func TestOwnersByCgroup(t *testing.T) {
 	// As root, by its handle and by walking.
 	mounts, _ := parseFile("/proc/self/mountinfo", ParseMountinfo)
 	ids := map[uint64]bool{s.Cgroup: true}
-	if got := directories(mounts, ids); got[s.Cgroup] != dir {
+	if got := directories(t.Context(), mounts, ids); got[s.Cgroup] != dir {
 		t.Errorf("by handle: %v", got)
 	}
 	walked := map[uint64]string{}
 	top, _ := locate(mounts, "cgroup2", "", "/")
-	if walk(top, ids, walked); walked[s.Cgroup] != dir {
+	if walk(t.Context(), top, ids, walked); walked[s.Cgroup] != dir {
 		t.Errorf("by walking: %v", walked)
 	}
 	o, err := Owners(t.Context(), []facts.Socket{s})
