@@ -170,21 +170,10 @@ func shellWords(line string) (words []string) {
 	return words
 }
 
-// notYet are commands that documents speak of and that the program does not have.
-var notYet = []string{"bundle", "open"}
-
 func TestCommandsInDocuments(t *testing.T) {
-	for _, c := range tree() {
-		if slices.Contains(notYet, c.Name()) {
-			t.Errorf("there is a command %s: remove it from notYet", c.Name())
-		}
-	}
 	n := 0
 	for name, page := range pages(t) {
 		for _, words := range commands(page) {
-			if slices.Contains(notYet, words[0]) {
-				continue
-			}
 			n++
 			if err := understood(words); err != nil {
 				t.Errorf("%s: loopdoctor %s: %v", name, strings.Join(words, " "), err)
