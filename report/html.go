@@ -129,6 +129,9 @@ func (r *Report) lede(t *Target, id string) *lede {
 		}
 		return l
 	}
+	if open := t.open(); len(open) > 0 {
+		return &lede{Summary: open[0].Summary, Anchor: id + "-open-1"}
+	}
 	return nil
 }
 

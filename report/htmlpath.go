@@ -212,11 +212,16 @@ func (p *path) connectLanes(t *Target) {
 		}
 		as = []Address{a}
 	}
-	several := slices.ContainsFunc(as, func(a Address) bool { return a.Client != as[0].Client })
+	var clients []string
+	for _, a := range as {
+		if a.Client != "" && !slices.Contains(clients, a.Client) {
+			clients = append(clients, a.Client)
+		}
+	}
 	for i := range as {
 		a := &as[i]
 		l := lane{Name: a.Address, Outcome: a.fate(), Broken: -1, Connects: a.Outcome.Works()}
-		if several && a.Client != "" {
+		if len(clients) > 1 && a.Client != "" {
 			l.Name += " as " + a.Client
 		}
 		marks, at := t.marks(p.Stations, a)

@@ -28,9 +28,13 @@ func (r *Report) seenAt(t *Target, key string) []Evidence {
 		add("vantage", r.vantage())
 		if e := t.Error; e != nil {
 			add("it said", e.Text)
+			add("which means", e.Means)
 		}
 		if x := t.Ran; x != nil {
-			add("command", Command(append([]string{x.Program}, x.Args...)))
+			add("command", Command(x.Args))
+			for _, c := range x.Connects {
+				add("connect to "+c.To, c.words())
+			}
 		}
 	case "resolver":
 		for _, a := range t.Addresses {
@@ -147,6 +151,21 @@ func (x *Route) words() string {
 	}
 	if x.Source != "" {
 		s += ", source " + x.Source
+	}
+	return s
+}
+
+// words is "timeout after 0.3 s, by curl (pid 24), 3 times".
+func (c *Connect) words() string {
+	s := cmp.Or(c.Errno, string(c.Outcome)) + " after " + duration(c.ElapsedMS)
+	if c.Program != "" {
+		s += fmt.Sprintf(", by %s (pid %d)", c.Program, c.PID)
+	}
+	if c.Count > 1 {
+		s += fmt.Sprintf(", %d times", c.Count)
+	}
+	if c.Proxy != "" {
+		s += ", as the proxy of " + c.Proxy
 	}
 	return s
 }

@@ -68,6 +68,9 @@ type seenCause struct {
 }
 
 func TestReportInBrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a browser for each kind of report takes its time")
+	}
 	c := newChromium(t)
 	t.Run("pages", func(t *testing.T) {
 		for _, name := range reported {
