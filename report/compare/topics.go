@@ -3,7 +3,6 @@ package compare
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -121,7 +120,7 @@ func place(t *report.Target, address string, port uint16) string {
 	if port == t.Port || port == 0 {
 		return address
 	}
-	return net.JoinHostPort(address, strconv.Itoa(int(port)))
+	return report.Endpoint(address, port)
 }
 
 // byClient says what all clients met in a word, and what each met if they differ.

@@ -158,6 +158,12 @@ func TestRedacted(t *testing.T) {
 	if c := pair(true, false, other); c.Status != ExitDiffers {
 		t.Errorf("what is not masked still counts: %s", show(c))
 	}
+	if x := judged("a", []*facts.Facts{a}); !Redacted(x.Facts, nil) || !Redacted(nil, x.Report) {
+		t.Error("user1 is not seen to be a pseudonym")
+	}
+	if x := judged("a", []*facts.Facts{other}); Redacted(x.Facts, x.Report) {
+		t.Error("alice is seen as a pseudonym")
+	}
 	for _, c := range []struct {
 		a, b string
 		same bool
