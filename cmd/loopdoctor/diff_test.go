@@ -117,11 +117,11 @@ func TestTriage(t *testing.T) {
 	}
 
 	for hint, args := range map[string][]string{
-		"triage takes the files":               {"triage"},
-		"no *.zip and no *.json in ":           {"triage", t.TempDir()},
-		"none of 1 file could be read; ":       {"triage", other},
-		"none of 2 files could be read; /nope": {"triage", "/nope", other},
-		"it is one of text":                    {"triage", "--format", "yaml", dir},
+		"triage takes the files":              {"triage"},
+		"no *.zip and no *.json in ":          {"triage", t.TempDir()},
+		"none of 1 file could be read; ":      {"triage", other},
+		"none of 2 files could be read; nope": {"triage", "nope", other},
+		"it is one of text":                   {"triage", "--format", "yaml", dir},
 	} {
 		status, stdout, stderr := do("", args...)
 		oneLine(t, hint, exitUsage, status, stdout, stderr)
@@ -144,4 +144,34 @@ func TestTriageMany(t *testing.T) {
 			t.Errorf("%s is missing", name)
 		}
 	}
+}
+
+// Whatever somebody sends, on either side: a comparison, or one line.
+func FuzzDiff(f *testing.F) {
+	good, err := os.ReadFile(seenAs("healthy-dual-stack.root"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`{"facts_schema":1,"facts":[{}]}`), good)
+	f.Add([]byte(`{"schema":1,"targets":[{"addresses":[{}],"sockets":[{"processes":[{}]}],"causes":[{"state":"active"}],"not_checked":[{}]}]}`), good)
+	f.Add([]byte(`{"facts_schema":1,"facts":[{"names":{},"interfaces":{},"routes":{"lookups":[{}],"rules":[{}]},"filters":{"walks":[{"stops":[{}],"diverts":[{}]}],"managers":[{}]},
+		"containers":{"engines":[{}],"found":[{"inside":{}}]},"units":{"units":[{}]},"namespaces":{"found":[{}]},"forwards":{"found":[{"to":"x","far":[{}]}]},"proxies":{"preload":{},"ends":[{}]},"limits":{},"conntrack":{}}]}`), good)
+	for _, name := range []string{"filter-drops-loopback.root", "no-listener.user", "docker-no-userland-proxy.root"} {
+		if data, err := os.ReadFile(seenAs(name)); err == nil {
+			f.Add(data, good)
+		}
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		one, other := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+		if err := errors.Join(os.WriteFile(one, a, 0o600), os.WriteFile(other, b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"diff", one, other}, {"diff", "--format", "html", other, one}, {"triage", one, other}} {
+			status, stdout, stderr := do("", args...)
+			if status > exitUsage || (status == exitUsage) != (stdout == "") {
+				t.Fatalf("%v: exit status %d: %s", args, status, stderr)
+			}
+		}
+	})
 }

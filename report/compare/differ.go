@@ -92,8 +92,9 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 		names = append(names, m.key(i.what))
 	}
 	slices.Sort(names)
-	for _, what := range slices.Compact(names) {
-		a, b := t.find(m, what), o.find(m, what)
+	for _, key := range slices.Compact(names) {
+		a, b := t.find(m, key), o.find(m, key)
+		what := called(key, a, b)
 		aText, bText := a.text(), b.text()
 		if slices.Contains(told, what) {
 			continue
@@ -115,6 +116,18 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 		}
 	}
 	return ds, ns
+}
+
+// called is what a person knows the thing by: the name that both sides have, or else
+// the one without noise.
+func called(key string, a, b *item) string {
+	switch {
+	case a == nil:
+		return b.what
+	case b == nil || a.what == b.what:
+		return a.what
+	}
+	return key
 }
 
 // text is all that is known of the thing; empty if nothing is.
