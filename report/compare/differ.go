@@ -16,6 +16,7 @@ type topic struct {
 	name    string
 	items   []item
 	unknown string // why nothing is known of it; empty: items is all there is
+	asked   bool   // items is what was asked for: that one is not there says nothing
 }
 
 // item is one thing, told in parts.
@@ -101,6 +102,10 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 		}
 		switch {
 		case a == nil && bText == "", b == nil && aText == "": // the one does not know what the other does not have
+		case a == nil && t.asked:
+			ns = append(ns, NotKnown{"a", t.name, what, "not asked for"})
+		case b == nil && t.asked:
+			ns = append(ns, NotKnown{"b", t.name, what, "not asked for"})
 		case a == nil:
 			ds = append(ds, Difference{t.name, what, OnlyB, "", short(bText)})
 		case b == nil:
