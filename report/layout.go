@@ -94,6 +94,9 @@ func Plural(n int, one, many string) string { return plural(n, one, many) }
 // Count is the number and its noun: "1 file", "2 files".
 func Count(n int, one, many string) string { return fmt.Sprintf("%d %s", n, plural(n, one, many)) }
 
+// Endpoint is "127.0.0.1:80", "[::1]:80".
+func Endpoint(address string, port uint16) string { return endpoint(address, port) }
+
 // Minute shows a time to the minute, on its own clock; nothing for none.
 func Minute(t time.Time) string {
 	if t.IsZero() {

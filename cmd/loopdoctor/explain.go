@@ -13,8 +13,9 @@ import (
 // explain prints the page of a cause, or of a symptom.
 func (p *program) explain() *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain CAUSE",
-		Short: "Print the page of a cause",
+		Use:     "explain CAUSE",
+		Short:   "Print the page of a cause",
+		Example: "  loopdoctor explain filter-drops-loopback",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("explain takes the name of one cause (loopdoctor checks lists them)")

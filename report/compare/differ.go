@@ -16,6 +16,7 @@ type topic struct {
 	name    string
 	items   []item
 	unknown string // why nothing is known of it; empty: items is all there is
+	asked   bool   // items is what was asked for: that one is not there says nothing
 }
 
 // item is one thing, told in parts.
@@ -92,14 +93,19 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 		names = append(names, m.key(i.what))
 	}
 	slices.Sort(names)
-	for _, what := range slices.Compact(names) {
-		a, b := t.find(m, what), o.find(m, what)
+	for _, key := range slices.Compact(names) {
+		a, b := t.find(m, key), o.find(m, key)
+		what := called(key, a, b)
 		aText, bText := a.text(), b.text()
 		if slices.Contains(told, what) {
 			continue
 		}
 		switch {
 		case a == nil && bText == "", b == nil && aText == "": // the one does not know what the other does not have
+		case a == nil && t.asked:
+			ns = append(ns, NotKnown{"a", t.name, what, "not asked for"})
+		case b == nil && t.asked:
+			ns = append(ns, NotKnown{"b", t.name, what, "not asked for"})
 		case a == nil:
 			ds = append(ds, Difference{t.name, what, OnlyB, "", short(bText)})
 		case b == nil:
@@ -115,6 +121,18 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 		}
 	}
 	return ds, ns
+}
+
+// called is what a person knows the thing by: the name that both sides have, or else
+// the one without noise.
+func called(key string, a, b *item) string {
+	switch {
+	case a == nil:
+		return b.what
+	case b == nil || a.what == b.what:
+		return a.what
+	}
+	return key
 }
 
 // text is all that is known of the thing; empty if nothing is.

@@ -98,6 +98,9 @@ func (t *Target) headline() string {
 		if !t.Differs() {
 			return "Nothing that matters differs: " + both(t.A) + "."
 		}
+		if one, name := t.remarked(); name != "" {
+			return fmt.Sprintf("%s, with a remark on %s alone: %s.", title(both(t.A)), one, because(name)) + t.also()
+		}
 		return title(both(t.A)) + "; what differs is " + t.topics() + "."
 	case checks.Unknown:
 		if !t.Differs() {
@@ -187,6 +190,19 @@ func (t *Target) precise() *Difference {
 		}
 	}
 	return found
+}
+
+// remarked finds a remark that one side alone has: where both work, the clients that
+// do not are what somebody is after.
+func (t *Target) remarked() (side, name string) {
+	for _, d := range t.Differences {
+		if d.Topic == topicRemarks && d.Kind == OnlyA {
+			return "A", d.What
+		} else if d.Topic == topicRemarks && d.Kind == OnlyB {
+			return "B", d.What
+		}
+	}
+	return "", ""
 }
 
 func (t *Target) also() string {

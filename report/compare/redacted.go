@@ -1,8 +1,8 @@
 package compare
 
 import (
-	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -29,16 +29,53 @@ var pseudonym = lazy(`\b(user|host|domain|secret|masked|organization|certificate
 var address = lazy(`\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+(%\w+)?\]?|\b\d{1,3}(\.\d{1,3}){3}\b`)
 
 // telling is a pseudonym at a place where hardly anybody has such a name.
-var telling = lazy(`"user":"user\d+"|/(home|Users)/user\d+\b|\bdomain\d+\.example\b|\bsecret\d+\b`)
+var telling = lazy(`^user\d+$|/(home|Users)/user\d+\b|\bdomain\d+\.example\b|\bsecret\d+\b`)
 
-// Redacted tells whether names in a case are pseudonyms, by the look of them: a
-// file of facts or a report does not say it.
+// Redacted tells whether names in a case are pseudonyms, by the look of them: facts
+// and reports do not say it.
 func Redacted(fs []*facts.Facts, r *report.Report) bool {
-	data, err := json.Marshal(struct {
-		Facts  []*facts.Facts
-		Report *report.Report
-	}{fs, r})
-	return err == nil && telling().Match(data)
+	var texts []string
+	process := func(p *facts.Process) { texts = append(append(texts, p.User, p.Cwd, p.Exe, p.Project), p.Args...) }
+	for _, f := range fs {
+		texts = append(texts, f.Host.Cwd, f.Target.URL)
+		for _, id := range f.Host.As {
+			texts = append(texts, id.User)
+		}
+		if f.Owners != nil {
+			for i := range f.Owners.Processes {
+				process(&f.Owners.Processes[i])
+			}
+		}
+		if f.Candidates != nil {
+			for i := range f.Candidates.Found {
+				process(&f.Candidates.Found[i].Process)
+			}
+		}
+		if f.Names != nil {
+			for _, l := range f.Names.Hosts.Lines {
+				texts = append(texts, l.Text)
+			}
+		}
+		if f.Environment != nil {
+			for _, v := range f.Environment.Variables {
+				texts = append(texts, v.Value)
+			}
+		}
+	}
+	if r != nil {
+		for _, id := range r.Host.As {
+			texts = append(texts, id.User)
+		}
+		for i := range r.Targets {
+			for _, s := range r.Targets[i].Sockets {
+				texts = append(texts, s.User)
+				for _, p := range s.Processes {
+					texts = append(texts, p.User, p.Exe, p.Project)
+				}
+			}
+		}
+	}
+	return slices.ContainsFunc(texts, telling().MatchString)
 }
 
 // alike tells whether two texts are the same as far as redaction lets it be told.

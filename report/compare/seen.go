@@ -293,12 +293,12 @@ func loopback(f *facts.Facts) topic {
 }
 
 func routes(f *facts.Facts) topic {
-	out := topic{name: "routes", unknown: absent(f, facts.GroupRoutes)}
+	out := topic{name: "routes", asked: true, unknown: absent(f, facts.GroupRoutes)}
 	if f.Routes == nil {
 		return out
 	}
 	for _, l := range f.Routes.Lookups {
-		out.add("to "+l.To.String(), route(l.Type, l.Device, l.Errno))
+		out.add("route to "+l.To.String(), route(l.Type, l.Device, l.Errno))
 	}
 	return out
 }

@@ -3,7 +3,6 @@ package compare
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -14,8 +13,11 @@ import (
 	"github.com/loopdoctor/loopdoctor/report"
 )
 
-// topicCauses is asked for by name.
-const topicCauses = "causes"
+// Topics that are asked for by name.
+const (
+	topicCauses  = "causes"
+	topicRemarks = "remarks"
+)
 
 // topics is what one side says of one target, by importance. Both sides have the
 // same list: that of facts is the longer one.
@@ -27,7 +29,7 @@ func (s *Side) topics(i int) []topic {
 	}
 	ts := []topic{causes(t), latent(t), unexplained(t), addresses(t, f), binds(t, f), answers(t, f), listeners(t, f)}
 	if f == nil {
-		return append(ts, reportedNames(s.Report), reportedKernel(s.Report), remarks(t))
+		return append(ts, reportedNames(s.Report), reportedLoopback(s.Report), reportedRoutes(s.Report), remarks(t))
 	}
 	return append(ts, filters(f), containers(f), units(f), elsewhere(f), forwards(f), names(f), loopback(f), routes(f), rules(f), configs(f),
 		proxies(f), environment(f), limits(f), remarks(t))
@@ -104,7 +106,7 @@ func unexplained(t *report.Target) topic {
 }
 
 func remarks(t *report.Target) topic {
-	out := topic{name: "remarks"}
+	out := topic{name: topicRemarks}
 	for _, c := range t.Remarks {
 		if c.Name == "owner-hidden-from-you" { // it is about who looks
 			continue
@@ -121,7 +123,7 @@ func place(t *report.Target, address string, port uint16) string {
 	if port == t.Port || port == 0 {
 		return address
 	}
-	return net.JoinHostPort(address, strconv.Itoa(int(port)))
+	return report.Endpoint(address, port)
 }
 
 // byClient says what all clients met in a word, and what each met if they differ.
@@ -148,7 +150,7 @@ func byClient(out *topic, what, name string, met map[string]string, unknown stri
 }
 
 func addresses(t *report.Target, f *facts.Facts) topic {
-	out := topic{name: "connections"}
+	out := topic{name: "connections", asked: true}
 	met := map[string]map[string]string{}
 	for _, a := range t.Addresses {
 		if met[a.Address] == nil {
@@ -295,8 +297,8 @@ func reportedNames(r *report.Report) topic {
 	return out
 }
 
-// reportedKernel is what a report alone says of loopback and routes.
-func reportedKernel(r *report.Report) topic {
+// reportedLoopback is what a report alone says of loopback itself.
+func reportedLoopback(r *report.Report) topic {
 	out := topic{name: "loopback"}
 	if i := r.Loopback.Interface; i != nil {
 		out.add(i.Name, link(i.Up, i.MTU, i.Qdisc, i.XDP))
@@ -309,6 +311,11 @@ func reportedKernel(r *report.Report) topic {
 	} else {
 		out.unknown = "not looked at"
 	}
+	return out
+}
+
+func reportedRoutes(r *report.Report) topic {
+	out := topic{name: "routes", asked: true}
 	for _, x := range r.Loopback.Routes {
 		out.add("route to "+x.To, route(x.Type, x.Device, x.Errno))
 	}

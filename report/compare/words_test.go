@@ -35,6 +35,8 @@ func TestHeadlines(t *testing.T) {
 			"Both are broken, by different causes: on A no process listens on the port (no-listener); on B the process that listens is stopped, or halted in a debugger (process-stopped-or-debugged)."},
 		{"healthy-default-drop.root", "healthy-default-drop.user", ExitSame, "Nothing that matters differs: both work."},
 		{"healthy-dual-stack.root", "healthy-default-drop.root", ExitDiffers, "Both work; what differs is listeners."},
+		{"v6-first-v4-only-server.user", "healthy-dual-stack.user", ExitDiffers,
+			"Both work, with a remark on A alone: localhost resolves to ::1 first, and the server listens on IPv4 only (v6-first-v4-only-server). What differs is listeners and remarks."},
 		{"no-listener.root", "no-listener.user", ExitSame, "Nothing that matters differs: both are broken by the same cause, no process listens on the port (no-listener)."},
 		{"filter-drops-loopback.root", "filter-drops-loopback.output.root", ExitDiffers,
 			"Both are broken by the same cause, a rule of a packet filter drops the connection (filter-drops-loopback), but not in the same way."},
@@ -157,6 +159,12 @@ func TestRedacted(t *testing.T) {
 	other.Environment.Variables[0].Value = "/home/alice/other.pem"
 	if c := pair(true, false, other); c.Status != ExitDiffers {
 		t.Errorf("what is not masked still counts: %s", show(c))
+	}
+	if x := judged("a", []*facts.Facts{a}); !Redacted(x.Facts, nil) || !Redacted(nil, x.Report) {
+		t.Error("user1 is not seen to be a pseudonym")
+	}
+	if x := judged("a", []*facts.Facts{other}); Redacted(x.Facts, x.Report) {
+		t.Error("alice is seen as a pseudonym")
 	}
 	for _, c := range []struct {
 		a, b string
