@@ -133,8 +133,8 @@ func TestHostsHas(t *testing.T) {
 	}
 }
 
-// FuzzInside reads what a container can write into its own files.
-func FuzzInside(f *testing.F) {
+// FuzzFilesOfRooms reads what a container can write into its own files.
+func FuzzFilesOfRooms(f *testing.F) {
 	f.Add("name=\"shop-web\"\nid=\""+strings.Repeat("3f2a", 16)+"\"\n", "/var/lib/docker/containers/"+strings.Repeat("3f2a", 16)+"/hosts")
 	f.Add(someRoutes, "/../")
 	f.Add("172.17.0.1 host.docker.internal\n\xff", "")
