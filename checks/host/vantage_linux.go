@@ -263,7 +263,8 @@ func isHex(s string) bool { return s != "" && strings.Trim(s, "0123456789abcdef"
 
 // findPod finds a pod of Kubernetes on this node: by the labels that Docker keeps for
 // cri-dockerd, else by cgroups of the kubelet, with the name that each of its
-// processes has for its host. Its containers share one network, so any will do.
+// processes has for its host. Its containers share one network; one of the application
+// is taken before the one that only keeps that, which lacks the files of the others.
 func findPod(ctx context.Context, name string) (Spot, error) {
 	parts := strings.Split(name, "/") // NAMESPACE/NAME[/CONTAINER]: that was checked
 	namespace, pod, container := parts[0], parts[1], ""
@@ -281,6 +282,7 @@ func findPod(ctx context.Context, name string) (Spot, error) {
 		return live(meant[0])
 	}
 	var hidden error
+	var keeper *process.Inhabitant
 	inhabitants, _ := process.Inhabitants(ctx)
 	for _, in := range inhabitants {
 		if !strings.Contains(in.Cgroup, "kubepods") {
@@ -301,10 +303,15 @@ func findPod(ctx context.Context, name string) (Spot, error) {
 				continue
 			}
 		}
-		id, err := linuxProcess(in.PID)
-		return Spot{Client: id, Room: facts.Room{Kind: "pod", Engine: in.Engine, ID: in.ID, Pod: namespace + "/" + pod}}, err
+		if commOf(in.PID) == "pause" && container == "" {
+			keeper = &in
+			continue
+		}
+		return inPod(in, namespace+"/"+pod)
 	}
 	switch {
+	case keeper != nil:
+		return inPod(*keeper, namespace+"/"+pod)
 	case hidden != nil:
 		return Spot{}, fmt.Errorf("no pod of this name can be seen: %w", hidden)
 	case failed != nil:
@@ -313,6 +320,12 @@ func findPod(ctx context.Context, name string) (Spot, error) {
 		return Spot{}, errors.New("no such container of this pod is seen on this node: leave the container out, or name its process with --pid (crictl inspect)")
 	}
 	return Spot{}, errors.New("no pod of this name is seen on this node: name a process of it with --pid (crictl inspect)")
+}
+
+// inPod is the place in a container of a pod.
+func inPod(in process.Inhabitant, pod string) (Spot, error) {
+	id, err := linuxProcess(in.PID)
+	return Spot{Client: id, Room: facts.Room{Kind: "pod", Engine: in.Engine, ID: in.ID, Pod: pod}}, err
 }
 
 // enterFile goes to the network namespace that a file keeps.

@@ -100,3 +100,27 @@ func FuzzUnitFile(f *testing.F) {
 		u.Triggers()
 	})
 }
+
+// systemd.exec(5): what gives a unit another network than its manager's.
+func TestNetwork(t *testing.T) {
+	for text, want := range map[string]string{
+		"[Service]\nExecStart=/bin/web\n":                                                                    "",
+		"[Service]\nPrivateNetwork=yes\n":                                                                    "PrivateNetwork=yes",
+		"[Service]\nPrivateNetwork=TRUE\n":                                                                   "PrivateNetwork=TRUE",
+		"[Service]\nPrivateNetwork=yes\nPrivateNetwork=no\n":                                                 "",
+		"[Service]\nPrivateNetwork=yes\nPrivateNetwork=\n":                                                   "", // a drop-in that takes it back
+		"[Unit]\nPrivateNetwork=yes\n":                                                                       "",
+		"[Unit]\nJoinsNamespaceOf=db.service\n":                                                              "", // worth nothing alone
+		"[Unit]\nJoinsNamespaceOf=db.service\n[Service]\nPrivateNetwork=yes\n":                               "JoinsNamespaceOf=db.service",
+		"[Unit]\nJoinsNamespaceOf=db.service\nJoinsNamespaceOf=mail.service\n[Service]\nPrivateNetwork=on\n": "JoinsNamespaceOf=db.service mail.service",
+		"[Unit]\nJoinsNamespaceOf=db.service\nJoinsNamespaceOf=\n[Service]\nPrivateNetwork=1\n":              "PrivateNetwork=1",
+		"[Service]\nNetworkNamespacePath=/run/netns/blue\n":                                                  "NetworkNamespacePath=/run/netns/blue",
+		"[Unit]\nJoinsNamespaceOf=db.service\n[Service]\nPrivateNetwork=yes\nNetworkNamespacePath=/run/a\n":  "NetworkNamespacePath=/run/a",
+		"[Service]\nNetworkNamespacePath=/run/a\nNetworkNamespacePath=\nPrivateNetwork=yes\n":                "PrivateNetwork=yes",
+	} {
+		u := Unit{Name: "web.service", Settings: Parse([]byte(text))}
+		if got := u.Network(); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
