@@ -200,7 +200,7 @@ func (m *masker) organizations(s string) {
 // OpenSSL's example.
 func plain(s string) bool {
 	for _, w := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) }) {
-		if len(w) > 2 && !ordinary()(w) && !numbered(w, "organization") && !pseudonymous(w) && !examples[w] {
+		if len(w) > 2 && !ordinary()(w) && !pseudonymous(w) && !examples[w] {
 			return false
 		}
 	}

@@ -77,11 +77,14 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 			}
 			return text
 		},
-		word: func(n *needle, text string) string {
-			if e := &k.Entries[n.entry]; !pseudonyms[strings.ToLower(text)] {
-				add(e.Kind, e, text)
+		word: func(n *needle, found string) string {
+			e, end := &k.Entries[n.entry], at+len(found)
+			// Four letters in the middle of Base64 or of a digest are chance.
+			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && end < len(text) && wordByte(text[end])
+			if !chance && !n.common && !pseudonyms[strings.ToLower(found)] {
+				add(e.Kind, e, found)
 			}
-			return text
+			return found
 		}}
 	sc.at = &at
 	sc.run(text)

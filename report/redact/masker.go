@@ -119,7 +119,7 @@ func (m *masker) settle() {
 // keptLabel tells whether a label of a host's name stays.
 func (m *masker) keptLabel(l string) bool {
 	low := strings.ToLower(l)
-	return len(l) <= 2 || l[0] == '_' || commonHosts[low] || commonUsers[low] || ordinary()(low) || m.kept[low] || pseudonymous(low) || strings.Trim(low, "0123456789") == "" && len(low) < 4
+	return len(l) <= 2 || l[0] == '_' || commonHosts[low] || commonUsers[low] || ordinary()(low) || m.kept[low] || pseudonymous(low) || digit(low[0]) && len(low) < 4
 }
 
 // search says how each original is found in a text.
@@ -132,7 +132,7 @@ func (m *masker) search() {
 		case e.Original == e.Pseudonym:
 			continue
 		case e.Kind == User:
-			n.placed = len(e.Original) < 3 || ordinary()(low) || m.enums[low]
+			n.placed = len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] // "00z" is part of a time
 		case e.Kind == Host:
 			if m.domains[i] {
 				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) {
@@ -140,7 +140,9 @@ func (m *masker) search() {
 				}
 			}
 		case e.Kind == Word:
-			n.bounded = len(low) < 4
+			number := strings.Trim(low, "0123456789tz .:-") == ""                   // ports, times and ids stay
+			n.bounded = len(low) < 4 || number || strings.Contains(wordList, low) // "repo" is not to change "report"
+			n.common = ordinary()(low) || number
 		case e.Kind == Secret:
 			for _, s := range forms(e.Original) {
 				if !common && len(s) >= 4 {

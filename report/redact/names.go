@@ -87,7 +87,7 @@ func set(s string) map[string]bool {
 // a pseudonym.
 func keptUser(name string) bool {
 	low := strings.ToLower(name)
-	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || numbered(low, "user") || numbered(low, hidden) || strings.Trim(low, "0123456789") == ""
+	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || pseudonymous(low) || strings.Trim(low, "0123456789") == ""
 }
 
 // numbered tells whether s is the prefix and a number.
@@ -96,9 +96,9 @@ func numbered(s, prefix string) bool {
 	return ok && rest != "" && len(rest) < 8 && strings.Trim(rest, "0123456789") == ""
 }
 
-// pseudonymous tells whether a label is one that Redact gives.
-func pseudonymous(label string) bool {
-	return numbered(label, "host") || numbered(label, "domain") || numbered(label, "user") || numbered(label, "masked") || numbered(label, hidden)
+// pseudonymous tells whether a word (lower case) is one that Redact gives.
+func pseudonymous(word string) bool {
+	return slices.ContainsFunc([]string{"user", "host", "domain", "masked", "organization", hidden}, func(p string) bool { return numbered(word, p) })
 }
 
 // domain splits a dotted name into the labels that are its owner's and the ending that

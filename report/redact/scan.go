@@ -25,6 +25,7 @@ type needle struct {
 	bounded bool // only as a word of its own
 	placed  bool // only where the place says that a user is meant
 	short   bool // the first label of a domain, for which that of its pseudonym stands
+	common  bool // a word of reports as well: that it stands in one is no leak
 	entry   int
 }
 
