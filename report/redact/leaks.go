@@ -66,7 +66,11 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 	}
 	sc := scan{words: k.find(),
 		addr: func(a netip.Addr, _ int, text string) string {
-			if e := addresses[a.WithZone("")]; e != nil {
+			e := addresses[a.WithZone("")]
+			if in, ok := embedded(a); ok && e == nil {
+				e = addresses[in]
+			}
+			if e != nil {
 				add(Address, e, text)
 			}
 			return text

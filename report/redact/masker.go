@@ -140,7 +140,7 @@ func (m *masker) search() {
 				}
 			}
 		case e.Kind == Word:
-			number := strings.Trim(low, "0123456789tz .:-") == ""                   // ports, times and ids stay
+			number := strings.Trim(low, "0123456789tz .:-") == ""                 // ports, times and ids stay
 			n.bounded = len(low) < 4 || number || strings.Contains(wordList, low) // "repo" is not to change "report"
 			n.common = ordinary()(low) || number
 		case e.Kind == Secret:

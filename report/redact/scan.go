@@ -31,27 +31,39 @@ type needle struct {
 
 // needles finds many texts in one pass.
 type needles struct {
-	pairs map[uint16][]needle // by their first two bytes, in lower case; the longest first
-	ones  []needle            // those of a single byte
-	any   [256]bool           // a needle begins with that byte, in lower case
+	words shelf // needles that are looked for where a word begins
+	loose shelf // and those that may stand anywhere
+}
+
+// shelf holds needles by their first two bytes, in lower case, the longest first.
+type shelf struct {
+	pairs  map[uint16][]needle
+	single []needle  // those of one byte
+	first  [256]bool // a needle begins with that byte, in lower case
 }
 
 func newNeedles(all []needle) *needles {
-	x := &needles{pairs: map[uint16][]needle{}}
+	x := &needles{words: shelf{pairs: map[uint16][]needle{}}, loose: shelf{pairs: map[uint16][]needle{}}}
 	for _, n := range all {
-		switch len(n.text) {
-		case 0:
+		if n.text == "" {
 			continue
-		case 1:
-			x.ones = append(x.ones, n)
-		default:
-			k := key(n.text, 0)
-			x.pairs[k] = append(x.pairs[k], n)
 		}
-		x.any[lower(n.text[0])] = true
+		to := &x.loose
+		if n.bounded {
+			to = &x.words
+		}
+		to.first[lower(n.text[0])] = true
+		if len(n.text) == 1 {
+			to.single = append(to.single, n)
+			continue
+		}
+		k := key(n.text, 0)
+		to.pairs[k] = append(to.pairs[k], n)
 	}
-	for _, list := range x.pairs {
-		slices.SortStableFunc(list, func(a, b needle) int { return len(b.text) - len(a.text) })
+	for _, x := range []*shelf{&x.words, &x.loose} {
+		for _, list := range x.pairs {
+			slices.SortStableFunc(list, func(a, b needle) int { return len(b.text) - len(a.text) })
+		}
 	}
 	return x
 }
@@ -61,9 +73,19 @@ func key(s string, i int) uint16 { return uint16(lower(s[i]))<<8 | uint16(lower(
 // at returns the longest needle that stands at s[i:].
 func (x *needles) at(s string, i int) *needle {
 	c := lower(s[i])
-	if !x.any[c] {
-		return nil
+	var found *needle
+	if x.loose.first[c] {
+		found = x.loose.at(s, i)
 	}
+	if x.words.first[c] && begins(s, i) {
+		if n := x.words.at(s, i); n != nil && (found == nil || len(n.text) > len(found.text)) {
+			found = n
+		}
+	}
+	return found
+}
+
+func (x *shelf) at(s string, i int) *needle {
 	if i+1 < len(s) {
 		list := x.pairs[key(s, i)]
 		for k := range list {
@@ -72,9 +94,9 @@ func (x *needles) at(s string, i int) *needle {
 			}
 		}
 	}
-	for k := range x.ones {
-		if x.ones[k].stands(s, i) {
-			return &x.ones[k]
+	for k := range x.single {
+		if x.single[k].stands(s, i) {
+			return &x.single[k]
 		}
 	}
 	return nil
@@ -94,7 +116,7 @@ func (n *needle) stands(s string, i int) bool {
 	} else if s[i:j] != n.text {
 		return false
 	}
-	if n.bounded && (!begins(s, i) || j < len(s) && wordByte(s[j])) {
+	if n.bounded && j < len(s) && wordByte(s[j]) {
 		return false
 	}
 	return !n.placed || placed(s, i, j)
