@@ -91,6 +91,10 @@ func (m *masker) settle() {
 		case Hardware:
 			m.used["02"]++
 			n := m.used["02"]
+			if strings.HasPrefix(e.Original, "enx") {
+				e.Pseudonym = fmt.Sprintf("enx020000%06x", n&0xffffff)
+				continue
+			}
 			e.Pseudonym = fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16&0xff, n>>8&0xff, n&0xff)
 		}
 	}
@@ -150,7 +154,7 @@ func (m *masker) search() {
 				}
 			}
 			continue
-		case e.Kind == Address, e.Kind == Hardware: // read, not searched for
+		case e.Kind == Address, e.Kind == Hardware && !strings.HasPrefix(low, "enx"): // read, not searched for
 			continue
 		}
 		m.words = append(m.words, n)
