@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -120,6 +121,26 @@ func TestFramesThatAreNotKnown(t *testing.T) {
 		if out := Frame(unhex(in), stranger); out != nil {
 			t.Errorf("%s became %x", name, out)
 		}
+	}
+}
+
+// TestBytesOfFields: those of a field called Header are redacted, others left out.
+func TestBytesOfFields(t *testing.T) {
+	in := struct {
+		Header, Body []byte
+		Nothing      *struct{ Header []byte }
+	}{Header: unhex(frames[0].in), Body: []byte("alice")}
+	m := newMasker(nil)
+	learn := &walker{masker: m, turn: learning}
+	learn.value(reflect.ValueOf(in), asText, reflect.Value{})
+	m.settle()
+	out := (&walker{masker: m, turn: writing}).value(reflect.ValueOf(in), asText, reflect.Value{})
+	header, body := out.Field(0).Bytes(), out.Field(1).Bytes()
+	if body != nil || len(header) != len(in.Header) || bytes.Contains(header, unhex("c0a807")) || !bytes.Contains(header, unhex("c0a80011 c0a80001")) {
+		t.Errorf("got %x, %q", header, body)
+	}
+	if e := m.key().Of(Address); len(e) != 2 {
+		t.Errorf("%v", e)
 	}
 }
 

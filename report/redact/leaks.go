@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
@@ -100,10 +101,34 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 	}
 	if isCapture {
 		for a, e := range addresses {
-			if bytes.Contains(data, a.AsSlice()) {
-				add(Address, e, string(a.AsSlice()))
+			if i := inPackets(data, a); i >= 0 {
+				at = i
+				add(Address, e, "")
 			}
 		}
 	}
 	return leaks
+}
+
+// inPackets finds an address in the header of a packet, or returns -1. The four bytes of
+// an IPv4 address stand by chance in options and lengths, too: only where they are
+// source or destination of what looks like a header they are one.
+func inPackets(data []byte, a netip.Addr) int {
+	want := a.AsSlice()
+	for from := 0; ; {
+		i := bytes.Index(data[from:], want)
+		if i < 0 {
+			return -1
+		}
+		i += from
+		if a.Is6() {
+			return i
+		}
+		for _, back := range []int{12, 16} {
+			if h := i - back; h >= 0 && data[h]>>4 == 4 && data[h]&15 >= 5 && slices.Contains([]byte{protoICMP, protoTCP, protoUDP}, data[h+9]) {
+				return i
+			}
+		}
+		from = i + 1
+	}
 }
