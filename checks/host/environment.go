@@ -30,6 +30,10 @@ var telling = []string{
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO",
 }
 
+// presence are those of which only counts that they are set: their values name the
+// person's machine or session, and no check reads them.
+var presence = []string{"SSH_TTY", "CODESPACE_NAME", "VSCODE_IPC_HOOK_CLI"}
+
 // maxValue is how much of a value is kept.
 const maxValue = 512
 
@@ -64,6 +68,9 @@ func tellingVariables(environ []string) []facts.Variable {
 		known := slices.ContainsFunc(vars, func(v facts.Variable) bool { return v.Name == name })
 		if !ok || known || !slices.Contains(telling, name) && !slices.Contains(session, name) {
 			continue
+		}
+		if slices.Contains(presence, name) && value != "" {
+			value = "set"
 		}
 		vars = append(vars, facts.Variable{Name: name, Value: maskValue(name, value)})
 	}

@@ -17,14 +17,16 @@ func TestTellingVariables(t *testing.T) {
 		"DATABASE_URL=postgres://app:pa/ss@db:5432/app", "REDIS_URL=redis://:hidden@127.0.0.1", "DOCKER_HOST=tcp://127.0.0.1:2375",
 		"JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStorePassword=hidden -Djava.net.preferIPv4Stack=true",
 		"LD_PRELOAD=" + strings.Repeat("ä", 600), "SSH_CONNECTION=203.0.113.9 51234 192.0.2.10 22",
+		"CODESPACE_NAME=ann-fuzzy-waffle-4x7", "VSCODE_IPC_HOOK_CLI=", "KUBECONFIG=/home/ann/kube?token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVP",
 	})
 	var text []string
 	for _, v := range got {
 		text = append(text, v.Name+"="+v.Value)
 	}
-	want := []string{"DATABASE_URL=postgres://***@db:5432/app", "DOCKER_HOST=tcp://127.0.0.1:2375",
+	want := []string{"CODESPACE_NAME=set", "DATABASE_URL=postgres://***@db:5432/app", "DOCKER_HOST=tcp://127.0.0.1:2375",
 		"JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStorePassword=*** -Djava.net.preferIPv4Stack=true",
-		"LD_PRELOAD=" + strings.Repeat("ä", 256) + "…", "PORT=3000", "REDIS_URL=redis://***@127.0.0.1", "SSH_CONNECTION=203.0.113.9 51234 192.0.2.10 22"}
+		"KUBECONFIG=/home/ann/kube?token=***",
+		"LD_PRELOAD=" + strings.Repeat("ä", 256) + "…", "PORT=3000", "REDIS_URL=redis://***@127.0.0.1", "SSH_CONNECTION=203.0.113.9 51234 192.0.2.10 22", "VSCODE_IPC_HOOK_CLI="}
 	if !slices.Equal(text, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(text, "\n"), strings.Join(want, "\n"))
 	}

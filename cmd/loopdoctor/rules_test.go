@@ -93,6 +93,8 @@ func TestImportsRunOneWay(t *testing.T) {
 		{"checks/host", "looking does not judge", []string{module + "checks", module + "report"}, nil},
 		{"report", "a report lays out what was found; it does not look", []string{module + "checks/host", module + "capture", "net", "os/exec"}, nil},
 		{"report/bundle", "it makes bytes and reads bytes: what it opens never gets to a disk", []string{"os", "io/fs", "path/filepath", module + "checks", module + "checks/facts"}, nil},
+		{"report/redact", "who redacts looks at nothing, and knows facts alone", []string{module + "checks", module + "checks/host", module + "capture", module + "report", "os", "net", "net/http", "os/exec", "syscall"}, nil},
+		{"", "the list of public suffixes has its home where names are redacted", []string{"golang.org/x/net/publicsuffix"}, []string{"report/redact/"}},
 		{"cmd/loopdoctor/internal/errortext", "it reads words: to look is host's", []string{module + "checks/host", module + "checks", module + "report", "os", "net", "syscall", "os/exec", "golang.org/x/sys/"}, nil},
 		{"", "gopacket has its home in capture", []string{"github.com/google/gopacket", "github.com/google/gopacket/"}, []string{"capture/"}},
 		{"", "miekg/dns has its home in one file", []string{"github.com/miekg/dns"}, []string{"checks/host/dns.go"}},

@@ -48,7 +48,9 @@ func BenchmarkLeaks(b *testing.B) {
 	}
 }
 
-// TestLeaksIsFastEnough: a bundle of 10 MB is scanned in two seconds, with thousands of originals.
+// TestLeaksIsFastEnough: a bundle of 10 MB is scanned in less than two seconds, with
+// thousands of originals. The machine may do other things meanwhile: -thorough says
+// that it does not.
 func TestLeaksIsFastEnough(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures time")
@@ -67,7 +69,11 @@ func TestLeaksIsFastEnough(t *testing.T) {
 		best = min(best, time.Since(start))
 	}
 	t.Logf("%d bytes, %d originals: %v", len(data), len(key.Entries), best)
-	if best > 2*time.Second {
+	limit := 10 * time.Second
+	if *thorough {
+		limit = 2 * time.Second
+	}
+	if best > limit {
 		t.Errorf("%d bytes took %v", len(data), best)
 	}
 }

@@ -48,16 +48,35 @@ var sshPrograms = []string{"ssh", "autossh", "scp", "sftp", "sshfs", "rsync", "m
 
 var loginWord = regexp.MustCompile(`^(?:ssh://)?([A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*)(?::|$)`)
 
+// hostFlag is a flag whose value is a host.
+var hostFlag = regexp.MustCompile(`^(?:-h|-H|--?[\w.-]*host(?:name)?)$`)
+
+// logins learns from the arguments of a command: those of ssh, and flags for hosts.
 func (w *walker) logins(program string, args []string) {
-	if len(args) == 0 || !slices.Contains(sshPrograms, program) && !slices.Contains(sshPrograms, path.Base(args[0])) {
+	if len(args) == 0 {
 		return
 	}
+	ssh := slices.Contains(sshPrograms, program) || slices.Contains(sshPrograms, path.Base(args[0]))
 	for i, a := range args[1:] {
-		if m := loginWord.FindStringSubmatch(a); m != nil {
-			w.login(m[1])
+		flag := args[i]
+		if hostFlag.MatchString(flag) && !strings.HasPrefix(a, "-") {
+			w.host(a)
 		}
-		if args[i] == "-l" {
+		if !ssh {
+			continue
+		}
+		for part := range strings.SplitSeq(a, ",") { // -J takes several
+			if m := loginWord.FindStringSubmatch(part); m != nil {
+				w.login(m[1])
+			}
+		}
+		switch spec := strings.Split(a, ":"); {
+		case flag == "-l":
 			w.user(a)
+		case flag == "-J" && !strings.Contains(a, "@"):
+			w.host(a)
+		case len(spec) > 2 && (flag == "-L" || flag == "-R" || strings.HasPrefix(a, "-L") || strings.HasPrefix(a, "-R")):
+			w.host(spec[len(spec)-2])
 		}
 	}
 }
@@ -200,7 +219,7 @@ func (m *masker) organizations(s string) {
 // OpenSSL's example.
 func plain(s string) bool {
 	for _, w := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) }) {
-		if len(w) > 2 && !ordinary()(w) && !numbered(w, "organization") && !pseudonymous(w) && !examples[w] {
+		if len(w) > 2 && !ordinary()(w) && !pseudonymous(w) && !examples[w] {
 			return false
 		}
 	}

@@ -56,6 +56,13 @@ func (c *change) words(was, is []byte) {
 	*c = change(fold(uint32(*c)))
 }
 
+// clear makes zeros of bytes.
+func (c *change) clear(b []byte) {
+	was := slices.Clone(b)
+	clear(b)
+	c.words(was, b)
+}
+
 // apply corrects a checksum.
 func (c change) apply(check []byte) {
 	n := uint32(^binary.BigEndian.Uint16(check)) + uint32(c)
@@ -172,17 +179,17 @@ func transport(proto byte, b []byte, c change, to func(netip.Addr) netip.Addr, q
 			n = 20
 		}
 		options(b[20:n], &c)
+		c.clear(b[n:])
 		c.apply(b[16:18])
-		clear(b[n:])
 		return true
 	case protoUDP:
 		if len(b) < 8 {
 			return cutShort(b, quoted)
 		}
+		c.clear(b[8:])
 		if b[6] != 0 || b[7] != 0 { // 0: there is none
 			c.apply(b[6:8])
 		}
-		clear(b[8:])
 		return true
 	case protoICMP, protoV6:
 		if len(b) < 8 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
@@ -66,7 +67,11 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 	}
 	sc := scan{words: k.find(),
 		addr: func(a netip.Addr, _ int, text string) string {
-			if e := addresses[a.WithZone("")]; e != nil {
+			e := addresses[a.WithZone("")]
+			if in, ok := embedded(a); ok && e == nil {
+				e = addresses[in]
+			}
+			if e != nil {
 				add(Address, e, text)
 			}
 			return text
@@ -77,11 +82,14 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 			}
 			return text
 		},
-		word: func(n *needle, text string) string {
-			if e := &k.Entries[n.entry]; !pseudonyms[strings.ToLower(text)] {
-				add(e.Kind, e, text)
+		word: func(n *needle, found string) string {
+			e, end := &k.Entries[n.entry], at+len(found)
+			// Four letters in the middle of Base64 or of a digest are chance.
+			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && end < len(text) && wordByte(text[end])
+			if !chance && !n.common && !pseudonyms[strings.ToLower(found)] {
+				add(e.Kind, e, found)
 			}
-			return text
+			return found
 		}}
 	sc.at = &at
 	sc.run(text)
@@ -93,10 +101,34 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 	}
 	if isCapture {
 		for a, e := range addresses {
-			if bytes.Contains(data, a.AsSlice()) {
-				add(Address, e, string(a.AsSlice()))
+			if i := inPackets(data, a); i >= 0 {
+				at = i
+				add(Address, e, "")
 			}
 		}
 	}
 	return leaks
+}
+
+// inPackets finds an address in the header of a packet, or returns -1. The four bytes of
+// an IPv4 address stand by chance in options and lengths, too: only where they are
+// source or destination of what looks like a header they are one.
+func inPackets(data []byte, a netip.Addr) int {
+	want := a.AsSlice()
+	for from := 0; ; {
+		i := bytes.Index(data[from:], want)
+		if i < 0 {
+			return -1
+		}
+		i += from
+		if a.Is6() {
+			return i
+		}
+		for _, back := range []int{12, 16} {
+			if h := i - back; h >= 0 && data[h]>>4 == 4 && data[h]&15 >= 5 && slices.Contains([]byte{protoICMP, protoTCP, protoUDP}, data[h+9]) {
+				return i
+			}
+		}
+		from = i + 1
+	}
 }

@@ -21,7 +21,13 @@ var (
 	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
 	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=]?|\bserver at|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)|\blookup|\bgetaddrinfo\(?|\bHost:|\bconnect to|\bconnected to)\s*["']?([A-Za-z0-9][A-Za-z0-9.-]*)`)
-	like   = regexp.MustCompile(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
+	// host=db7 of connection strings and variables, TCP:db7:5432 of socat.
+	hostWas = regexp.MustCompile(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	// Nov 30 02:00:01 munich app[71]: as syslog and journalctl begin a line.
+	logged = regexp.MustCompile(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) ([A-Za-z0-9][A-Za-z0-9.-]*) [^\s:\[\]]+(?:\[\d+\])?: `)
+	// Interfaces that are named after their hardware address (systemd.net-naming-scheme(7)).
+	enx  = regexp.MustCompile(`\benx[0-9a-f]{12}\b`)
+	like = regexp.MustCompile(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
 	// The names that cloud machines have by default tell their addresses.
 	ipName = regexp.MustCompile(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
@@ -72,8 +78,19 @@ func (m *masker) learn(s string) string {
 			m.host(x[1])
 		}
 	}
+	for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
+		m.host(x[1])
+	}
+	if x := logged.FindStringSubmatch(s); x != nil {
+		m.host(x[1])
+	}
 	for _, x := range ipName.FindAllString(s, -1) {
 		m.label(x)
+	}
+	for _, x := range enx.FindAllString(s, -1) {
+		if !strings.HasPrefix(x, "enx020000") {
+			m.entry(Hardware, x)
+		}
 	}
 	sc := scan{
 		addr: func(a netip.Addr, bits int, text string) string { m.plan.see(a, bits); return text },

@@ -91,6 +91,10 @@ func (m *masker) settle() {
 		case Hardware:
 			m.used["02"]++
 			n := m.used["02"]
+			if strings.HasPrefix(e.Original, "enx") {
+				e.Pseudonym = fmt.Sprintf("enx020000%06x", n&0xffffff)
+				continue
+			}
 			e.Pseudonym = fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16&0xff, n>>8&0xff, n&0xff)
 		}
 	}
@@ -119,7 +123,7 @@ func (m *masker) settle() {
 // keptLabel tells whether a label of a host's name stays.
 func (m *masker) keptLabel(l string) bool {
 	low := strings.ToLower(l)
-	return len(l) <= 2 || l[0] == '_' || commonHosts[low] || commonUsers[low] || ordinary()(low) || m.kept[low] || pseudonymous(low) || strings.Trim(low, "0123456789") == "" && len(low) < 4
+	return len(l) <= 2 || l[0] == '_' || commonHosts[low] || commonUsers[low] || ordinary()(low) || m.kept[low] || pseudonymous(low) || digit(low[0]) && len(low) < 4
 }
 
 // search says how each original is found in a text.
@@ -132,7 +136,7 @@ func (m *masker) search() {
 		case e.Original == e.Pseudonym:
 			continue
 		case e.Kind == User:
-			n.placed = len(e.Original) < 3 || ordinary()(low) || m.enums[low]
+			n.placed = len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] // "00z" is part of a time
 		case e.Kind == Host:
 			if m.domains[i] {
 				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) {
@@ -140,7 +144,9 @@ func (m *masker) search() {
 				}
 			}
 		case e.Kind == Word:
-			n.bounded = len(low) < 4
+			number := strings.Trim(low, "0123456789tz .:-") == ""                 // ports, times and ids stay
+			n.bounded = len(low) < 4 || number || strings.Contains(wordList, low) // "repo" is not to change "report"
+			n.common = ordinary()(low) || number
 		case e.Kind == Secret:
 			for _, s := range forms(e.Original) {
 				if !common && len(s) >= 4 {
@@ -148,7 +154,7 @@ func (m *masker) search() {
 				}
 			}
 			continue
-		case e.Kind == Address, e.Kind == Hardware: // read, not searched for
+		case e.Kind == Address, e.Kind == Hardware && !strings.HasPrefix(low, "enx"): // read, not searched for
 			continue
 		}
 		m.words = append(m.words, n)

@@ -68,6 +68,10 @@ var privateEndings = set(`local localhost localdomain internal test example inva
 // domains as well.
 var fileEndings = set(`py sh rs md pl so ps cc pub zip mov network link target pid java properties name host id is run call new map page data services java at in to me do app log`)
 
+// newer are the most used of the newer endings. In a text they need three labels.
+var newer = set(`xyz online site shop club vip store icu digital agency solutions space website life global company systems gmbh berlin hamburg koeln bayern wien tirol swiss london paris
+	nyc tokyo amsterdam brussels moscow africa asia lat cat eus gal scot wales museum aero coop jobs travel mobi name pro tel xxx agency studio design academy consulting ventures capital engineering`)
+
 // unitTypes end names of systemd's units, which may hold an @.
 var unitTypes = set(`service socket timer mount automount target slice scope path device swap`)
 
@@ -87,7 +91,7 @@ func set(s string) map[string]bool {
 // a pseudonym.
 func keptUser(name string) bool {
 	low := strings.ToLower(name)
-	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || numbered(low, "user") || numbered(low, hidden) || strings.Trim(low, "0123456789") == ""
+	return commonUsers[low] || strings.HasPrefix(low, "systemd-") || strings.HasPrefix(low, "_") && len(low) > 3 || pseudonymous(low) || strings.Trim(low, "0123456789") == ""
 }
 
 // numbered tells whether s is the prefix and a number.
@@ -96,9 +100,9 @@ func numbered(s, prefix string) bool {
 	return ok && rest != "" && len(rest) < 8 && strings.Trim(rest, "0123456789") == ""
 }
 
-// pseudonymous tells whether a label is one that Redact gives.
-func pseudonymous(label string) bool {
-	return numbered(label, "host") || numbered(label, "domain") || numbered(label, "user") || numbered(label, "masked") || numbered(label, hidden)
+// pseudonymous tells whether a word (lower case) is one that Redact gives.
+func pseudonymous(word string) bool {
+	return slices.ContainsFunc([]string{"user", "host", "domain", "masked", "organization", hidden}, func(p string) bool { return numbered(word, p) })
 }
 
 // domain splits a dotted name into the labels that are its owner's and the ending that
@@ -138,9 +142,11 @@ func domain(text string, sure bool) (labels []string, ending string, public, ok 
 	case sure:
 	case reversed[all[0]] && len(all) > 2: // com.docker.backend, org.apache.kafka, java.net.URL
 		return nil, "", false, false
-	case len(all) == 2 && !strong[last], len(all) > 2 && fileEndings[last] && !strong[last]:
+	case strong[last]:
+	case len(all) == 2, fileEndings[last], len(last) > 2 && !newer[last]: // django.core.management
 		return nil, "", false, false
-	case programs[low]:
+	}
+	if programs[low] && !sure {
 		return nil, "", false, false
 	}
 	n := strings.Count(suffix, ".") + 1

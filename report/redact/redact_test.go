@@ -64,6 +64,9 @@ func TestText(t *testing.T) {
 		"docker.io/library/nginx ghcr.io quay.io registry.k8s.io github.com localhost localhost.localdomain ip6-localhost":   "docker.io/library/nginx ghcr.io quay.io registry.k8s.io github.com localhost localhost.localdomain ip6-localhost",
 		"app.localhost ip-10-1-2-3 ip-10-1-2-3.ec2.internal":                                                                 "app.localhost host1 host1.ec2.internal",
 		"10.1.2.3.nip.io 3.2.1.10.in-addr.arpa 1.0.0.127.in-addr.arpa":                                                       "10.0.0.1.domain1.example 1.0.0.10.in-addr.arpa 1.0.0.127.in-addr.arpa",
+		"django.core.management.base app.support.tools shop.acme.xyz":                                                        "django.core.management.base app.support.tools shop.domain1.example",
+		"Nov 30 02:00:01 munich app[71]: munich is up, munich.":                                                              "Nov 30 02:00:01 host1 app[71]: host1 is up, host1.",
+		"DB_HOST=db-muc7 host=db-muc7 TCP:db-muc8:80 enx3c5282aabbcc":                                                        "DB_HOST=host1 host=host1 TCP:host2:80 enx020000000001",
 		"_http._tcp.acme.com":                    "_http._tcp.domain1.example",
 		"bob@acme.com wrote; git@github.com:x/y": "user2@domain1.example wrote; git@github.com:x/y",
 		// addresses
@@ -110,7 +113,7 @@ func TestFieldsThatSayWhatTheyAre(t *testing.T) {
 	f := r.Facts[0]
 	f.Host.As[0].User = "drop"
 	f.Owners = &facts.Owners{Processes: []facts.Process{
-		{PID: 7, Name: "ssh", UID: 1001, User: `GLOBEX\bob`, Args: []string{"ssh", "-N", "-L", "62893:127.0.0.1:80", "carol@jumpbox"}},
+		{PID: 7, Name: "ssh", UID: 1001, User: `GLOBEX\bob`, Args: []string{"ssh", "-N", "-L", "62893:127.0.0.1:80", "-L", "8080:db-inner:80", "-J", "dave@hop1,hop2", "carol@jumpbox"}},
 		{PID: 8, Name: "gunicorn", UID: 998, User: "shopd", Args: []string{"gunicorn", "--password", "s3cr3tPW", "--bind", "10.1.2.3:80"}},
 	}}
 	f.Names = &facts.Names{Name: "muc1", Hosts: facts.HostsFile{Path: "/etc/hosts", Lines: []facts.HostsLine{{Line: 3, Text: "10.1.2.3\tmuc1 muc1-db # upstairs"}}}}
@@ -122,7 +125,7 @@ func TestFieldsThatSayWhatTheyAre(t *testing.T) {
 	to, key := Redact(r)
 	data, _ := json.Marshal(to)
 	text := string(data)
-	for _, gone := range []string{`"drop"`, "GLOBEX", "bob", "carol", "jumpbox", "s3cr3tPW", "10.1.2.3", "muc1", "abcd1234", "acme", "intra7", "px9", "ann@", "thinkpad7", "Ann Lee", "Initech", "Bielefeld", "tower.run", "abababab", "sid=abc"} {
+	for _, gone := range []string{`"drop"`, "GLOBEX", "bob", "carol", "jumpbox", "db-inner", "hop1", "dave", "s3cr3tPW", "10.1.2.3", "muc1", "abcd1234", "acme", "intra7", "px9", "ann@", "thinkpad7", "Ann Lee", "Initech", "Bielefeld", "tower.run", "abababab", "sid=abc"} {
 		if strings.Contains(text, gone) {
 			t.Errorf("%s is still there: %s", gone, text)
 		}

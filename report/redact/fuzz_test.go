@@ -1,0 +1,89 @@
+package redact
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// FuzzRedact: whatever somebody makes of a recording, it is redacted without a panic,
+// what was redacted stays as it is, and no original is left.
+func FuzzRedact(f *testing.F) {
+	files, err := filepath.Glob(filepath.Join(replays, "*.json"))
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no recordings (%v)", err)
+	}
+	for i := 0; i < len(files); i += 60 {
+		f.Add([]byte(write(f, sow(f, slurp(f, files[i]), seeds[i/60%len(seeds)]))))
+	}
+	for _, s := range []string{"/home/alice/x alice@db7.acme.com password=x 10.1.2.3/8 fe80::1%eth0", "hidden1 user1 host1.domain1.example 240.0.0.1 3fff::1", `C:\Users\A B\x`} {
+		f.Add([]byte(write(f, around(s))))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r facts.Recording
+		if json.Unmarshal(data, &r) != nil {
+			return
+		}
+		unmoved(t, &r)
+	})
+}
+
+// unmoved checks what holds for every recording.
+func unmoved(t *testing.T, r *facts.Recording, words ...string) {
+	t.Helper()
+	to, key := Redact(r, words...)
+	once, err := json.Marshal(to)
+	if err != nil {
+		return // a time that JSON cannot tell, perhaps
+	}
+	if leaks := key.Leaks("facts.json", once); len(leaks) > 0 {
+		l := leaks[0]
+		t.Fatalf("%v %+v at %d still stands there: …%s…", l.Kind, l.Entry, l.Offset, once[max(l.Offset-60, 0):min(l.Offset+60, len(once))])
+	}
+	twice, more := Redact(to)
+	if again, _ := json.Marshal(twice); string(again) != string(once) {
+		t.Fatalf("what was redacted does not stay as it is: %+v\n%s", more.Entries, diff(string(once), string(again)))
+	}
+}
+
+// FuzzText is FuzzRedact for what stands in the fields: JSON is seldom JSON any more
+// after a change.
+func FuzzText(f *testing.F) {
+	f.Add("open /home/alice/app of db7.acme.com 10.1.2.3/8", "alice", "db7", "acme")
+	f.Add("https://svc:hunter22@db:80/?token=x%2Fy user \"drop\"", "drop", "muc1.acme.corp", "x y")
+	f.Add(`C:\Users\Ann Lee\x -p hunter22 fe80::1%eth0 ::ffff:10.1.2.3 3c:52:82:aa:bb:cc`, `CORP\bob`, "10.1.2.3.nip.io", "")
+	f.Add("hidden1 user1 host1.domain1.example 240.0.0.1 3fff::1 organization2", "user3", "host2", "masked1")
+	f.Add("Authorization: Basic aGk6aGk= eyJhbGciOi.eyJzdWIiOi.x AKIAIOSFODNN7EXAMPLE 7.2.1.10.in-addr.arpa", "a+b", "x.y.z.local", ".")
+	f.Fuzz(func(t *testing.T, line, user, host, word string) {
+		r := around(strings.ToValidUTF8(line, ""))
+		x := r.Facts[0]
+		x.Host.As[0].User = strings.ToValidUTF8(user, "")
+		x.Names = &facts.Names{Name: strings.ToValidUTF8(host, ""), Hosts: facts.HostsFile{Lines: []facts.HostsLine{{Text: "10.1.2.3 " + strings.ToValidUTF8(host+" "+user, "")}}}}
+		x.Owners = &facts.Owners{Processes: []facts.Process{{Name: "ssh", Args: strings.Fields(strings.ToValidUTF8("ssh "+line, ""))}}}
+		x.Answers = []facts.Answer{{Handshake: &facts.Handshake{Certificates: []facts.Certificate{{Subject: "CN=" + strings.ToValidUTF8(host+",O="+line, "")}}}}}
+		if word = strings.ToValidUTF8(word, ""); len(word) < 3 {
+			word = "" // "o" stands in pseudonyms
+		}
+		unmoved(t, r, word)
+	})
+}
+
+// FuzzFrame: the headers of a packet keep their length, or are dropped.
+func FuzzFrame(f *testing.F) {
+	for _, x := range frames {
+		f.Add(unhex(x.in))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		before := string(in)
+		out := Frame(in, stranger)
+		if string(in) != before {
+			t.Fatal("the frame itself was changed")
+		}
+		if out != nil && len(out) != len(in) {
+			t.Fatalf("%d bytes became %d", len(in), len(out))
+		}
+	})
+}

@@ -1,0 +1,168 @@
+package redact
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// address hands out the address that begins at s[i], with the length of its prefix or
+// its mask. It returns where that ends, or i.
+func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
+	j := i
+	colons, dots := 0, 0
+	for j < len(s) && (hexDigit(s[j]) || s[j] == ':' || s[j] == '.') {
+		switch s[j] {
+		case ':':
+			colons++
+		case '.':
+			dots++
+		}
+		j++
+	}
+	if colons >= 2 && (i == 0 || s[i-1] != '_') {
+		if k := i + 17; colons >= 5 && k <= len(s) && isMAC(s[i:k]) && (k == len(s) || !hexDigit(s[k]) && s[k] != ':') {
+			if sc.mac != nil {
+				put(i, k, sc.mac(s[i:k]))
+			}
+			return k
+		}
+		if j < len(s) && wordByte(s[j]) { // std::string
+			return i
+		}
+		for k := j; k > i+1; {
+			t := strings.TrimRight(s[i:k], ".")
+			if a, ok := address6(t); ok {
+				return sc.found(s, i, i+len(t), a, put)
+			}
+			// a port, or the end of a sentence, may stick to it
+			cut := strings.LastIndexAny(s[i:k], ".:")
+			if cut <= 0 {
+				break
+			}
+			k = i + cut
+			if j-k > 7 {
+				break
+			}
+		}
+		return i
+	}
+	if !digit(s[i]) || dots < 3 || i > 0 && s[i-1] == '.' && i > 1 && digit(s[i-2]) {
+		return i
+	}
+	a, k, ok := address4(s, i)
+	if !ok {
+		return i
+	}
+	return sc.found(s, i, k, a, put)
+}
+
+// found hands out one address, and steps over what says how long its prefix is.
+func (sc *scan) found(s string, i, j int, a netip.Addr, put func(i, j int, with string)) int {
+	bits, end := -1, j
+	if j+1 < len(s) && s[j] == '/' && digit(s[j+1]) {
+		k := j + 1
+		for k < len(s) && digit(s[k]) {
+			k++
+		}
+		if k < len(s) && s[k] == '.' { // a mask: 192.168.7.0/255.255.255.0
+			if m, to, ok := address4(s, j+1); ok && a.Is4() {
+				if n, ok := maskBits(m); ok {
+					bits, end = n, to
+				}
+			}
+		} else if n := number(s[j+1 : k]); n <= a.BitLen() {
+			bits, end = n, k
+		}
+	}
+	if sc.addr != nil {
+		put(i, j, sc.addr(a, bits, s[i:j]))
+	}
+	return end
+}
+
+func number(s string) int {
+	n := 0
+	for i := range len(s) {
+		if n = n*10 + int(s[i]-'0'); n > 999 {
+			break
+		}
+	}
+	return n
+}
+
+// address4 reads an IPv4 address at s[i:]. Behind it may stand a port with a dot, as
+// tcpdump prints it; more numbers than that are a version, or an object identifier.
+func address4(s string, i int) (a netip.Addr, end int, ok bool) {
+	var b [4]byte
+	j := i
+	for k := range 4 {
+		from := j
+		for j < len(s) && digit(s[j]) && j-from < 4 {
+			j++
+		}
+		n := number(s[from:j])
+		if j == from || j-from > 3 || n > 255 {
+			return a, i, false
+		}
+		b[k] = byte(n)
+		if k < 3 {
+			if j >= len(s) || s[j] != '.' {
+				return a, i, false
+			}
+			j++
+		}
+	}
+	rest := s[j:]
+	switch {
+	case rest == "":
+	case wordByte(rest[0]), strings.HasPrefix(rest, "-microsoft"): // "5.15.153.1-microsoft-standard-WSL2", a kernel
+		return a, i, false
+	case rest[0] == '.' && len(rest) > 1 && digit(rest[1]):
+		k := 1
+		for k < len(rest) && digit(rest[k]) {
+			k++
+		}
+		if k+1 < len(rest) && rest[k] == '.' && digit(rest[k+1]) {
+			return a, i, false
+		}
+	case rest[0] == '.' && len(rest) > 1 && wordByte(rest[1]):
+		if k, _ := dotted(s, i); k > i { // 10.1.2.3.nip.io, 1.0.0.127.in-addr.arpa
+			if _, _, _, isName := domain(s[i:k], false); isName {
+				return a, i, false
+			}
+		}
+	}
+	return netip.AddrFrom4(b), j, true
+}
+
+func address6(s string) (netip.Addr, bool) {
+	if len(s) < 2 || len(s) > 45 || strings.Count(s, ":") < 2 {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(s)
+	return a, err == nil && a.Is6()
+}
+
+// maskBits is the length of the prefix that a mask stands for.
+func maskBits(m netip.Addr) (int, bool) {
+	b := m.As4()
+	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	ones := 0
+	for n&(1<<31) != 0 {
+		n <<= 1
+		ones++
+	}
+	return ones, n == 0 && ones > 0
+}
+
+func isMAC(s string) bool {
+	if len(s) != 17 {
+		return false
+	}
+	for i := range len(s) {
+		if i%3 == 2 && s[i] != ':' || i%3 != 2 && !hexDigit(s[i]) {
+			return false
+		}
+	}
+	return true
+}
