@@ -20,7 +20,7 @@ var (
 	userAt = regexp.MustCompile(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
 	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
-	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=]?|\bserver at|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)|\blookup|\bgetaddrinfo\(?|\bHost:|\bconnect to|\bconnected to)\s*["']?([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// host=db7 of connection strings and variables, TCP:db7:5432 of socat.
 	hostWas = regexp.MustCompile(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// Nov 30 02:00:01 munich app[71]: as syslog and journalctl begin a line.
@@ -133,7 +133,7 @@ func (m *masker) user(name string) {
 		name = rest
 	}
 	name = strings.TrimSpace(name)
-	if name == "" || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
+	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
 		return
 	}
 	m.entry(User, name)

@@ -252,10 +252,10 @@ func (sc *scan) inAddress(s string, i int, n *needle) bool {
 		return false
 	}
 	from, to := i, i+len(n.text)
-	for from > 0 && (hexDigit(s[from-1]) || s[from-1] == ':' || s[from-1] == '.') {
+	for from > max(i-48, 0) && (hexDigit(s[from-1]) || s[from-1] == ':' || s[from-1] == '.') {
 		from--
 	}
-	for to < len(s) && (hexDigit(s[to]) || s[to] == ':' || s[to] == '.') {
+	for to < min(i+48, len(s)) && (hexDigit(s[to]) || s[to] == ':' || s[to] == '.') {
 		to++
 	}
 	t := strings.Trim(s[from:to], ".")
