@@ -201,3 +201,16 @@ func TestEveryScenarioKeepsItsDiagnosis(t *testing.T) {
 		})
 	}
 }
+
+// TestMaskedWordsKeepTheDiagnosis: also if they are the names of containers and folders.
+func TestMaskedWordsKeepTheDiagnosis(t *testing.T) {
+	for i, file := range recordings(t) {
+		if i%4 != 0 && !*thorough {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			t.Parallel()
+			holds(t, read(t, file), "shop", "lab", "far")
+		})
+	}
+}

@@ -35,15 +35,16 @@ type needles struct {
 	loose shelf // and those that may stand anywhere
 }
 
-// shelf holds needles by their first two bytes, in lower case, the longest first.
+// shelf holds needles by how they begin, in lower case, the longest first.
 type shelf struct {
-	pairs  map[uint16][]needle
-	single []needle  // those of one byte
-	first  [256]bool // a needle begins with that byte, in lower case
+	heads  map[string][]needle // by their first word, where they begin with one and may begin nowhere else
+	pairs  map[uint16][]needle // else by their first two bytes
+	single []needle            // or their only one
+	first  [256]bool           // a needle begins with that byte
 }
 
 func newNeedles(all []needle) *needles {
-	x := &needles{words: shelf{pairs: map[uint16][]needle{}}, loose: shelf{pairs: map[uint16][]needle{}}}
+	x := &needles{words: shelf{heads: map[string][]needle{}, pairs: map[uint16][]needle{}}, loose: shelf{pairs: map[uint16][]needle{}}}
 	for _, n := range all {
 		if n.text == "" {
 			continue
@@ -53,19 +54,38 @@ func newNeedles(all []needle) *needles {
 			to = &x.words
 		}
 		to.first[lower(n.text[0])] = true
-		if len(n.text) == 1 {
+		switch {
+		case n.bounded && wordByte(n.text[0]):
+			h := string(head(nil, n.text, 0))
+			to.heads[h] = append(to.heads[h], n)
+		case len(n.text) == 1:
 			to.single = append(to.single, n)
-			continue
+		default:
+			k := key(n.text, 0)
+			to.pairs[k] = append(to.pairs[k], n)
 		}
-		k := key(n.text, 0)
-		to.pairs[k] = append(to.pairs[k], n)
+	}
+	longest := func(a, b needle) int { return len(b.text) - len(a.text) }
+	for _, list := range x.words.heads {
+		slices.SortStableFunc(list, longest)
 	}
 	for _, x := range []*shelf{&x.words, &x.loose} {
 		for _, list := range x.pairs {
-			slices.SortStableFunc(list, func(a, b needle) int { return len(b.text) - len(a.text) })
+			slices.SortStableFunc(list, longest)
 		}
 	}
 	return x
+}
+
+// longestHead bounds how far a word is read: names are no longer.
+const longestHead = 64
+
+// head is the word that begins at s[i], in lower case.
+func head(buf []byte, s string, i int) []byte {
+	for ; i < len(s) && len(buf) < longestHead && wordByte(s[i]); i++ {
+		buf = append(buf, lower(s[i]))
+	}
+	return buf
 }
 
 func key(s string, i int) uint16 { return uint16(lower(s[i]))<<8 | uint16(lower(s[i+1])) }
@@ -86,6 +106,15 @@ func (x *needles) at(s string, i int) *needle {
 }
 
 func (x *shelf) at(s string, i int) *needle {
+	if len(x.heads) > 0 && wordByte(s[i]) {
+		var buf [longestHead]byte
+		list := x.heads[string(head(buf[:0], s, i))]
+		for k := range list {
+			if list[k].stands(s, i) {
+				return &list[k]
+			}
+		}
+	}
 	if i+1 < len(s) {
 		list := x.pairs[key(s, i)]
 		for k := range list {
