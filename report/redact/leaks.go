@@ -85,7 +85,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		word: func(n *needle, found string) string {
 			e, end := &k.Entries[n.entry], at+len(found)
 			// Four letters in the middle of Base64 or of a digest are chance.
-			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && end < len(text) && wordByte(text[end])
+			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && wordAt(text, end) > 0
 			if !chance && !n.common && !pseudonyms[strings.ToLower(found)] {
 				add(e.Kind, e, found)
 			}

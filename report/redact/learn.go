@@ -10,7 +10,7 @@ import (
 
 var (
 	// The directory of a user's home, and other places in which each user has one.
-	home = regexp.MustCompile(`(?i)(?:/home|/users|\\users|%2Fhome|%2Fusers|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
+	home = regexp.MustCompile(`(?i)(?:/home|\\home|/users|\\users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
 	// C:\Users\Ann Lee\x: a name of two words ends at the next backslash.
 	twoWords = regexp.MustCompile(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
 	tilde    = regexp.MustCompile(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
@@ -133,11 +133,17 @@ func (m *masker) user(name string) {
 		name = rest
 	}
 	name = strings.TrimSpace(name)
+	if i := strings.IndexFunc(name, sign); i >= 0 {
+		name = name[:i]
+	}
 	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
 		return
 	}
 	m.entry(User, name)
 }
+
+// sign tells whether a character beyond ASCII is no letter: ’ behind a path.
+func sign(r rune) bool { return r >= 0x80 && !letter(r) }
 
 // account is user, of one whose uid is known: below 1000 are those of the system
 // (login.defs(5); 500 on macOS).
@@ -163,6 +169,9 @@ func (m *masker) host(name string) {
 	name = strings.ToLower(strings.TrimRight(name, "."))
 	if h, port, ok := strings.Cut(name, ":"); ok && strings.Trim(port, "0123456789") == "" {
 		name = h
+	}
+	if i := strings.IndexFunc(name, sign); i >= 0 {
+		name = name[:i]
 	}
 	if name == "" || len(name) > 253 || localName(name) ||
 		strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && !strings.ContainsRune(".-_", r) }) {

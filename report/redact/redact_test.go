@@ -69,6 +69,10 @@ func TestText(t *testing.T) {
 		"DB_HOST=db-muc7 host=db-muc7 TCP:db-muc8:80 enx3c5282aabbcc":                                                           "DB_HOST=host1 host=host1 TCP:host2:80 enx020000000001",
 		"/srv/hosts-wrong.other-x /run/home/.config/x; This host (\"tun7.acme.com\") is not allowed; lookup muc9: no such host": "/srv/hosts-wrong.other-x /run/home/.config/x; This host (\"host1.domain1.example\") is not allowed; lookup host2: no such host",
 		"no_proxy 192.168.7.*|10.*|10.20.*, 192.168.7.9 81.2.*":                                                                 "no_proxy 192.168.0.*|10.*|10.0.*, 192.168.0.1 240.0.*",
+		"\x1b[32malice\x1b[0m \x1b[malice [1;31malice[0m \x1b[33m81.2.69.142\x1b[0m itemalice":                                  "\x1b[32muser1\x1b[0m \x1b[muser1 [1;31muser1[0m \x1b[33m240.0.0.1\x1b[0m itemalice",
+		`\\wsl$\Ubuntu\home\bob\x /run/media/carol/usb`:                                                                         `\\wsl$\Ubuntu\home\user2\x /run/media/user3/usb`,
+		"su: user ‘alice’ “alice” …alice… ‘/home/bob’ «db7.acme.com» ‘81.2.69.142’ http://muc7… aliceß éalice":                  "su: user ‘user1’ “user1” …user1… ‘/home/user2’ «host2.domain1.example» ‘240.0.0.1’ http://host1… aliceß éalice",
+		"/home/Émilie/x émilie ÉMILIE %C3%89milie":                                                                              "/home/user2/x user2 user2 user2",
 		"_http._tcp.acme.com":                    "_http._tcp.domain1.example",
 		"bob@acme.com wrote; git@github.com:x/y": "user2@domain1.example wrote; git@github.com:x/y",
 		// addresses

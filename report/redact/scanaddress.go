@@ -27,7 +27,7 @@ func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
 			}
 			return k
 		}
-		if j < len(s) && wordByte(s[j]) { // std::string
+		if wordAt(s, j) > 0 { // std::string
 			return i
 		}
 		for k := j; k > i+1; {
@@ -135,7 +135,7 @@ func address4(s string, i int) (a netip.Addr, end int, ok bool) {
 	rest := s[j:]
 	switch {
 	case rest == "":
-	case wordByte(rest[0]), strings.HasPrefix(rest, "-microsoft"): // "5.15.153.1-microsoft-standard-WSL2", a kernel
+	case wordAt(rest, 0) > 0, strings.HasPrefix(rest, "-microsoft"): // "5.15.153.1-microsoft-standard-WSL2", a kernel
 		return a, i, false
 	case rest[0] == '.' && len(rest) > 1 && digit(rest[1]):
 		k := 1
@@ -145,7 +145,7 @@ func address4(s string, i int) (a netip.Addr, end int, ok bool) {
 		if k+1 < len(rest) && rest[k] == '.' && digit(rest[k+1]) {
 			return a, i, false
 		}
-	case rest[0] == '.' && len(rest) > 1 && wordByte(rest[1]):
+	case rest[0] == '.' && wordAt(rest, 1) > 0:
 		if k, _ := dotted(s, i); k > i { // 10.1.2.3.nip.io, 1.0.0.127.in-addr.arpa
 			if _, _, _, isName := domain(s[i:k], false); isName {
 				return a, i, false
