@@ -3,6 +3,7 @@ package redact
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
@@ -55,9 +56,15 @@ func (m *masker) learn(s string) string {
 			m.user(x[1])
 		}
 	}
-	for _, x := range userIs.FindAllStringSubmatch(s, -1) {
-		if !hides(x[1]) {
-			m.user(x[1])
+	low := strings.ToLower(s)
+	has := func(words ...string) bool { // what is sought costs more than to see that it is not there
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
+	}
+	if has("user", "logname") {
+		for _, x := range userIs.FindAllStringSubmatch(s, -1) {
+			if !hides(x[1]) {
+				m.user(x[1])
+			}
 		}
 	}
 	if strings.Contains(s, "://") {
@@ -73,23 +80,33 @@ func (m *masker) learn(s string) string {
 			m.at(x[1], x[2])
 		}
 	}
-	for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
-		if low := strings.ToLower(x[1]); !ordinary()(low) {
+	if has("host", "server at", "enotfound", "eai_again", "lookup", "getaddrinfo", "connect") {
+		for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
+			if !ordinary()(strings.ToLower(x[1])) {
+				m.host(x[1])
+			}
+		}
+	}
+	if has("host", "tcp", "udp", "ssl") {
+		for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
 			m.host(x[1])
 		}
 	}
-	for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
-		m.host(x[1])
+	if has(": ") {
+		if x := logged.FindStringSubmatch(s); x != nil {
+			m.host(x[1])
+		}
 	}
-	if x := logged.FindStringSubmatch(s); x != nil {
-		m.host(x[1])
+	if has("ip-", "ec2-") {
+		for _, x := range ipName.FindAllString(s, -1) {
+			m.label(x)
+		}
 	}
-	for _, x := range ipName.FindAllString(s, -1) {
-		m.label(x)
-	}
-	for _, x := range enx.FindAllString(s, -1) {
-		if !strings.HasPrefix(x, "enx020000") {
-			m.entry(Hardware, x)
+	if has("enx") {
+		for _, x := range enx.FindAllString(s, -1) {
+			if !strings.HasPrefix(x, "enx020000") {
+				m.entry(Hardware, x)
+			}
 		}
 	}
 	sc := scan{
