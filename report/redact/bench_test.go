@@ -77,3 +77,39 @@ func TestLeaksIsFastEnough(t *testing.T) {
 		t.Errorf("%d bytes took %v", len(data), best)
 	}
 }
+
+// TestHostileTexts: a recording may come from anybody. What takes twice the time is of
+// twice the size.
+func TestHostileTexts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures time")
+	}
+	for _, part := range []string{"a:", "1.", "1.2.3.4", "::", "a.", "a-.", "_", "/home/a/", "~a/", "x@a.b.c ", "//a@", "://a:b@", "password=", "host=", "-----BEGIN PRIVATE KEY-----", "bearer ", "user=\"", "alice", "alice:",
+		"gh", "ghp_", "eyJ", "Host: ", "%2f", "\\", "C:\\Users\\", "ip-1-2-3-4-", "é", "\x00", "cafe:", "10.2.*", "AKIA", "names"} {
+		small, big := 1<<11, 1<<15
+		took := func(n int) time.Duration {
+			line := strings.Repeat(part, n/len(part))
+			if part == "names" { // all of them others
+				var b strings.Builder
+				for i := 0; b.Len() < n; i++ {
+					fmt.Fprintf(&b, "/home/emp%d/ web-%d.acme.com ", i, i)
+				}
+				line = b.String()
+			}
+			r := around(line)
+			best := time.Hour
+			for range 2 {
+				start := time.Now()
+				to, key := Redact(r)
+				key.Leaks("x", []byte(to.Facts[0].Units.Units[0].Log[0]))
+				best = min(best, time.Since(start))
+			}
+			return best
+		}
+		a, b := took(small), took(big)
+		if b > 100*a && b > 200*time.Millisecond { // sixteen times the size
+			t.Errorf("%q: %d bytes took %v, %d took %v", part, small, a, big, b)
+		}
+		t.Logf("%-10q %v %v", part, a, b)
+	}
+}

@@ -46,20 +46,21 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		}
 		leaks = append(leaks, l)
 	}
-	pseudonyms, addresses := map[string]bool{}, map[netip.Addr]*Entry{}
-	for i := range k.Entries {
-		pseudonyms[strings.ToLower(k.Entries[i].Pseudonym)] = true
+	pseudonyms, stands := map[string]bool{}, map[netip.Addr]bool{}
+	for _, e := range k.Entries {
+		pseudonyms[strings.ToLower(e.Pseudonym)] = true
+		if a, ok := addressOf(e.Pseudonym); ok {
+			stands[a] = true
+		}
 	}
-	macs := map[string]*Entry{}
+	addresses, macs := map[netip.Addr]*Entry{}, map[string]*Entry{}
 	for i := range k.Entries {
 		e := &k.Entries[i]
 		switch {
 		case pseudonyms[strings.ToLower(e.Original)]:
 		case e.Kind == Address:
-			if a, err := netip.ParseAddr(e.Original); err == nil {
+			if a, ok := addressOf(e.Original); ok && !stands[a] {
 				addresses[a] = e
-			} else if p, err := netip.ParsePrefix(e.Original); err == nil {
-				addresses[p.Addr()] = e
 			}
 		case e.Kind == Hardware:
 			macs[strings.ToLower(e.Original)] = e
@@ -85,7 +86,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		word: func(n *needle, found string) string {
 			e, end := &k.Entries[n.entry], at+len(found)
 			// Four letters in the middle of Base64 or of a digest are chance.
-			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && end < len(text) && wordByte(text[end])
+			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && wordAt(text, end) > 0
 			if !chance && !n.common && !pseudonyms[strings.ToLower(found)] {
 				add(e.Kind, e, found)
 			}
@@ -108,6 +109,13 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		}
 	}
 	return leaks
+}
+
+// addressOf reads an address, or that of a prefix.
+func addressOf(s string) (netip.Addr, bool) {
+	s, _, _ = strings.Cut(s, "/")
+	a, err := netip.ParseAddr(s)
+	return a, err == nil
 }
 
 // inPackets finds an address in the header of a packet, or returns -1. The four bytes of

@@ -3,6 +3,7 @@ package redact
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
@@ -10,7 +11,7 @@ import (
 
 var (
 	// The directory of a user's home, and other places in which each user has one.
-	home = regexp.MustCompile(`(?i)(?:/home|/users|\\users|%2Fhome|%2Fusers|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
+	home = regexp.MustCompile(`(?i)(?:/home|\\home|/users|\\users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
 	// C:\Users\Ann Lee\x: a name of two words ends at the next backslash.
 	twoWords = regexp.MustCompile(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
 	tilde    = regexp.MustCompile(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
@@ -20,7 +21,7 @@ var (
 	userAt = regexp.MustCompile(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
 	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
-	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=]?|\bserver at|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)|\blookup|\bgetaddrinfo\(?|\bHost:|\bconnect to|\bconnected to)\s*["']?([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// host=db7 of connection strings and variables, TCP:db7:5432 of socat.
 	hostWas = regexp.MustCompile(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// Nov 30 02:00:01 munich app[71]: as syslog and journalctl begin a line.
@@ -55,9 +56,15 @@ func (m *masker) learn(s string) string {
 			m.user(x[1])
 		}
 	}
-	for _, x := range userIs.FindAllStringSubmatch(s, -1) {
-		if !hides(x[1]) {
-			m.user(x[1])
+	low := strings.ToLower(s)
+	has := func(words ...string) bool { // what is sought costs more than to see that it is not there
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
+	}
+	if has("user", "logname") {
+		for _, x := range userIs.FindAllStringSubmatch(s, -1) {
+			if !hides(x[1]) {
+				m.user(x[1])
+			}
 		}
 	}
 	if strings.Contains(s, "://") {
@@ -73,23 +80,33 @@ func (m *masker) learn(s string) string {
 			m.at(x[1], x[2])
 		}
 	}
-	for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
-		if low := strings.ToLower(x[1]); !ordinary()(low) {
+	if has("host", "server at", "enotfound", "eai_again", "lookup", "getaddrinfo", "connect") {
+		for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
+			if !ordinary()(strings.ToLower(x[1])) {
+				m.host(x[1])
+			}
+		}
+	}
+	if has("host", "tcp", "udp", "ssl") {
+		for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
 			m.host(x[1])
 		}
 	}
-	for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
-		m.host(x[1])
+	if has(": ") {
+		if x := logged.FindStringSubmatch(s); x != nil {
+			m.host(x[1])
+		}
 	}
-	if x := logged.FindStringSubmatch(s); x != nil {
-		m.host(x[1])
+	if has("ip-", "ec2-") {
+		for _, x := range ipName.FindAllString(s, -1) {
+			m.label(x)
+		}
 	}
-	for _, x := range ipName.FindAllString(s, -1) {
-		m.label(x)
-	}
-	for _, x := range enx.FindAllString(s, -1) {
-		if !strings.HasPrefix(x, "enx020000") {
-			m.entry(Hardware, x)
+	if has("enx") {
+		for _, x := range enx.FindAllString(s, -1) {
+			if !strings.HasPrefix(x, "enx020000") {
+				m.entry(Hardware, x)
+			}
 		}
 	}
 	sc := scan{
@@ -133,11 +150,17 @@ func (m *masker) user(name string) {
 		name = rest
 	}
 	name = strings.TrimSpace(name)
-	if name == "" || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
+	if i := strings.IndexFunc(name, sign); i >= 0 {
+		name = name[:i]
+	}
+	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
 		return
 	}
 	m.entry(User, name)
 }
+
+// sign tells whether a character beyond ASCII is no letter: ’ behind a path.
+func sign(r rune) bool { return r >= 0x80 && !letter(r) }
 
 // account is user, of one whose uid is known: below 1000 are those of the system
 // (login.defs(5); 500 on macOS).
@@ -163,6 +186,9 @@ func (m *masker) host(name string) {
 	name = strings.ToLower(strings.TrimRight(name, "."))
 	if h, port, ok := strings.Cut(name, ":"); ok && strings.Trim(port, "0123456789") == "" {
 		name = h
+	}
+	if i := strings.IndexFunc(name, sign); i >= 0 {
+		name = name[:i]
 	}
 	if name == "" || len(name) > 253 || localName(name) ||
 		strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && !strings.ContainsRune(".-_", r) }) {

@@ -157,10 +157,13 @@ func (m *masker) search() {
 		case e.Kind == Address, e.Kind == Hardware && !strings.HasPrefix(low, "enx"): // read, not searched for
 			continue
 		}
-		m.words = append(m.words, n)
-		for _, s := range escapes(low) {
-			n.text = strings.ToLower(s)
+		for _, s := range folded(e.Original) {
+			n.text = s
 			m.words = append(m.words, n)
+			for _, s := range escapes(s) {
+				n.text = strings.ToLower(s)
+				m.words = append(m.words, n)
+			}
 		}
 	}
 }

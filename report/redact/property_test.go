@@ -138,8 +138,10 @@ func holds(t *testing.T, r *facts.Recording, words ...string) (*facts.Recording,
 	if write(t, r) != before {
 		t.Fatal("the recording itself was changed")
 	}
-	if again, _ := Redact(r, words...); write(t, again) != after {
-		t.Fatal("another run gave something else")
+	if len(before)%4 == 0 || *thorough { // of each fourth
+		if again, _ := Redact(r, words...); write(t, again) != after {
+			t.Fatal("another run gave something else")
+		}
 	}
 	twice, more := Redact(to)
 	if got := write(t, twice); got != after {
@@ -198,6 +200,19 @@ func TestEveryScenarioKeepsItsDiagnosis(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
 			t.Parallel()
 			holds(t, read(t, file))
+		})
+	}
+}
+
+// TestMaskedWordsKeepTheDiagnosis: also if they are the names of containers and folders.
+func TestMaskedWordsKeepTheDiagnosis(t *testing.T) {
+	for i, file := range recordings(t) {
+		if i%4 != 0 && !*thorough {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			t.Parallel()
+			holds(t, read(t, file), "shop", "lab", "far")
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -35,15 +36,16 @@ type needles struct {
 	loose shelf // and those that may stand anywhere
 }
 
-// shelf holds needles by their first two bytes, in lower case, the longest first.
+// shelf holds needles by how they begin, in lower case, the longest first.
 type shelf struct {
-	pairs  map[uint16][]needle
-	single []needle  // those of one byte
-	first  [256]bool // a needle begins with that byte, in lower case
+	heads  map[string][]needle // by their first word, where they begin with one and may begin nowhere else
+	pairs  map[uint16][]needle // else by their first two bytes
+	single []needle            // or their only one
+	first  [256]bool           // a needle begins with that byte
 }
 
 func newNeedles(all []needle) *needles {
-	x := &needles{words: shelf{pairs: map[uint16][]needle{}}, loose: shelf{pairs: map[uint16][]needle{}}}
+	x := &needles{words: shelf{heads: map[string][]needle{}, pairs: map[uint16][]needle{}}, loose: shelf{pairs: map[uint16][]needle{}}}
 	for _, n := range all {
 		if n.text == "" {
 			continue
@@ -53,19 +55,45 @@ func newNeedles(all []needle) *needles {
 			to = &x.words
 		}
 		to.first[lower(n.text[0])] = true
-		if len(n.text) == 1 {
+		switch {
+		case n.bounded && wordByte(n.text[0]):
+			h := string(head(nil, n.text, 0))
+			to.heads[h] = append(to.heads[h], n)
+		case len(n.text) == 1:
 			to.single = append(to.single, n)
-			continue
+		default:
+			k := key(n.text, 0)
+			to.pairs[k] = append(to.pairs[k], n)
 		}
-		k := key(n.text, 0)
-		to.pairs[k] = append(to.pairs[k], n)
+	}
+	longest := func(a, b needle) int { return len(b.text) - len(a.text) }
+	for _, list := range x.words.heads {
+		slices.SortStableFunc(list, longest)
 	}
 	for _, x := range []*shelf{&x.words, &x.loose} {
 		for _, list := range x.pairs {
-			slices.SortStableFunc(list, func(a, b needle) int { return len(b.text) - len(a.text) })
+			slices.SortStableFunc(list, longest)
 		}
 	}
 	return x
+}
+
+// longestHead bounds how far a word is read: names are no longer.
+const longestHead = 64
+
+// head is the word that begins at s[i], in lower case.
+func head(buf []byte, s string, i int) []byte {
+	for len(buf) < longestHead {
+		n := wordAt(s, i)
+		if n == 0 {
+			break
+		}
+		for range n {
+			buf = append(buf, lower(s[i]))
+			i++
+		}
+	}
+	return buf
 }
 
 func key(s string, i int) uint16 { return uint16(lower(s[i]))<<8 | uint16(lower(s[i+1])) }
@@ -86,6 +114,15 @@ func (x *needles) at(s string, i int) *needle {
 }
 
 func (x *shelf) at(s string, i int) *needle {
+	if len(x.heads) > 0 && wordByte(s[i]) {
+		var buf [longestHead + utf8.UTFMax]byte
+		list := x.heads[string(head(buf[:0], s, i))]
+		for k := range list {
+			if list[k].stands(s, i) {
+				return &list[k]
+			}
+		}
+	}
 	if i+1 < len(s) {
 		list := x.pairs[key(s, i)]
 		for k := range list {
@@ -116,7 +153,7 @@ func (n *needle) stands(s string, i int) bool {
 	} else if s[i:j] != n.text {
 		return false
 	}
-	if n.bounded && j < len(s) && wordByte(s[j]) {
+	if n.bounded && wordAt(s, j) > 0 {
 		return false
 	}
 	return !n.placed || placed(s, i, j)
@@ -134,21 +171,70 @@ func wordByte(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'z' || c >= utf8.RuneSelf
 }
 
+// wordAt is how many bytes the letter or digit at s[i] has; 0: there is none. “ and
+// other signs beyond ASCII are none.
+func wordAt(s string, i int) int {
+	switch {
+	case i >= len(s):
+		return 0
+	case s[i] < utf8.RuneSelf:
+		if wordByte(s[i]) {
+			return 1
+		}
+		return 0
+	}
+	if r, n := utf8.DecodeRuneInString(s[i:]); letter(r) {
+		return n
+	}
+	return 0
+}
+
+func letter(r rune) bool {
+	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.M, r))
+}
+
+// folded are the spellings of a text in lower case that lower makes of it, whatever the
+// case of its letters beyond ASCII: Émilie and ÉMILIE.
+func folded(s string) []string {
+	var all []string
+	for _, x := range []string{s, strings.ToLower(s), strings.ToUpper(s)} {
+		b := []byte(x)
+		for i := range b {
+			b[i] = lower(b[i])
+		}
+		if !slices.Contains(all, string(b)) {
+			all = append(all, string(b))
+		}
+	}
+	return all
+}
+
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
 func hexDigit(c byte) bool { return digit(c) || 'a' <= lower(c) && lower(c) <= 'f' }
 
 // begins tells whether a word may begin at s[i]: before it is no letter and no digit,
-// or the end of an escape, as URLs (%2F), JSON (\u003c, \n) and Go's quotes have them.
+// or the end of an escape, as URLs (%2F), JSON (\u003c, \n), Go's quotes and terminals
+// have them.
 func begins(s string, i int) bool {
 	if i == 0 || !wordByte(s[i-1]) {
 		return true
+	}
+	if s[i-1] >= utf8.RuneSelf {
+		r, _ := utf8.DecodeLastRuneInString(s[:i])
+		return !letter(r)
 	}
 	switch {
 	case i >= 3 && s[i-3] == '%' && hexDigit(s[i-2]) && hexDigit(s[i-1]):
 	case i >= 2 && s[i-2] == '\\' && strings.IndexByte("nrtbfav", s[i-1]) >= 0:
 	case i >= 4 && s[i-4] == '\\' && s[i-3] == 'x' && hexDigit(s[i-2]) && hexDigit(s[i-1]):
 	case i >= 6 && s[i-6] == '\\' && s[i-5] == 'u' && hexDigit(s[i-4]) && hexDigit(s[i-3]) && hexDigit(s[i-2]) && hexDigit(s[i-1]):
+	case s[i-1] == 'm' || s[i-1] == 'K': // \x1b[32m, of which reports leave [32m
+		k := i - 2
+		for k > 0 && i-k < 16 && (digit(s[k]) || s[k] == ';') {
+			k--
+		}
+		return k >= 0 && s[k] == '[' && (k < i-2 || k > 0 && s[k-1] == 0x1b)
 	default:
 		return false
 	}
@@ -192,7 +278,7 @@ func placed(s string, i, j int) bool {
 }
 
 // homes are directories in which each user has one of that name.
-var homes = []string{"/home", `\home`, "/users", `\users`, "%2fhome", "%2fusers", "/var/mail", "/var/spool/mail", "/crontabs", "/var/lib/systemd/linger", "documents and settings"}
+var homes = []string{"/home", `\home`, "/users", `\users`, "%2fhome", "%2fusers", "/var/mail", "/var/spool/mail", "/run/media", "/crontabs", "/var/lib/systemd/linger", "documents and settings"}
 
 // run hands out what stands in the text, and returns it with the answers in place.
 func (sc *scan) run(s string) string {
@@ -252,10 +338,10 @@ func (sc *scan) inAddress(s string, i int, n *needle) bool {
 		return false
 	}
 	from, to := i, i+len(n.text)
-	for from > 0 && (hexDigit(s[from-1]) || s[from-1] == ':' || s[from-1] == '.') {
+	for from > max(i-48, 0) && (hexDigit(s[from-1]) || s[from-1] == ':' || s[from-1] == '.') {
 		from--
 	}
-	for to < len(s) && (hexDigit(s[to]) || s[to] == ':' || s[to] == '.') {
+	for to < min(i+48, len(s)) && (hexDigit(s[to]) || s[to] == ':' || s[to] == '.') {
 		to++
 	}
 	t := strings.Trim(s[from:to], ".")
@@ -269,13 +355,19 @@ func (sc *scan) inAddress(s string, i int, n *needle) bool {
 // dotted finds the end of a run of labels with dots between them, and whether its place
 // makes it the name of a host: behind // or an @.
 func dotted(s string, i int) (end int, sure bool) {
-	if b := len(strings.TrimRight(s[:i], "_-.")); b < i && b > 0 && wordByte(s[b-1]) { // it is the middle of one
+	if b := len(strings.TrimRight(s[:i], "_-.")); b < i && !begins(s, b) { // it is the middle of one
 		return i, false
 	}
 	j, dots := i, 0
-	for j < len(s) && (wordByte(s[j]) || s[j] == '-' || s[j] == '_' || s[j] == '.' && j+1 < len(s) && (wordByte(s[j+1]) || s[j+1] == '_')) {
-		if s[j] == '.' {
+	for j < len(s) {
+		if n := wordAt(s, j); n > 0 {
+			j += n
+			continue
+		}
+		if s[j] == '.' && (wordAt(s, j+1) > 0 || j+1 < len(s) && s[j+1] == '_') {
 			dots++
+		} else if s[j] != '-' && s[j] != '_' {
+			break
 		}
 		j++
 	}

@@ -2,6 +2,7 @@ package redact
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -10,7 +11,7 @@ import (
 func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
 	j := i
 	colons, dots := 0, 0
-	for j < len(s) && (hexDigit(s[j]) || s[j] == ':' || s[j] == '.') {
+	for j < len(s) && j < i+64 && (hexDigit(s[j]) || s[j] == ':' || s[j] == '.') { // none is longer
 		switch s[j] {
 		case ':':
 			colons++
@@ -26,7 +27,7 @@ func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
 			}
 			return k
 		}
-		if j < len(s) && wordByte(s[j]) { // std::string
+		if wordAt(s, j) > 0 { // std::string
 			return i
 		}
 		for k := j; k > i+1; {
@@ -46,14 +47,33 @@ func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
 		}
 		return i
 	}
-	if !digit(s[i]) || dots < 3 || i > 0 && s[i-1] == '.' && i > 1 && digit(s[i-2]) {
+	if !digit(s[i]) || dots < 1 || i > 0 && s[i-1] == '.' && i > 1 && digit(s[i-2]) {
 		return i
+	}
+	if j < len(s) && s[j] == '*' {
+		return sc.wildcard(s, i, j, put)
 	}
 	a, k, ok := address4(s, i)
 	if !ok {
 		return i
 	}
 	return sc.found(s, i, k, a, put)
+}
+
+// wildcard hands out the prefix that 192.168.7.* is, as lists of exceptions of proxies
+// have it.
+func (sc *scan) wildcard(s string, i, j int, put func(i, j int, with string)) int {
+	parts := strings.Split(strings.TrimSuffix(s[i:j], "."), ".")
+	a, err := netip.ParseAddr(strings.Join(append(slices.Clone(parts), "0", "0", "0")[:4], "."))
+	if err != nil || len(parts) > 3 || s[j-1] != '.' {
+		return i
+	}
+	if sc.addr != nil {
+		if to, err := netip.ParseAddr(sc.addr(a, 8*len(parts), a.String())); err == nil && to != a {
+			put(i, j-1, strings.Join(strings.Split(to.String(), ".")[:len(parts)], "."))
+		}
+	}
+	return j
 }
 
 // found hands out one address, and steps over what says how long its prefix is.
@@ -115,7 +135,7 @@ func address4(s string, i int) (a netip.Addr, end int, ok bool) {
 	rest := s[j:]
 	switch {
 	case rest == "":
-	case wordByte(rest[0]), strings.HasPrefix(rest, "-microsoft"): // "5.15.153.1-microsoft-standard-WSL2", a kernel
+	case wordAt(rest, 0) > 0, strings.HasPrefix(rest, "-microsoft"): // "5.15.153.1-microsoft-standard-WSL2", a kernel
 		return a, i, false
 	case rest[0] == '.' && len(rest) > 1 && digit(rest[1]):
 		k := 1
@@ -125,7 +145,7 @@ func address4(s string, i int) (a netip.Addr, end int, ok bool) {
 		if k+1 < len(rest) && rest[k] == '.' && digit(rest[k+1]) {
 			return a, i, false
 		}
-	case rest[0] == '.' && len(rest) > 1 && wordByte(rest[1]):
+	case rest[0] == '.' && wordAt(rest, 1) > 0:
 		if k, _ := dotted(s, i); k > i { // 10.1.2.3.nip.io, 1.0.0.127.in-addr.arpa
 			if _, _, _, isName := domain(s[i:k], false); isName {
 				return a, i, false

@@ -42,7 +42,7 @@ var variable = regexp.MustCompile(`^["']?(?:\$\w+|\$\{[^{}]*\}?|\$\([^()]*\))["'
 // or says that there is none.
 func hides(s string) bool {
 	low := strings.ToLower(strings.Trim(s, `"'\;,.()`))
-	return none[low] || pseudonymous(low) || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable.MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
+	return none[low] || numbered(low, hidden) || numbered(low, "masked") || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable.MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
 }
 
 // hidden begins the pseudonym of a secret. It is no word that makes what follows it a
