@@ -21,7 +21,7 @@ func TestDiff(t *testing.T) {
 	if status != compare.ExitDiffers || out != answer+"\n" || stderr != "" {
 		t.Errorf("exit status %d, %q, %s", status, out, stderr)
 	}
-	if status, out, _ := do("", "diff", good, good); status != compare.ExitSame || !strings.HasPrefix(out, "Nothing that matters differs: both work.\n") {
+	if status, out, _ := do("", "diff", good, good); status != compare.ExitSame || !strings.HasPrefix(out, "Nothing that matters differs; both work.\n") {
 		t.Errorf("exit status %d, %q", status, out)
 	}
 	for format, begins := range map[string]string{"text": "A works and B does not", "markdown": "## A works and B does not", "html": "<!doctype html>", "json": "{"} {

@@ -154,15 +154,18 @@ func pairs(a, b Side) []pair {
 	if len(as) == 1 && len(bs) == 1 && as[0].IsLoopback() == bs[0].IsLoopback() && as[0].Intent == bs[0].Intent {
 		return []pair{{0, 0}}
 	}
-	var ps []pair
+	free := map[string][]int{} // places of B's targets that no target of A has taken
+	name := func(t *report.Target) string { return string(t.Intent) + " " + t.Target }
+	for k := range bs {
+		free[name(&bs[k])] = append(free[name(&bs[k])], k)
+	}
 	taken := make([]bool, len(bs))
+	var ps []pair
 	for i := range as {
-		j := -1
-		for k := range bs {
-			if !taken[k] && as[i].Target == bs[k].Target && as[i].Intent == bs[k].Intent {
-				j, taken[k] = k, true
-				break
-			}
+		n, j := name(&as[i]), -1
+		if len(free[n]) > 0 {
+			j, free[n] = free[n][0], free[n][1:]
+			taken[j] = true
 		}
 		ps = append(ps, pair{i, j})
 	}
@@ -199,7 +202,7 @@ func (s *Side) about(i int) *About {
 
 // Differs tells whether something that matters does.
 func (t *Target) Differs() bool {
-	return t.A == nil || t.B == nil || slices.ContainsFunc(t.Differences, func(d Difference) bool { return d.Kind != MorePrecise })
+	return t.A == nil || t.B == nil || t.A.Verdict != t.B.Verdict || slices.ContainsFunc(t.Differences, func(d Difference) bool { return d.Kind != MorePrecise })
 }
 
 // rank puts another verdict first, then another cause, then the rest.

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"cmp"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ type topic struct {
 	items   []item
 	unknown string // why nothing is known of it; empty: items is all there is
 	asked   bool   // items is what was asked for: that one is not there says nothing
+
+	at map[string]int // places of the items by their names
 }
 
 // item is one thing, told in parts.
@@ -48,20 +51,38 @@ type part struct {
 func (t *topic) add(what, text string) { t.put(what, part{text: text}) }
 
 func (t *topic) put(what string, parts ...part) {
-	for i := range t.items {
-		if t.items[i].what == what {
-			t.items[i].parts = append(t.items[i].parts, parts...)
-			return
+	i, ok := t.at[what]
+	if !ok {
+		if t.at == nil {
+			t.at = map[string]int{}
 		}
+		i = len(t.items)
+		t.at[what] = i
+		t.items = append(t.items, item{what: what})
 	}
-	t.items = append(t.items, item{what: what, parts: parts})
+	if it := &t.items[i]; len(it.parts) < maxParts {
+		it.parts = append(it.parts, parts...)
+	}
 }
 
-func (t *topic) find(m terms, what string) *item {
+// maxParts bounds what is kept under one name: somebody may send anything.
+const maxParts = 256
+
+// byKey finds the items by what both sides know them by.
+func (t *topic) byKey(m terms) map[string]*item {
+	out := map[string]*item{}
 	for i := range t.items {
-		if m.key(t.items[i].what) == what {
-			return &t.items[i]
+		if key := m.key(t.items[i].what); out[key] == nil {
+			out[key] = &t.items[i]
 		}
+	}
+	return out
+}
+
+// named finds the item of that very name; nil if there is none.
+func (t *topic) named(what string) *item {
+	if i, ok := t.at[what]; ok {
+		return &t.items[i]
 	}
 	return nil
 }
@@ -88,13 +109,11 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 	}
 	ds, told := precise(t, o)
 	var ns []NotKnown
-	var names []string
-	for _, i := range slices.Concat(t.items, o.items) {
-		names = append(names, m.key(i.what))
-	}
-	slices.Sort(names)
-	for _, key := range slices.Compact(names) {
-		a, b := t.find(m, key), o.find(m, key)
+	as, bs := t.byKey(m), o.byKey(m)
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(as)), maps.Keys(bs))
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		a, b := as[key], bs[key]
 		what := called(key, a, b)
 		aText, bText := a.text(), b.text()
 		if slices.Contains(told, what) {
@@ -222,7 +241,8 @@ var noise = []struct {
 	{lazy(`\b(pid|tid|handle|fd|line|process|inode|namespace|rule) \d+`), "$1 N"},
 	{counted, "counter"},
 	{lazy(`\b\d+(\.\d+)? ?(µs|ms|s|min|h)\b`), "DURATION"},
-	{lazy(`\b[0-9a-f]{12,64}\b`), "ID"},
+	{lazy(`\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b`), "MAC"},
+	{lazy(`\b(enx)?[0-9a-f]{12,64}\b`), "ID"},
 	{lazy(`/proc/\d+/`), "/proc/N/"},
 }
 
@@ -240,13 +260,19 @@ func normal(s string) string {
 	return s
 }
 
-var digits = lazy(`\d+`)
+// numbers finds them, and pseudonyms, whose number is part of the name.
+var numbers = lazy(pseudonyms + `|\d+`)
 
-// shape is what a sentence is about: without its numbers, and without what comes
-// behind a colon, where it goes into what was measured.
+// shape is what a sentence is about: without its numbers and foreign addresses, and
+// without what comes behind a colon, where it goes into what was measured.
 func shape(s string) string {
-	s, _, _ = strings.Cut(normal(s), ": ")
-	return digits().ReplaceAllString(s, "N")
+	s, _, _ = strings.Cut(maskAddresses(normal(s)), ": ")
+	return numbers().ReplaceAllStringFunc(s, func(n string) string {
+		if name := strings.TrimRight(n, "0123456789"); name != "" {
+			return name + "1"
+		}
+		return "N"
+	})
 }
 
 // precise finds what is no difference between two causes: one side names what the
@@ -259,8 +285,8 @@ func precise(as, bs *topic) (ds []Difference, told []string) {
 	find := func(narrows, broads *topic, found func(narrow, broad *item)) {
 		for i := range narrows.items {
 			narrow := &narrows.items[i]
-			other := broads.find(terms{}, narrow.what)
-			if narrow.unknown() != "" || other == nil || other.unknown() == "" {
+			other := broads.named(narrow.what)
+			if narrow.unknown() != "" || other == nil || other.unknown() == "" || checks.ByName(narrow.what) == nil {
 				continue
 			}
 			for j := range broads.items {

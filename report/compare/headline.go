@@ -96,7 +96,7 @@ func (t *Target) headline() string {
 	switch t.A.Verdict {
 	case checks.Works:
 		if !t.Differs() {
-			return "Nothing that matters differs: " + both(t.A) + "."
+			return "Nothing that matters differs; " + both(t.A) + "."
 		}
 		if one, name := t.remarked(); name != "" {
 			return fmt.Sprintf("%s, with a remark on %s alone: %s.", title(both(t.A)), one, because(name)) + t.also()
@@ -152,7 +152,11 @@ func (t *Target) broken() string {
 	case len(a) == 0 && len(b) == 0:
 		head += ", and nothing explains it"
 	case slices.Equal(a, b):
-		head += " by the same " + report.Plural(len(a), "cause", "causes") + ", " + t.A.why()
+		same := ", by the same " + report.Plural(len(a), "cause", "causes")
+		if slices.ContainsFunc(t.Differences, func(d Difference) bool { return d.Topic == topicCauses && d.Kind != MorePrecise }) {
+			return head + same + " but not in the same way: " + t.A.why() + "."
+		}
+		head += same + ": " + t.A.why()
 	default:
 		if d := t.precise(); d != nil {
 			one, other, broad := "A", "B", d.B
@@ -165,13 +169,8 @@ func (t *Target) broken() string {
 		}
 		return fmt.Sprintf("%s, by different causes: on A %s; on B %s.", head, t.A.why(), t.B.why())
 	}
-	for _, d := range t.Differences {
-		if d.Topic == topicCauses && d.Kind != MorePrecise {
-			return head + ", but not in the same way."
-		}
-	}
 	if !t.Differs() {
-		return "Nothing that matters differs: " + strings.ToLower(head[:1]) + head[1:] + "."
+		return "Nothing that matters differs; " + strings.ToLower(head[:1]) + head[1:] + "."
 	}
 	return head + "." + t.also()
 }

@@ -21,15 +21,17 @@ func between(a, b *Side) terms {
 
 func (s *Side) privileged() bool { return len(s.Report.Host.LookedWith) > 0 }
 
-// pseudonym is what redaction puts in the place of a name: its class and a number
+// pseudonyms are what redaction puts in the place of a name: its class and a number
 // that was given in the order of meeting. Addresses get one of their own class.
-var pseudonym = lazy(`\b(user|host|domain|secret|masked|organization|certificate)-?\d+\b`)
+const pseudonyms = `\b(user|host|domain|hidden|masked|organization)\d+\b`
+
+var pseudonym = lazy(pseudonyms)
 
 // address finds what may be an IP address; loopback and wildcards are not masked.
 var address = lazy(`\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+(%\w+)?\]?|\b\d{1,3}(\.\d{1,3}){3}\b`)
 
 // telling is a pseudonym at a place where hardly anybody has such a name.
-var telling = lazy(`^user\d+$|/(home|Users)/user\d+\b|\bdomain\d+\.example\b|\bsecret\d+\b`)
+var telling = lazy(`^user\d+$|/(home|Users)/user\d+\b|\bdomain\d+\.example\b|\bhidden\d+\b`)
 
 // Redacted tells whether names in a case are pseudonyms, by the look of them: facts
 // and reports do not say it.

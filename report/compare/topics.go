@@ -78,7 +78,12 @@ func ofState(t *report.Target, name string, state checks.State) topic {
 	out := topic{name: name}
 	for i := range t.Causes {
 		if c := &t.Causes[i]; c.State == string(state) {
-			out.items = append(out.items, cause(c, t))
+			i := cause(c, t)
+			if old := out.named(i.what); old != nil { // of other addresses
+				i.show = old.show + "; " + i.show
+			}
+			out.put(i.what, i.parts...)
+			out.named(i.what).show = i.show
 		}
 	}
 	notChecked(&out, t)
@@ -89,7 +94,7 @@ func ofState(t *report.Target, name string, state checks.State) topic {
 // nothing.
 func notChecked(out *topic, t *report.Target) {
 	for _, n := range t.NotChecked {
-		if !slices.ContainsFunc(out.items, func(i item) bool { return i.what == n.Name }) {
+		if out.named(n.Name) == nil {
 			out.put(n.Name, part{unknown: n.Reason})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,16 +31,16 @@ func TestHeadlines(t *testing.T) {
 			"A works and B does not: a rule of a packet filter drops the connection (filter-drops-loopback)."},
 		{"no-listener.user", "healthy-dual-stack.user", ExitDiffers, "B works and A does not: no process listens on the port (no-listener)."},
 		{"filter-drops-loopback.root", "filter-drops-loopback.user", ExitSame,
-			"Nothing that matters differs: both are broken, and A says more precisely why: a rule of a packet filter drops the connection (filter-drops-loopback); B says lost-on-input."},
+			"Nothing that matters differs; both are broken, and A says more precisely why: a rule of a packet filter drops the connection (filter-drops-loopback); B says lost-on-input."},
 		{"no-listener.root", "process-stopped-or-debugged.root", ExitDiffers,
 			"Both are broken, by different causes: on A no process listens on the port (no-listener); on B the process that listens is stopped, or halted in a debugger (process-stopped-or-debugged)."},
-		{"healthy-default-drop.root", "healthy-default-drop.user", ExitSame, "Nothing that matters differs: both work."},
+		{"healthy-default-drop.root", "healthy-default-drop.user", ExitSame, "Nothing that matters differs; both work."},
 		{"healthy-dual-stack.root", "healthy-default-drop.root", ExitDiffers, "Both work; what differs is listeners."},
 		{"v6-first-v4-only-server.user", "healthy-dual-stack.user", ExitDiffers,
 			"Both work, with a remark on A alone: localhost resolves to ::1 first, and the server listens on IPv4 only (v6-first-v4-only-server). What differs is listeners and remarks."},
-		{"no-listener.root", "no-listener.user", ExitSame, "Nothing that matters differs: both are broken by the same cause, no process listens on the port (no-listener)."},
+		{"no-listener.root", "no-listener.user", ExitSame, "Nothing that matters differs; both are broken, by the same cause: no process listens on the port (no-listener)."},
 		{"filter-drops-loopback.root", "filter-drops-loopback.output.root", ExitDiffers,
-			"Both are broken by the same cause, a rule of a packet filter drops the connection (filter-drops-loopback), but not in the same way."},
+			"Both are broken, by the same cause but not in the same way: a rule of a packet filter drops the connection (filter-drops-loopback)."},
 		{"healthy-free-port.root", "time-wait-blocks-bind.root", ExitDiffers,
 			"A can take the port and B cannot: connections of the last run are in TIME_WAIT, and the server does not set SO_REUSEADDR (time-wait-blocks-bind)."},
 		{"healthy-free-port.root", "no-listener.root", ExitDiffers, "Nothing can be compared: A is about taking 127.0.0.1:62893, and B about 127.0.0.1:62893."},
@@ -275,5 +276,22 @@ func TestJSON(t *testing.T) {
 	var back Comparison
 	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back.Schema != Schema || back.Summary != c.Summary {
 		t.Errorf("%v, %+v", err, back)
+	}
+}
+
+// Absurd counts take no absurd time.
+func TestManyOfAll(t *testing.T) {
+	many := func(prefix string) Side {
+		f := healthy("node", "alice")
+		s := judged(prefix, []*facts.Facts{f})
+		for i := range 20_000 {
+			f.Environment.Variables = append(f.Environment.Variables, facts.Variable{Name: prefix + strconv.Itoa(i), Value: "x"}, facts.Variable{Name: "SAME", Value: strconv.Itoa(i)})
+		}
+		return s
+	}
+	begun := time.Now()
+	c := New("1", many("A"), many("B"))
+	if len(c.Targets[0].Differences) < 40_000 || time.Since(begun) > 20*time.Second {
+		t.Errorf("%d differences in %v", len(c.Targets[0].Differences), time.Since(begun))
 	}
 }
