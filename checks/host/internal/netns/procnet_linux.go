@@ -27,8 +27,8 @@ import (
 // the file has ended. So a file is read only if a socket may be in it, and not to its end.
 
 // readTime is for all of them: a hundred namespaces take 150 ms on a quiet machine with two
-// processors. Those of containers come first.
-const readTime = 500 * time.Millisecond
+// processors, and three times as long on a busy one. Those of containers come first.
+const readTime = time.Second
 
 // read looks into the namespaces that could not be entered, by way of one of
 // their processes. It tells whether its time ran out.
