@@ -103,7 +103,7 @@ func meantForOthers(port uint16, ps []facts.Process) bool {
 }
 
 func publishes(p facts.Process) bool {
-	return slices.Contains([]string{"docker-proxy", "rootlessport", "rootlesskit", "conmon", "pasta", "slirp4netns"}, p.Name)
+	return slices.Contains([]string{"docker-proxy", "rootlessport", "rootlesskit", "conmon", "pasta", "pasta.avx2", "passt.avx2", "slirp4netns"}, p.Name)
 }
 
 // bridges to containers and virtual machines of this host, as their engines call

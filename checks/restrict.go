@@ -29,7 +29,7 @@ type server struct {
 var servers = []server{
 	{names: []string{"docker-proxy", "rootlessport", "rootlesskit"}, config: "compose",
 		advice: `publish it on loopback, -p {host}:{port}:PORT or in compose.yaml ports: "{host}:{port}:PORT", and make the container again. Docker's own rules let others in ahead of those of ufw.`},
-	{names: []string{"conmon", "pasta", "slirp4netns"}, config: "compose", advice: "publish it on loopback, podman run -p {host}:{port}:PORT, and make the container again."},
+	{names: []string{"conmon", "pasta", "pasta.avx2", "passt.avx2", "slirp4netns"}, config: "compose", advice: "publish it on loopback, podman run -p {host}:{port}:PORT, and make the container again."},
 	{names: []string{"systemd"}, config: "systemd", advice: "in the socket unit ListenStream={host}:{port}, then systemctl daemon-reload and systemctl restart of that socket.",
 		open: "ListenStream={port} in the socket unit."},
 	{names: []string{"nginx", "openresty"}, config: "nginx", advice: "listen {host}:{port}; in the server block, then nginx -t and nginx -s reload.",

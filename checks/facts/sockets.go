@@ -167,7 +167,7 @@ type Ancestor struct {
 
 // forwarders are programs that accept a connection for somebody else: what they
 // do after the accept says something about the far end only.
-var forwarders = []string{"docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "conmon", "dockerd", "ssh", "kubectl", "socat",
+var forwarders = []string{"docker-proxy", "rootlesskit-doc", "rootlessport", "rootlessport-ch", "rootlesskit", "slirp4netns", "pasta", "pasta.avx2", "passt", "passt.avx2", "conmon", "dockerd", "ssh", "kubectl", "socat",
 	"wslrelay.exe", "com.docker.backend", "limactl", "gvproxy", "code", "haproxy", "stunnel", "stunnel4", "systemd-socket-proxyd"}
 
 // Forwards tells whether the process is a program known to forward.

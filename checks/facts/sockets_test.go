@@ -152,3 +152,26 @@ func TestAddressesOfAnInterface(t *testing.T) {
 		}
 	}
 }
+
+// A process may call itself what it likes; its executable tells.
+func TestWhoHoldsForContainers(t *testing.T) {
+	for _, test := range []struct {
+		p    Process
+		want bool
+	}{
+		{Process{Name: "docker-proxy"}, true}, // another user's: its executable is not seen
+		{Process{Name: "docker-proxy", Exe: "/usr/bin/docker-proxy"}, true},
+		{Process{Name: "docker-proxy", Exe: "/tmp/sleep"}, false},
+		{Process{Name: "exe", Exe: "/usr/bin/rootlesskit", Args: []string{"/proc/self/exe"}}, true},
+		{Process{Name: "rootlessport-ch", Exe: "/usr/lib/podman/rootlessport"}, true},
+		{Process{Name: "exe", Args: []string{"containers-rootlessport"}}, true},
+		{Process{Name: "conmon", Exe: "/nix/store/x/bin/.conmon-wrapped"}, true},
+		{Process{Name: "passt.avx2", Exe: "/usr/bin/passt.avx2"}, true},
+		{Process{Name: "node", Exe: "/usr/bin/node", Args: []string{"docker-proxy"}}, false},
+		{Process{Name: "node"}, false},
+	} {
+		if got := test.p.HoldsForContainers(); got != test.want {
+			t.Errorf("%+v: %v", test.p, got)
+		}
+	}
+}

@@ -138,7 +138,7 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 	}
 	before := len(w.found)
 	for _, t := range told {
-		if t.Takes != "" && t.Takes != w.target.Network || t.Kind == "docker-proxy" && !w.credible(p) {
+		if t.Takes != "" && t.Takes != w.target.Network || (t.Kind == "docker-proxy" || t.Kind == "pasta") && !w.credible(p) {
 			continue
 		}
 		if t.Port != w.target.Port && !(held && t.Port == 0 && t.Unix == "") {
@@ -172,7 +172,7 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 	}
 }
 
-// credible tells whether a process that says it is docker-proxy may be the one that has
+// credible tells whether a process that says it is docker-proxy, or pasta, may be the one that has
 // the port: it is root's, as that of a Docker for all is, or of the user whose socket it is.
 func (w *ways) credible(p facts.Process) bool {
 	return p.HoldsForContainers() && slices.Contains(whoHasPort(w.f), p.UID)
@@ -199,7 +199,7 @@ func (w *ways) add(x facts.Forward) {
 
 // otherForwarders are programs, besides the reverse proxies, whose arguments are read
 // where they are not seen to hold the port.
-var otherForwarders = []string{"ssh", "kubectl", "oc", "socat", "stunnel", "stunnel4", "docker-proxy", "sh", "bash", "dash"}
+var otherForwarders = []string{"ssh", "kubectl", "oc", "socat", "stunnel", "stunnel4", "docker-proxy", "pasta", "pasta.avx2", "passt", "passt.avx2", "sh", "bash", "dash"}
 
 // commOf is the name of a process; empty if it is gone.
 func commOf(pid int) string {

@@ -1,10 +1,14 @@
 package host
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/process"
@@ -99,11 +103,39 @@ func ownRoom(environ []string) (room facts.Room) {
 	return facts.Room{}
 }
 
+// nameFiles are what engines mount into every container.
+var nameFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+
+// overMounted tells whether one of the files is a mount of its own, or may be: on kernels
+// before 5.8 statx(2) does not tell which mount a file is on. The list of mounts tells, too,
+// and may be long: this look is a part of every run.
+func overMounted(names ...string) bool {
+	mount := func(name string) (uint64, error) {
+		var st unix.Statx_t
+		err := unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st)
+		if err == nil && st.Mask&unix.STATX_MNT_ID == 0 {
+			err = unix.ENOSYS
+		}
+		return st.Mnt_id, err
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		its, err := mount(name)
+		if errors.Is(err, unix.ENOENT) {
+			return false
+		}
+		around, err2 := mount(filepath.Dir(name))
+		return err != nil || err2 != nil || its != around
+	})
+}
+
 // mountedNames tells whether the name files are mounts of their own, and the id of a
 // container that stands in where they come from:
 //
 //	1262 1254 254:1 /var/lib/docker/containers/3f2a…/hostname /etc/hostname rw,relatime - ext4 /dev/vda1 rw
 func mountedNames(mountinfo string) (id string, mounted bool) {
+	if !overMounted(nameFiles...) {
+		return "", false
+	}
 	f, err := os.Open(mountinfo)
 	if err != nil {
 		return "", false
@@ -111,8 +143,7 @@ func mountedNames(mountinfo string) (id string, mounted bool) {
 	defer f.Close()
 	mounts, _ := process.ParseMountinfo(f)
 	for _, m := range mounts {
-		switch m.Point {
-		case "/etc/hosts", "/etc/hostname", "/etc/resolv.conf":
+		if slices.Contains(nameFiles, m.Point) {
 			mounted = true
 			if found := containerID(m.Root); found != "" {
 				id = found

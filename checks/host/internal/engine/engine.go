@@ -33,10 +33,11 @@ const (
 	maxFound  = 32
 	maxLog    = 64 << 10
 	logLines  = 3
+	maxHosted = 8 // containers on the host's network whose command is asked for
 )
 
 // most is how many containers are looked at one by one, the newest first.
-var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, clusterNode: 8, sharesHost: 8, mayShareHost: 50}
+var most = map[rank]int{publishes: 50, listens: 50, exposed: 50, mayPublish: 50, clusterNode: 8, sharesHost: 8, mayShareHost: 32}
 
 var errTooMuch = errors.New("its answer is too long")
 
@@ -76,7 +77,7 @@ func (e Engine) Containers(ctx context.Context, q Query) (Answer, error) {
 	}
 	// What surely concerns the port comes first: of the rest there may be too many.
 	slices.SortStableFunc(list, func(x, y summary) int { return cmp.Compare(x.rank(q), y.rank(q)) })
-	asked := map[rank]int{}
+	asked, hosted := map[rank]int{}, 0
 	for _, s := range list {
 		r := s.rank(q)
 		if r == unrelated {
@@ -98,7 +99,8 @@ func (e Engine) Containers(ctx context.Context, q Query) (Answer, error) {
 		}
 		c := s.container(a.Name)
 		d.add(&c, q)
-		if a.Name == "podman" && c.Network == "host" && c.State == "running" && len(c.Ignored) == 0 {
+		if a.Name == "podman" && c.Network == "host" && c.State == "running" && len(c.Ignored) == 0 && hosted < maxHosted {
+			hosted++
 			c.Ignored = discarded(ctx, client, s, q)
 		}
 		if r == mayShareHost && c.Network != "host" {

@@ -6,6 +6,7 @@ package forward
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,6 +63,8 @@ func Arguments(name string, args []string) []Way {
 		ways = socketProxy(args)
 	case name == "docker-proxy":
 		ways = dockerProxy(args)
+	case slices.Contains(pastas, name):
+		ways = pasta(args)
 	case name == "caddy":
 		ways = caddy(args)
 	case name == "ssh":

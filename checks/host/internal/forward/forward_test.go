@@ -150,7 +150,7 @@ func FuzzArguments(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		args := strings.Split(s, "\x00")
-		for _, name := range []string{"ssh", "kubectl", "socat", "systemd-socket-", "docker-proxy", "caddy", args[0]} {
+		for _, name := range []string{"ssh", "kubectl", "socat", "systemd-socket-", "docker-proxy", "pasta", "caddy", args[0]} {
 			bounded(t, Arguments(name, args))
 		}
 	})
@@ -199,6 +199,35 @@ func FuzzStunnel(f *testing.F) {
 	f.Add("[shop]\naccept = 127.0.0.1:8443\nconnect = 8080\n")
 	f.Add("accept=:::1\nconnect=/x\n[\n=\nconnect")
 	f.Fuzz(func(t *testing.T, config string) { bounded(t, Stunnel(File{"/s", []byte(config)})) })
+}
+
+func TestPasta(t *testing.T) {
+	for line, want := range map[string][]string{
+		"pasta -f --config-net -t 127.0.0.1/62893:80 -u none -T none -U none 4121": {"127.0.0.1 62893 argument 3"},
+		"pasta --tcp-ports=62893-62894:80-81 --netns /run/x":                       {"* 62893 argument 1", "* 62894 argument 1"},
+		"pasta -t8080 -t [::1]%lo/9090":                                            {"* 8080 argument 1", "[::1] 9090 argument 2"},
+		"pasta -t 8000-8002,~8001 4121":                                            {"* 8000 argument 1", "* 8002 argument 1"},
+		"pasta -t none -u 53":                                                      nil,
+		"pasta -t auto":                                                            nil,
+		"pasta -t":                                                                 nil,
+		"pasta --tcp-ns 62893 -T 62893 4121":                                       nil,
+		"passt -t 99999,x-y,9-1":                                                   nil,
+	} {
+		args := strings.Fields(line)
+		var got []string
+		for _, w := range Arguments(args[0], args) {
+			got = append(got, fmt.Sprintf("%s %d %s", w.Bind, w.Port, w.From))
+			if w.Target() != "" || w.Takes != "tcp" {
+				t.Errorf("%s: %+v", line, w)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+	if n := len(Arguments("pasta", []string{"pasta", "-t", "1-65535"})); n != maxWays {
+		t.Errorf("%d ways", n)
+	}
 }
 
 // A docker-proxy takes datagrams or connections, and is told which.

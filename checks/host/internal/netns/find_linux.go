@@ -57,7 +57,7 @@ func Find(ctx context.Context, port uint16) (*facts.Namespaces, error) {
 		return nil, fmt.Errorf("find other network namespaces: %w", err)
 	}
 	spaces = enter(ctx, mine, spaces, port)
-	read(ctx, spaces, port)
+	over := read(ctx, spaces, port)
 
 	ns := &facts.Namespaces{Mine: mine, Found: []facts.Namespace{}}
 	var found []*space
@@ -65,7 +65,7 @@ func Find(ctx context.Context, port uint16) (*facts.Namespaces, error) {
 		switch {
 		case !s.seen && ctx.Err() == nil && len(s.pids) == 0:
 			partial = append(partial, needsRoot)
-		case !s.seen && ctx.Err() != nil:
+		case !s.seen && (ctx.Err() != nil || over):
 			partial = append(partial, timeRanOut)
 		case s.seen:
 			ns.Seen++

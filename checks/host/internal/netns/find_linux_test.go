@@ -253,6 +253,20 @@ func TestReadListenersOfThatNamespaceAlone(t *testing.T) {
 	}
 }
 
+// When the time is over nothing more is read, and that is told.
+func TestReadInTime(t *testing.T) {
+	s := &space{id: 1, pids: []int{os.Getpid()}}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if !read(over, []*space{s}, 80) || s.seen {
+		t.Errorf("read after its time: %+v", s)
+	}
+	s.id = Mine()
+	if read(t.Context(), []*space{s}, 80) || !s.seen {
+		t.Errorf("not read: %+v", s)
+	}
+}
+
 func TestBeyondListeners(t *testing.T) {
 	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 	const listen, open = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1\n", "   1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000        0 2 1\n"

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,9 +26,15 @@ import (
 // much memory, also if nothing of this one is in there. It does so once more to say that
 // the file has ended. So a file is read only if a socket may be in it, and not to its end.
 
+// readTime is for all of them: a hundred namespaces take 150 ms on a quiet machine with two
+// processors, and three times as long on a busy one. Those of containers come first.
+const readTime = time.Second
+
 // read looks into the namespaces that could not be entered, by way of one of
-// their processes.
-func read(ctx context.Context, spaces []*space, port uint16) {
+// their processes. It tells whether its time ran out.
+func read(ctx context.Context, spaces []*space, port uint16) (over bool) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
 	work := make(chan *space)
 	var wg sync.WaitGroup
 	for range min(4, runtime.GOMAXPROCS(0)) {
@@ -44,6 +51,7 @@ func read(ctx context.Context, spaces []*space, port uint16) {
 	}
 	close(work)
 	wg.Wait()
+	return ctx.Err() != nil
 }
 
 func (s *space) read(ctx context.Context, port uint16) {
