@@ -118,7 +118,7 @@ func TestBundleFile(t *testing.T) {
 	oneLine(t, "--replay -: the archive has no end: it is cut off", exitUsage, status, stdout, stderr)
 
 	readme := string(readArchive(t, file).File(bundle.ReadmeFile))
-	for _, want := range []string{"127.0.0.1:62893 does not answer (filter-drops-loopback).\n", "loopdoctor open ticket.zip", "Looked from ", " as root", "WHAT IS MASKED", "packets.pcapng is missing: the recording is of an older loopdoctor"} {
+	for _, want := range []string{"127.0.0.1:62893 does not answer (filter-drops-loopback).\n", "loopdoctor open ticket.zip", "Looked from ", " as root", "WHAT IS MASKED", "packets.pcapng  ", "for Wireshark"} {
 		if !strings.Contains(readme, want) {
 			t.Errorf("the README does not say %q:\n%s", want, readme)
 		}
@@ -316,6 +316,14 @@ func TestBundlePackets(t *testing.T) {
 	}
 	p := r.Facts[0].Packets
 	p.Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range p.Conversations {
+		for i := range c.Packets {
+			c.Packets[i].Header = nil // as older versions recorded them
+		}
+	}
+	if old, err := newTicket(&r, true, nil); err != nil || !strings.Contains(string(old.opened.File(bundle.ReadmeFile)), "packets.pcapng is missing: the recording is of an older loopdoctor") {
+		t.Errorf("of an older recording: %v\n%s", err, old.opened.File(bundle.ReadmeFile))
+	}
 	for i := range p.Conversations[0].Packets {
 		p.Conversations[0].Packets[i].Header = []byte(syn + hidden)
 	}
