@@ -223,11 +223,14 @@ func confusion(rows []row) string {
 			}
 			fmt.Fprintf(&b, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\" fill=\"%s\"/>", left+x*w+2, cy+2, w-4, h-4, fill)
 			if all > 0 {
-				number := fmt.Sprint(all)
+				number, small := fmt.Sprint(all), ""
 				if f.right > 0 && f.parent > 0 {
 					number = fmt.Sprintf("%d+%d", f.right, f.parent)
+					if len(number) > 6 { // it has to stay in its cell
+						small = ` font-size="11"`
+					}
 				}
-				fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\" fill=\"%s\">%s<title>%s: %s, %d right, %d broader or by design, %d wrong</title></text>", left+x*w+w/2, cy+h/2+5, ink, number, name, columns[x], f.right, f.parent, f.wrong)
+				fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\" fill=\"%s\"%s>%s<title>%s: %s, %d right, %d broader or by design, %d wrong</title></text>", left+x*w+w/2, cy+h/2+5, ink, small, number, name, columns[x], f.right, f.parent, f.wrong)
 			}
 			b.WriteByte('\n')
 		}
