@@ -86,29 +86,36 @@ func (m masker) pair(s string, i, floor int) (from, end int) {
 		return 0, 0
 	case headerOf(name):
 		return from, len(s)
+	case s[i] == '=' && last == i && from == i+1 && inQuery(s[:j], name):
+		name = strings.TrimPrefix(name, ampersand)
+		end = from + word(s[from:], inURL)
+		if !Named(name) && (!parameter(name) || plainValue(s[from:end])) {
+			return 0, 0
+		}
+		return from, end
 	case Named(name):
 		if strings.HasPrefix(s[from:], "//") {
 			return 0, 0
 		}
-	case s[i] == '=' && last == i && from == i+1 && inQuery(s, j, name):
-		if end = from + word(s[from:]); plainValue(s[from:end]) {
-			return 0, 0
-		}
-		return from, end
 	default:
 		return 0, 0
 	}
 	return value(s, from)
 }
 
-// inQuery tells whether the name at i is that of a secret parameter of a URL, which may
-// stand in HTML (&amp;) or in JSON as Go writes it (\\u0026).
-func inQuery(s string, i int, name string) bool {
-	before := s[:i]
-	if rest, ok := strings.CutPrefix(name, "u0026"); ok && strings.HasSuffix(before, `\`) {
-		return parameter(rest)
+// ampersand is how Go writes & into JSON, without the backslash.
+const ampersand = "u0026"
+
+// inQuery tells whether the name, before which something stands, is that of a parameter
+// of a URL, which may stand in HTML (&amp;) or in JSON.
+func inQuery(before, name string) bool {
+	switch {
+	case before == "":
+		return false
+	case strings.HasPrefix(name, ampersand):
+		return strings.HasSuffix(before, `\`)
 	}
-	return (strings.HasSuffix(before, "?") || strings.HasSuffix(before, "&") || strings.HasSuffix(before, "#") || strings.HasSuffix(before, "&amp;")) && parameter(name)
+	return strings.IndexByte("?&#", before[len(before)-1]) >= 0 || strings.HasSuffix(before, "&amp;")
 }
 
 // value returns where a value that begins at from begins and ends: its quotes belong to
@@ -131,13 +138,19 @@ func value(s string, from int) (begin, end int) {
 		}
 		return begin, len(s)
 	}
-	return from, from + word(s[from:])
+	return from, from + word(s[from:], inText)
 }
 
+// What ends an unquoted value besides white space.
+const (
+	inText = `;&,"'}`
+	inURL  = inText + `#<>\`
+)
+
 // word is how long the unquoted value is that a text begins with.
-func word(s string) int {
+func word(s, ends string) int {
 	for i := range len(s) {
-		if blank(s[i]) || strings.IndexByte(`;&,"'}`, s[i]) >= 0 {
+		if blank(s[i]) || strings.IndexByte(ends, s[i]) >= 0 {
 			return i
 		}
 	}

@@ -70,7 +70,7 @@ func (m masker) one(a string) (masked string, next bool) {
 		return a, true
 	}
 	// The whole argument is NAME=VALUE: the value may hold any byte.
-	if name, value, ok := strings.Cut(a, "="); ok && !strings.ContainsAny(name, " \t\n?&;,:{") && Named(name) && !(m.line && strings.ContainsAny(value, " \t\n")) {
+	if name, value, ok := strings.Cut(a, "="); ok && !strings.ContainsAny(name, " \t\n?#&;,:{") && Named(name) && !(m.line && strings.ContainsAny(value, " \t\n")) {
 		return name + "=" + m.with(value), false
 	}
 	a = m.pairs(m.logins(m.urls(m.shapes(a))))

@@ -19,7 +19,7 @@ var shapes = []struct {
 	{"glpat-", 0, lazy(`\bglpat-[\w-]{16,}`)},
 	{"xox", 0, lazy(`\bxox[abeoprs]-[\w-]{10,}`)}, // Slack
 	{"xapp-", 0, lazy(`\bxapp-[\w-]{10,}`)},
-	{"hooks.slack.com/", 0, lazy(`hooks\.slack\.com/(?:services|workflows|triggers)/([\w-]+/[\w/-]{10,})`)}, // who has it can post
+	{"hooks.slack.com/", 0, lazy(`hooks\.slack\.com/(?:services|workflows|triggers)/([\w-]+/[\w/-]{6,})`)}, // who has it can post
 	{"/api/webhooks/", 14, lazy(`discord(?:app)?\.com/api/webhooks/\d+/([\w-]{20,})`)},
 	{"/bot", 0, lazy(`/bot\d{6,12}:([\w-]{30,})`)}, // Telegram
 	{"eyJ", 0, lazy(`\beyJ[\w-]{5,}\.eyJ[\w-]{5,}(?:\.[\w-]*)?`)},
@@ -47,13 +47,19 @@ var (
 	base64Word = lazy(`(?i)\b(negotiate|ntlm|basic)(\s+|%20)([A-Za-z0-9+/]{12,}=*)`)
 )
 
-// schemes are the words at whose letters an expression is tried. back says how many
-// letters of them may be capitals.
+// schemes are the words at whose letters an expression is tried.
 var schemes = []struct {
 	ends string
-	back int
+	back int // letters before them
 	re   func() *regexp.Regexp
-}{{"earer", 1, bearer}, {"egotiate", 1, base64Word}, {"EGOTIATE", 1, base64Word}, {"NTLM", 0, base64Word}, {"asic", 1, base64Word}}
+	some string // the token has one of them: it is no word of a language
+}{
+	{"earer", 1, bearer, "0123456789"},
+	{"egotiate", 1, base64Word, "0123456789="},
+	{"EGOTIATE", 1, base64Word, "0123456789="},
+	{"NTLM", 0, base64Word, "0123456789="},
+	{"asic", 1, base64Word, "0123456789="},
+}
 
 func (m masker) shapes(s string) string {
 	if len(s) < 12 { // shorter than any
@@ -71,29 +77,15 @@ func (m masker) shapes(s string) string {
 	}
 	for _, x := range schemes {
 		s = near(s, x.ends, x.back, func(part string) string {
-			return replace(part, x.re(), func(x []string) string {
-				if !random(x[3]) { // "bearer authentication-method"
-					return x[0]
+			return replace(part, x.re(), func(found []string) string {
+				if !strings.ContainsAny(found[3], x.some) { // "bearer authentication-method", "Basic AuthenticationEntryPoint"
+					return found[0]
 				}
-				return x[1] + x[2] + m.with(x[3])
+				return found[1] + found[2] + m.with(found[3])
 			})
 		})
 	}
 	return s
-}
-
-// random tells whether a word is none of a language: it has a digit, the end of Base64,
-// or a capital after a small letter.
-func random(s string) bool {
-	if strings.ContainsAny(s, "0123456789=") {
-		return true
-	}
-	for i := 1; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' && s[i-1] >= 'a' && s[i-1] <= 'z' {
-			return true
-		}
-	}
-	return false
 }
 
 // span is how much of a text is given to an expression behind the word that it begins
