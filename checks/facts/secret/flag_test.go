@@ -72,7 +72,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		"proxy_set_header X-Session $session; session=on", "proxy_cookie_path / /x;", "limit_conn_zone $x zone=key:10m;", "keepalive_timeout 65;", "ssl_session_cache shared:SSL:10m;", "ssl_certificate_key /etc/x.key;",
 		"key: value", "sid=1234", "Debian sid", "error: listen tcp 127.0.0.1:8080: bind: address already in use", "Basic AuthenticationEntryPoint", `C:\code=x`, `a\state=open`, "negotiate the version", "Basic realm=\"x\"", "WWW-Authenticate: Negotiate",
 		"sk-learn and SG.x are short; hf_model", "https://hooks.slack.com/ is up", "http://h/cb?error=access_denied", "level=info msg=\"ready\" key=abc", "http://h:8080/auth/callback", "at x (/app/y.js:12:5)",
-		"user:group@host", "12:30:01 jdoe@db7:22 up", "tcp 0 0 127.0.0.1:8080", "[::1]:80", "a == b", "x := y", "map[a:b c:d]",
+		"user:group@host", "12:30:01 jdoe@db7:22 up", "tcp 0 0 127.0.0.1:8080", "[::1]:80", "a == b", "<sip:100@192.168.0.2:5060>", "pw-algorithm: sha", "StatusProxyAuthRequired = 407", "encrypt_key = no", "curl 'http://localhost/callback?code=…'", "x := y", "map[a:b c:d]",
 	} {
 		if got := Line(in, func(string) string { return Hidden }); got != in {
 			t.Errorf("%s\n became %s", in, got)

@@ -49,6 +49,8 @@ func TestLines(t *testing.T) {
 	} {
 		if got := Line(in, func(string) string { return Hidden }); got != want {
 			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		} else if again := Line(got, func(string) string { return Hidden }); again != got {
+			t.Errorf("%s\n masked again %s", got, again)
 		}
 	}
 }

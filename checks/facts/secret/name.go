@@ -7,14 +7,15 @@ import (
 
 // keys are the words before "key" that make it a secret one; other keys are files, or
 // columns of a table.
-var keys = []string{"encryption", "encrypt", "master", "app", "application", "signing", "session", "private", "secret", "account", "api", "access", "auth",
-	"cookie", "jwt", "hmac", "shared", "preshared", "storage", "subscription", "license", "licence", "webhook", "aes", "fernet", "crypto"}
+var keys = []string{"encryption", "master", "app", "application", "signing", "session", "private", "secret", "account", "api", "access", "auth",
+	"cookie", "jwt", "hmac", "shared", "preshared", "storage", "subscription", "license", "licence", "webhook", "aes", "fernet"}
 
 // Named tells whether a flag, variable or field of that name holds a secret. A
 // name that ends in file, path or dir says only where one is.
 func Named(name string) bool {
-	if len(name) > 256 || name == "PWD" || name == "OLDPWD" { // directories
-		return len(name) > 256 && Named(name[len(name)-256:])
+	name = name[max(0, len(name)-256):]    // no more of it is a name
+	if name == "PWD" || name == "OLDPWD" { // directories
+		return false
 	}
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '.' })
 	if len(words) == 0 || words[0] == "no" {
@@ -27,7 +28,7 @@ func Named(name string) bool {
 		}
 	}
 	all := strings.Join(words, "")
-	for _, s := range []string{"password", "passwd", "passphrase", "requirepass", "masterauth", "secret", "apikey", "accesskey", "privatekey", "credential", "pwd", "proxyauth", "basicauth"} {
+	for _, s := range []string{"password", "passwd", "passphrase", "requirepass", "masterauth", "secret", "apikey", "accesskey", "privatekey", "credential", "pwd"} {
 		if strings.Contains(all, s) {
 			return true
 		}
@@ -36,9 +37,12 @@ func Named(name string) bool {
 	if len(words) > 1 {
 		before = words[len(words)-2]
 	}
+	if last == "pw" || strings.HasSuffix(last, "proxyauth") || strings.HasSuffix(last, "basicauth") {
+		return true
+	}
 	return keyOf(before, last) || sessionOf(words, before, last) || slices.ContainsFunc(words, func(w string) bool {
 		switch w {
-		case "pass", "pw", "auth", "bearer", "cookie", "creds", "jwt", "pat", "sig", "signature":
+		case "pass", "auth", "bearer", "cookie", "creds", "jwt", "pat", "sig", "signature":
 			return true
 		}
 		return strings.HasSuffix(w, "token")
@@ -75,13 +79,13 @@ func sessionOf(words []string, before, last string) bool {
 // holds a secret: those of OAuth 2.0 (RFC 6749), OpenID Connect, PKCE (RFC 7636), SAML
 // and CAS.
 func parameter(name string) bool {
-	switch low := strings.ToLower(name); low {
+	low := strings.ToLower(name)
+	switch low {
 	case "code", "state", "nonce", "ticket", "sid", "key", "otp", "session", "session_state", "relaystate", "id_token_hint",
 		"code_verifier", "code_challenge", "oauth_verifier", "assertion", "client_assertion", "st", "pgtiou":
 		return true
-	default:
-		return strings.HasPrefix(low, "saml")
 	}
+	return strings.HasPrefix(low, "saml")
 }
 
 // headerOf tells whether a name is, or ends in, that of an HTTP header whose whole value

@@ -158,13 +158,14 @@ func word(s, ends string) int {
 }
 
 // plainValue tells whether the value of a parameter is none that anybody would have to
-// hide: a number of few digits, or yes and no.
+// hide: a number of few digits, yes and no, or the dots
+// of a manual.
 func plainValue(s string) bool {
 	switch strings.ToLower(s) {
 	case "true", "false", "yes", "no", "on", "off", "null", "none":
 		return true
 	}
-	return len(s) < 6 && strings.Trim(s, "0123456789") == ""
+	return len(s) < 6 && strings.Trim(s, "0123456789.…") == ""
 }
 
 // flagged returns where the quoted value at i stands, if a flag with a secret name

@@ -147,6 +147,10 @@ func password(s string, at, floor int) int {
 	for user > floor && (inName(s[user-1]) || s[user-1] == '%' || s[user-1] == '+') {
 		user--
 	}
+	switch s[user : from-1] { // schemes without //
+	case "sip", "sips", "mailto", "xmpp", "acct", "ssh", "urn":
+		return at
+	}
 	if user == from-1 || !isLetter(s[user]) && s[user] != '_' || user > floor && strings.IndexByte(":/@", s[user-1]) >= 0 {
 		return at
 	}
