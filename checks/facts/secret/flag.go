@@ -137,6 +137,8 @@ type command struct {
 	flags   []flags
 	wraps   bool   // another program may follow
 	sub     string // the subcommand
+	before  string // the argument before, if it is read at all
+	words   int    // how many arguments were no flags
 }
 
 func (c *command) begin(word string) {
@@ -148,6 +150,8 @@ func (c *command) begin(word string) {
 // read goes on with the argument a and tells, if it is a flag or a word with a secret
 // for this program, what becomes of it, and of the next one if that is the value.
 func (c *command) read(m masker, a string) (to string, next func(string) string, ok bool) {
+	before := c.before
+	c.before = a
 	switch {
 	case c.program == "":
 		c.begin(a)
@@ -156,7 +160,7 @@ func (c *command) read(m masker, a string) (to string, next func(string) string,
 		*c = command{}
 		return "", nil, false
 	case !strings.HasPrefix(a, "-"):
-		return c.word(m, a)
+		return c.word(m, a, before)
 	}
 	for i := range c.flags {
 		f := &c.flags[i]
@@ -172,9 +176,20 @@ func (c *command) read(m masker, a string) (to string, next func(string) string,
 	return "", nil, false
 }
 
+// asUser tells whether the argument is the name of a user for a wrapper, as mysql is in
+// sudo -u mysql node -p8080 and in gosu mysql node -p8080.
+func (c *command) asUser(before string) bool {
+	switch c.program {
+	case "gosu", "su-exec", "chroot":
+		return c.words == 1
+	}
+	return before == "-u" || before == "--user" || before == "-g" || before == "--group"
+}
+
 // word reads an argument that is no flag.
-func (c *command) word(m masker, a string) (to string, next func(string) string, ok bool) {
-	if c.wraps && len(a) < 256 && !strings.Contains(a, "://") {
+func (c *command) word(m masker, a, before string) (to string, next func(string) string, ok bool) {
+	c.words++
+	if c.wraps && len(a) < 256 && !strings.Contains(a, "://") && !c.asUser(before) {
 		if _, known := flagsOf(path.Base(a), ""); known || wrapper(path.Base(a)) {
 			c.begin(a)
 			return "", nil, false
@@ -187,7 +202,7 @@ func (c *command) word(m masker, a string) (to string, next func(string) string,
 		// userid=user/password@database, or without the name
 		login, _ := strings.CutPrefix(a, "userid=")
 		user, rest, ok := strings.Cut(login, "/")
-		if !ok || user == "" || rest == "" || strings.ContainsAny(user, "=@.:") {
+		if !ok || user == "" || rest == "" || strings.ContainsAny(user, "=@.:") || c.program != "sqlplus" && login == a && !strings.Contains(rest, "@") {
 			return "", nil, false
 		}
 		end := len(a)

@@ -36,6 +36,7 @@ func TestFlagsOfPrograms(t *testing.T) {
 		"docker|exec|-it|db|mysql|-uroot|-ps3cr3t":                  "docker|exec|-it|db|mysql|-uroot|-p***",
 		"kubectl|-n|x|exec|pod|--|redis-cli|-a|s3cr3t":              "kubectl|-n|x|exec|pod|--|redis-cli|-a|***",
 		"sh|-c|cd /srv && mysqldump -ps3cr3t x":                     "sh|-c|cd /srv && mysqldump -p*** x",
+		"gosu|mysql|mysqldump|-ps3cr3t":                             "gosu|mysql|mysqldump|-p***",
 		`C:\bin\mysql.exe|-ps3cr3t`:                                 `C:\bin\mysql.exe|-p***`,
 		"mosquitto_sub|-p|1883|-u|x|-P|s3cr3t":                      "mosquitto_sub|-p|1883|-u|x|-P|***",
 		"app|--master-key|s3cr3t|--encryption-key=s3cr3t|--port|80": "app|--master-key|***|--encryption-key=***|--port|80",
@@ -55,7 +56,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		"http-server|-p|8080", "serve|-p|3000", "vite|preview|-p|4173", "php|-S|127.0.0.1:8080", "next|dev|-p|3000", "tsserver|-p|80", "redis-server|--port|6379", "redis-cli|-p|6379|ping",
 		"mosquitto_sub|-p|1883|-u|x", "mongosh|--port|27017", "mongod|-f|/etc/mongod.conf|--port|27017", "kubectl|port-forward|-n|x|svc/web|8080:80", "kubectl|get|pods|-w", "oc|get|-p|x",
 		"curl|-b|cookies.txt|http://localhost/", "curl|-so|/dev/null|http://127.0.0.1:8080/", "curl|-sSfLo|x|-p|http://h/", "curl|--max-time|5|-x|http://127.0.0.1:3128", "curl|-d|user=a|http://h/?a=b&page=2",
-		"smbclient|-U|jdoe|//x/y", "sqlplus|/|as|sysdba", "sqlplus|@/opt/x.sql", "java|-jar|a.jar|-Dserver.port=8080", "sudo|-u|postgres|psql|-p|5433", "net|use", "ab|-n|100|-c|10|http://127.0.0.1:80/",
+		"smbclient|-U|jdoe|//x/y", "sqlplus|/|as|sysdba", "sqlplus|@/opt/x.sql", "java|-jar|a.jar|-Dserver.port=8080", "sudo|-u|postgres|psql|-p|5433", "sudo|-u|mysql|node|x.js|-p8080", "gosu|mysql|node|-p8080", "net|use", "ab|-n|100|-c|10|http://127.0.0.1:80/",
 		"app|--key-file|/etc/x.key|--tls-key|/etc/y.key|--key=/etc/z.key", "app|--keyboard=de|--monkey|7|--sort-key|name|--public-key|abc", "openssl|s_client|-key|/etc/x.pem",
 		"X|SSH_KEY_PATH=/x|HOST_KEY_ALGORITHMS=ssh-ed25519|XDG_SESSION_ID=12|SESSION_MANAGER=local/x|ORACLE_SID=ORCL|PRIMARY_KEY=id|KEYMAP=us|TERM_SESSION=1|PATH=/bin",
 		"app|--no-auth|--token-file|/run/t|--max-tokens|50", "nginx: worker process", "app|nginx@sha256:00123abc", "app|docker.io/app:1.2@sha256:12345", "app|TCP4:db7:5432", "app|fe80::1%eth0", "app|jdoe@db7:5432",
@@ -72,7 +73,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		"proxy_set_header X-Session $session; session=on", "proxy_cookie_path / /x;", "limit_conn_zone $x zone=key:10m;", "keepalive_timeout 65;", "ssl_session_cache shared:SSL:10m;", "ssl_certificate_key /etc/x.key;",
 		"key: value", "sid=1234", "Debian sid", "error: listen tcp 127.0.0.1:8080: bind: address already in use", "Basic AuthenticationEntryPoint", `C:\code=x`, `a\state=open`, "negotiate the version", "Basic realm=\"x\"", "WWW-Authenticate: Negotiate",
 		"sk-learn and SG.x are short; hf_model", "https://hooks.slack.com/ is up", "http://h/cb?error=access_denied", "level=info msg=\"ready\" key=abc", "http://h:8080/auth/callback", "at x (/app/y.js:12:5)",
-		"user:group@host", "12:30:01 jdoe@db7:22 up", "tcp 0 0 127.0.0.1:8080", "[::1]:80", "a == b", "<sip:100@192.168.0.2:5060>", "pw-algorithm: sha", "StatusProxyAuthRequired = 407", "encrypt_key = no", "curl 'http://localhost/callback?code=…'", "x := y", "map[a:b c:d]",
+		"user:group@host", "12:30:01 jdoe@db7:22 up", "tcp 0 0 127.0.0.1:8080", "[::1]:80", "a == b", "sid=S1234 session=shop-web-1 ticket: 4711", "session=shared:SSL:10m;", "exp 3/4 done", "<sip:100@192.168.0.2:5060>", "pw-algorithm: sha", "StatusProxyAuthRequired = 407", "encrypt_key = no", "curl 'http://localhost/callback?code=…'", "x := y", "map[a:b c:d]",
 	} {
 		if got := Line(in, func(string) string { return Hidden }); got != in {
 			t.Errorf("%s\n became %s", in, got)

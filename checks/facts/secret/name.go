@@ -75,6 +75,17 @@ func sessionOf(words []string, before, last string) bool {
 	return strings.HasSuffix(last, "sessid") || strings.HasSuffix(last, "sessionid")
 }
 
+// sessionLike tells whether a name may be that of a session, or of something else: its
+// value tells.
+func sessionLike(name string) bool {
+	switch low := strings.ToLower(name); low {
+	case "sid", "session", "sess", "ticket":
+		return true
+	default:
+		return strings.HasPrefix(low, "saml")
+	}
+}
+
 // parameter tells whether a parameter of a URL, of a name that says nothing elsewhere,
 // holds a secret: those of OAuth 2.0 (RFC 6749), OpenID Connect, PKCE (RFC 7636), SAML
 // and CAS.

@@ -97,6 +97,11 @@ func (m masker) pair(s string, i, floor int) (from, end int) {
 		if strings.HasPrefix(s[from:], "//") {
 			return 0, 0
 		}
+	case sessionLike(name):
+		if begin, end := value(s, from); opaque(s[begin:end]) {
+			return begin, end
+		}
+		return 0, 0
 	default:
 		return 0, 0
 	}
@@ -166,6 +171,23 @@ func plainValue(s string) bool {
 		return true
 	}
 	return len(s) < 6 && strings.Trim(s, "0123456789.…") == ""
+}
+
+// opaque tells whether a value is long and mixed, as what a server makes up is.
+func opaque(s string) bool {
+	s = strings.Trim(s, `"'`)
+	digits, letters := 0, 0
+	for i := range len(s) {
+		switch {
+		case isDigit(s[i]):
+			digits++
+		case isLetter(s[i]):
+			letters++
+		case strings.IndexByte("_-+/=%", s[i]) < 0:
+			return false
+		}
+	}
+	return len(s) >= 16 && digits > 0 && letters > 0
 }
 
 // flagged returns where the quoted value at i stands, if a flag with a secret name

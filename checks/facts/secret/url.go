@@ -31,8 +31,11 @@ func userinfo(s string, i int, lax bool) (from, end int) {
 		return 0, 0
 	}
 	i += 3
-	stop := i
-	for stop < len(s) && !blank(s[stop]) && strings.IndexByte(`/?#"<>`, s[stop]) < 0 {
+	stop, ends := i, `/?#"`
+	if !lax {
+		ends += "<>" // the text may be HTML
+	}
+	for stop < len(s) && !blank(s[stop]) && strings.IndexByte(ends, s[stop]) < 0 {
 		stop++
 	}
 	if at := strings.LastIndexByte(s[i:stop], '@'); at >= 0 {
@@ -136,25 +139,24 @@ func password(s string, at, floor int) int {
 	if !located(s[at+1:]) {
 		return at
 	}
-	from := at
-	for from > floor && !blank(s[from-1]) && strings.IndexByte(`:/@"'=,(<>`, s[from-1]) < 0 {
-		from--
+	start := at
+	for start > floor && !blank(s[start-1]) && strings.IndexByte(`/@"'=,(<>`, s[start-1]) < 0 {
+		start--
 	}
-	if from == at || from == floor || s[from-1] != ':' {
+	user, pw, ok := strings.Cut(s[start:at], ":")
+	if !ok || pw == "" || user == "" || !isLetter(user[0]) && user[0] != '_' || start > floor && s[start-1] == '/' {
 		return at
 	}
-	user := from - 1
-	for user > floor && (inName(s[user-1]) || s[user-1] == '%' || s[user-1] == '+') {
-		user--
+	for i := range len(user) {
+		if !inName(user[i]) && user[i] != '%' && user[i] != '+' {
+			return at
+		}
 	}
-	switch s[user : from-1] { // schemes without //
-	case "sip", "sips", "mailto", "xmpp", "acct", "ssh", "urn":
+	switch user {
+	case "jdbc", "sip", "sips", "mailto", "xmpp", "acct", "ssh", "urn": // schemes
 		return at
 	}
-	if user == from-1 || !isLetter(s[user]) && s[user] != '_' || user > floor && strings.IndexByte(":/@", s[user-1]) >= 0 {
-		return at
-	}
-	return from
+	return at - len(pw)
 }
 
 // located tells whether a text begins with tcp(, unix( or host:port; the digest of an image is
