@@ -172,7 +172,16 @@ func located(s string) bool {
 	return n > 0 && n < len(s) && s[n] == ':' && !strings.HasPrefix(s, "sha") && port(s[n+1:])
 }
 
-// replace is ReplaceAllStringFunc with the groups of the match.
+// replace is ReplaceAllStringFunc with the groups of the match, each of which takes part
+// in it.
 func replace(s string, re *regexp.Regexp, f func(m []string) string) string {
-	return re.ReplaceAllStringFunc(s, func(found string) string { return f(re.FindStringSubmatch(found)) })
+	e := edit{s: s}
+	for _, x := range re.FindAllStringSubmatchIndex(s, -1) {
+		groups := make([]string, len(x)/2)
+		for i := range groups {
+			groups[i] = s[x[2*i]:x[2*i+1]]
+		}
+		e.put(x[0], x[1], f(groups))
+	}
+	return e.String()
 }
