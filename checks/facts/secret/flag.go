@@ -47,6 +47,8 @@ func flagsOf(program, sub string) (_ []flags, known bool) {
 		return []flags{{letters: "APC"}}, true
 	case "lftp":
 		return []flags{{letters: "u", from: after(",")}}, true
+	case "ttyd", "gotty":
+		return []flags{{letters: "c", long: []string{"--credential"}, from: after(":")}}, true
 	case "etcdctl":
 		return []flags{{long: []string{"--user"}, from: after(":")}}, true
 	case "docker", "podman", "nerdctl", "buildah", "skopeo", "helm", "oc", "cf", "az":

@@ -30,6 +30,8 @@ func TestFlagsOfPrograms(t *testing.T) {
 		"etcdctl|--user|root:s3cr3t|get":                            "etcdctl|--user|root:***|get",
 		"sqlplus|jdoe/s3cr3t@dbprod7:1521/x":                        "sqlplus|jdoe/***@dbprod7:1521/x",
 		"exp|userid=jdoe/s3cr3t|file=/tmp/x.dmp":                    "exp|userid=jdoe/***|file=/tmp/x.dmp",
+		"ttyd|-p|7681|-c|jdoe:s3cr3t|bash":                          "ttyd|-p|7681|-c|jdoe:***|bash",
+		"gotty|--credential=jdoe:s3cr3t|top":                        "gotty|--credential=jdoe:***|top",
 		"ngrok|config|add-authtoken|2abcSecret":                     "ngrok|config|add-authtoken|***",
 		"sudo|-u|root|mysql|-ps3cr3t|-P3306":                        "sudo|-u|root|mysql|-p***|-P3306",
 		"sshpass|-p|s3cr3t|ssh|-p|2222|x":                           "sshpass|-p|***|ssh|-p|2222|x",
@@ -51,7 +53,7 @@ func TestFlagsOfPrograms(t *testing.T) {
 func TestWhatIsNoSecretStays(t *testing.T) {
 	for _, in := range []string{
 		"docker|run|-d|-p|8080:80|nginx", "docker|run|-p|8080:80|login", "docker|run|--name|mysql|-p3306:3306|mysql", "docker|run|-u|1000:1000|x", "docker|compose|run|-p|8080:80|web",
-		"podman|pod|create|-p|8080:80", "docker|-H|tcp://127.0.0.1:2375|container|run|-p8080:80|x", "docker|exec|-u|root|web|http-server|-p|8080",
+		"podman|pod|create|-p|8080:80", "k3d|cluster|create|-p|8080:80@server:0", "docker|compose|-p|login|up", "docker|-H|tcp://127.0.0.1:2375|container|run|-p8080:80|x", "docker|exec|-u|root|web|http-server|-p|8080",
 		"ssh|-p|2222|-N|-L|8080:localhost:80|jdoe@bast9", "ssh|-p2222|x", "scp|-P|2222|a|b", "mysql|-P|3306|-h|127.0.0.1|-u|root", "mysql|-P3306|-uroot", "psql|-p|5432|-U|jdoe", "mysqld|--port=3306|--user=mysql",
 		"http-server|-p|8080", "serve|-p|3000", "vite|preview|-p|4173", "php|-S|127.0.0.1:8080", "next|dev|-p|3000", "tsserver|-p|80", "redis-server|--port|6379", "redis-cli|-p|6379|ping",
 		"mosquitto_sub|-p|1883|-u|x", "mongosh|--port|27017", "mongod|-f|/etc/mongod.conf|--port|27017", "kubectl|port-forward|-n|x|svc/web|8080:80", "kubectl|get|pods|-w", "oc|get|-p|x",

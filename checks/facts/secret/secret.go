@@ -15,7 +15,7 @@ const Hidden = "***"
 // Mask returns the command line with its secrets replaced by ***: values of
 // flags and variables with a name like password, token, secret or api-key,
 // passwords in URLs, authorization headers, tokens of known shapes, and the short
-// flags of programs that take a password (see programs). It masks rather too much
+// flags of programs that take a password (see flagsOf). It masks rather too much
 // than too little; the argument is not changed.
 func Mask(args []string) []string {
 	return Replace(args, func(string) string { return Hidden })
