@@ -38,7 +38,7 @@ func TestWordsAreAll(t *testing.T) {
 			switch {
 			case err != nil:
 				return err
-			case d.IsDir() && (d.Name() == "testdata" || name == filepath.Join(root, "report", "redact")):
+			case d.IsDir() && (d.Name() == "testdata" || name == filepath.Join(root, "report", "redact") || name == filepath.Join(root, "checks", "facts", "secret")):
 				return fs.SkipDir
 			case strings.HasSuffix(name, ".tmpl"), strings.HasSuffix(name, ".css"), strings.HasSuffix(name, ".svg"):
 				data, err := os.ReadFile(name)

@@ -8,38 +8,84 @@ import (
 // shapes are tokens that tell by themselves what they are, whatever stands before
 // them. The prefixes are those that their makers document for secret scanners.
 var shapes = []struct {
-	starts string // without it in the text the expression is not tried
-	re     *regexp.Regexp
+	starts string                // without it in the text the expression is not tried
+	back   int                   // bytes that the expression has before it
+	re     func() *regexp.Regexp // its group, if it has one, is the secret
 }{
-	{"AKIA", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`)}, // AWS access key ids
-	{"ASIA", regexp.MustCompile(`\bASIA[0-9A-Z]{16}\b`)},
-	{"gh", regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{20,}`)}, // GitHub's
-	{"github_pat_", regexp.MustCompile(`\bgithub_pat_[A-Za-z0-9_]{20,}`)},
-	{"glpat-", regexp.MustCompile(`\bglpat-[\w-]{16,}`)},
-	{"xox", regexp.MustCompile(`\bxox[abeoprs]-[\w-]{10,}`)}, // Slack
-	{"eyJ", regexp.MustCompile(`\beyJ[\w-]{5,}\.eyJ[\w-]{5,}(?:\.[\w-]*)?`)},
-	{"AIza", regexp.MustCompile(`\bAIza[\w-]{30,}`)}, // Google
-	{"k_", regexp.MustCompile(`\b[sr]k_(?:live|test)_[A-Za-z0-9]{10,}`)},
-	{"npm_", regexp.MustCompile(`\bnpm_[A-Za-z0-9]{30,}`)},
-	{"sk-", regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{24,}`)},
-	{"-----BEGIN", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)`)},
+	{"AKIA", 0, lazy(`\bAKIA[0-9A-Z]{16}\b`)}, // AWS access key ids
+	{"ASIA", 0, lazy(`\bASIA[0-9A-Z]{16}\b`)},
+	{"gh", 0, lazy(`\bgh[pousr]_[A-Za-z0-9]{20,}`)}, // GitHub's
+	{"github_pat_", 0, lazy(`\bgithub_pat_[A-Za-z0-9_]{20,}`)},
+	{"glpat-", 0, lazy(`\bglpat-[\w-]{16,}`)},
+	{"xox", 0, lazy(`\bxox[abeoprs]-[\w-]{10,}`)}, // Slack
+	{"xapp-", 0, lazy(`\bxapp-[\w-]{10,}`)},
+	{"hooks.slack.com/", 0, lazy(`hooks\.slack\.com/(?:services|workflows|triggers)/([\w-]+/[\w/-]{6,})`)}, // who has it can post
+	{"/api/webhooks/", 14, lazy(`discord(?:app)?\.com/api/webhooks/\d+/([\w-]{20,})`)},
+	{"/bot", 0, lazy(`/bot\d{6,12}:([\w-]{30,})`)}, // Telegram
+	{"eyJ", 0, lazy(`\beyJ[\w-]{5,}\.eyJ[\w-]{5,}(?:\.[\w-]*)?`)},
+	{"AIza", 0, lazy(`\bAIza[\w-]{30,}`)}, // Google
+	{"ya29.", 0, lazy(`\bya29\.[\w-]{20,}`)},
+	{"k_", 1, lazy(`\b[sr]k_(?:live|test)_[A-Za-z0-9]{10,}`)}, // Stripe
+	{"whsec_", 0, lazy(`\bwhsec_[A-Za-z0-9+/]{16,}=*`)},
+	{"npm_", 0, lazy(`\bnpm_[A-Za-z0-9]{30,}`)},
+	{"pypi-", 0, lazy(`\bpypi-[\w-]{50,}`)},
+	{"hf_", 0, lazy(`\bhf_[A-Za-z0-9]{20,}`)}, // Hugging Face
+	{"dckr_", 0, lazy(`\bdckr_(?:pat|oat)_[\w-]{16,}`)},
+	{"dop_v1_", 0, lazy(`\bdop_v1_[0-9a-f]{32,}`)},   // DigitalOcean
+	{"SG.", 0, lazy(`\bSG\.[\w-]{10,}\.[\w-]{10,}`)}, // SendGrid
+	{"hvs.", 0, lazy(`\bhvs\.[\w-]{20,}`)},           // Vault
+	{"tskey-", 0, lazy(`\btskey-[\w-]{16,}`)},        // Tailscale
+	{"glsa_", 0, lazy(`\bglsa_\w{20,}`)},             // Grafana
+	{"sk-", 0, lazy(`\bsk-[A-Za-z0-9_-]{24,}`)},
+	{"-----BEGIN", 0, lazy(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)`)},
 }
 
-// bearer is what RFC 6750 section 2.1 lets follow the scheme, if it is long.
-var bearer = regexp.MustCompile(`(?i)\b(bearer)(\s+|%20)([A-Za-z0-9._~+/-]{16,}=*)`)
+var (
+	// what RFC 6750 section 2.1 lets follow the scheme, if it is long
+	bearer = lazy(`(?i)\b(bearer)(\s+|%20)([A-Za-z0-9._~+/-]{16,}=*)`)
+	// what RFC 4559 section 4 and RFC 7617 section 2 let follow the scheme
+	base64Word = lazy(`(?i)\b(negotiate|ntlm|basic)(\s+|%20)([A-Za-z0-9+/]{12,}=*)`)
+)
+
+// schemes are the words at whose letters an expression is tried.
+var schemes = []struct {
+	ends string
+	back int // letters before them
+	re   func() *regexp.Regexp
+	some string // the token has one of them: it is no word of a language
+}{
+	{"earer", 1, bearer, "0123456789"},
+	{"egotiate", 1, base64Word, "0123456789="},
+	{"EGOTIATE", 1, base64Word, "0123456789="},
+	{"NTLM", 0, base64Word, "0123456789="},
+	{"asic", 1, base64Word, "0123456789="},
+}
 
 func (m masker) shapes(s string) string {
-	for _, x := range shapes {
-		s = near(s, x.starts, 0, func(part string) string { return x.re.ReplaceAllStringFunc(part, m.with) })
+	if len(s) < 12 { // shorter than any
+		return s
 	}
-	return near(s, "earer", 1, func(part string) string {
-		return replace(part, bearer, func(x []string) string {
-			if !strings.ContainsAny(x[3], "0123456789") { // "bearer authentication-method"
-				return x[0]
-			}
-			return x[1] + x[2] + m.with(x[3])
+	for _, x := range shapes {
+		s = near(s, x.starts, x.back, func(part string) string {
+			return replace(part, x.re(), func(found []string) string {
+				if len(found) == 1 {
+					return m.with(found[0])
+				}
+				return strings.TrimSuffix(found[0], found[1]) + m.with(found[1])
+			})
 		})
-	})
+	}
+	for _, x := range schemes {
+		s = near(s, x.ends, x.back, func(part string) string {
+			return replace(part, x.re(), func(found []string) string {
+				if !strings.ContainsAny(found[3], x.some) { // "bearer authentication-method", "Basic AuthenticationEntryPoint"
+					return found[0]
+				}
+				return found[1] + found[2] + m.with(found[3])
+			})
+		})
+	}
+	return s
 }
 
 // span is how much of a text is given to an expression behind the word that it begins
@@ -83,22 +129,11 @@ func Shaped(s string) []string {
 		return secret
 	}
 	masker{with: see}.shapes(s)
-	for i := strings.Index(s, "://"); i >= 0; {
-		from, to := i, i+3
-		for from > 0 && i-from < 16 && (s[from-1] >= 'a' && s[from-1] <= 'z' || s[from-1] >= 'A' && s[from-1] <= 'Z' || s[from-1] == '+') {
-			from--
+	for i, next := strings.Index(s, "://"), 0; i >= 0 && next >= 0; i += 3 + next {
+		if from, end := userinfo(s, i, false); end > from && end-i < 512 && s[from-1] == ':' {
+			see(s[from:end])
 		}
-		for to < len(s) && to-i < 512 && s[to] > ' ' && strings.IndexByte(`/?#"<>`, s[to]) < 0 {
-			to++
-		}
-		if m := credentials.FindStringSubmatch(s[from:to]); m != nil {
-			see(m[3])
-		}
-		next := strings.Index(s[i+3:], "://")
-		if next < 0 {
-			break
-		}
-		i += 3 + next
+		next = strings.Index(s[i+3:], "://")
 	}
 	return found
 }
