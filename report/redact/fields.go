@@ -3,7 +3,6 @@ package redact
 import (
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -46,10 +45,10 @@ func (w *walker) special(v any) {
 // sshPrograms take user@host as an argument.
 var sshPrograms = []string{"ssh", "autossh", "scp", "sftp", "sshfs", "rsync", "mosh", "mosh-client"}
 
-var loginWord = regexp.MustCompile(`^(?:ssh://)?([A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*)(?::|$)`)
+var loginWord = lazyExp(`^(?:ssh://)?([A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*)(?::|$)`)
 
 // hostFlag is a flag whose value is a host.
-var hostFlag = regexp.MustCompile(`^(?:-h|-H|--?[\w.-]*host(?:name)?)$`)
+var hostFlag = lazyExp(`^(?:-h|-H|--?[\w.-]*host(?:name)?)$`)
 
 // logins learns from the arguments of a command: those of ssh, and flags for hosts.
 func (w *walker) logins(program string, args []string) {
@@ -59,14 +58,14 @@ func (w *walker) logins(program string, args []string) {
 	ssh := slices.Contains(sshPrograms, program) || slices.Contains(sshPrograms, path.Base(args[0]))
 	for i, a := range args[1:] {
 		flag := args[i]
-		if hostFlag.MatchString(flag) && !strings.HasPrefix(a, "-") {
+		if hostFlag().MatchString(flag) && !strings.HasPrefix(a, "-") {
 			w.host(a)
 		}
 		if !ssh {
 			continue
 		}
 		for part := range strings.SplitSeq(a, ",") { // -J takes several
-			if m := loginWord.FindStringSubmatch(part); m != nil {
+			if m := loginWord().FindStringSubmatch(part); m != nil {
 				w.login(m[1])
 			}
 		}
@@ -83,8 +82,8 @@ func (w *walker) logins(program string, args []string) {
 
 // Variables whose value is a user's name, or that of a host.
 var (
-	userVariables = set(`user logname sudo_user username doas_user`)
-	hostVariables = set(`host hostname pghost mysql_host localdomain codespace_name display docker_host redis_host computername http.proxyhost https.proxyhost socksproxyhost`)
+	userVariables = lazySet(`user logname sudo_user username doas_user`)
+	hostVariables = lazySet(`host hostname pghost mysql_host localdomain codespace_name display docker_host redis_host computername http.proxyhost https.proxyhost socksproxyhost`)
 )
 
 // lists tells whether the name is that of a list of hosts: no_proxy, ignore-hosts, nonProxyHosts.
@@ -103,17 +102,15 @@ func (w *walker) value1(name, value string) {
 	case value == "":
 	case secretName(name):
 		w.learnSecret(value)
-	case userVariables[low]:
+	case userVariables()[low]:
 		w.user(value)
-	case hostVariables[low], lists(name), strings.Contains(low, "proxy"):
+	case hostVariables()[low], lists(name), strings.Contains(low, "proxy"):
 		for _, item := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(", \t|;'\"[]()", r) }) {
 			if _, rest, ok := strings.Cut(item, "://"); ok {
 				item = rest[strings.LastIndexByte(rest, '@')+1:]
 			}
 			item, _, _ = strings.Cut(item, "/")
-			if low := strings.ToLower(item); !ordinary()(low) {
-				w.host(item)
-			}
+			w.host(item)
 		}
 	}
 }
@@ -123,7 +120,7 @@ func (w *walker) named(value, name string) string {
 	switch {
 	case secretName(name):
 		return w.oneSecret(value)
-	case userVariables[strings.ToLower(name)]:
+	case userVariables()[strings.ToLower(name)]:
 		return w.userField(value)
 	}
 	return w.text(value)
@@ -181,52 +178,6 @@ func (w *walker) args(args []string) []string {
 	}
 	return out
 }
-
-var (
-	// an attribute of a distinguished name as Go prints it (RFC 2253)
-	attribute = regexp.MustCompile(`(?:^|[,+])([A-Za-z]+|[0-9.]+)=((?:\\.|[^,+\\])*)`)
-	fullName  = regexp.MustCompile(`([\w.-]+@[\w.-]+) \(([^()]+)\)`)
-)
-
-// organizations learns from the name of a certificate's subject or issuer whom it names.
-// What the tools themselves write into it ("mkcert development CA") is in words.txt, and
-// tells which tool it was.
-func (m *masker) organizations(s string) {
-	for _, x := range attribute.FindAllStringSubmatch(s, -1) {
-		name, value := strings.ToUpper(x[1]), strings.ReplaceAll(x[2], `\`, "")
-		for _, w := range strings.Fields(value) {
-			if u := loginWord.FindStringSubmatch(w); u != nil {
-				m.login(u[1])
-			}
-		}
-		if f := fullName.FindStringSubmatch(value); f != nil && !plain(f[2]) { // mkcert: "ann@laptop (Ann Lee)"
-			m.user(f[2])
-		}
-		switch name {
-		case "CN":
-			if !strings.ContainsAny(value, " @") {
-				m.host(value)
-			}
-		case "O", "OU", "L", "ST", "STREET", "POSTALCODE", "SERIALNUMBER":
-			if !strings.Contains(value, "@") && !plain(value) {
-				m.entry(Organization, value)
-			}
-		}
-	}
-}
-
-// plain tells whether a text has none but ordinary words, pseudonyms and the places of
-// OpenSSL's example.
-func plain(s string) bool {
-	for _, w := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) }) {
-		if len(w) > 2 && !ordinary()(w) && !pseudonymous(w) && !examples[w] {
-			return false
-		}
-	}
-	return true
-}
-
-var examples = set(`internet widgits pty ltd some state encrypt isrg authority ecc intermediate mkcert caddy localhost`)
 
 // frame is what becomes of the headers of a packet.
 func (w *walker) frame(b []byte) []byte {

@@ -33,7 +33,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		return nil
 	}
 	var leaks []Leak
-	text := string(data)
+	text := unsaid(name, string(data))
 	isCapture := path.Ext(name) == ".pcapng" || path.Ext(name) == ".pcap"
 	at := 0 // where the scan is
 	add := func(kind Kind, e *Entry, found string) {
@@ -94,6 +94,11 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		}}
 	sc.at = &at
 	sc.run(text)
+	for _, x := range k.remaining(text) {
+		if at = x.at; !pseudonyms[strings.ToLower(x.entry.Original)] && !slices.ContainsFunc(leaks, func(l Leak) bool { return l.Offset == at }) {
+			add(x.entry.Kind, x.entry, "")
+		}
+	}
 	at = 0
 	for _, s := range secret.Shaped(text) {
 		if _, value, _ := inner(s); !hides(value) {

@@ -2,7 +2,6 @@ package redact
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,26 +10,26 @@ import (
 
 var (
 	// The directory of a user's home, and other places in which each user has one.
-	home = regexp.MustCompile(`(?i)(?:/home|\\home|/users|\\users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
+	home = lazyExp(`(?i)(?:/home|\\home|/users|\\users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
 	// C:\Users\Ann Lee\x: a name of two words ends at the next backslash.
-	twoWords = regexp.MustCompile(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
-	tilde    = regexp.MustCompile(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
+	twoWords = lazyExp(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
+	tilde    = lazyExp(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
 	// user=ann, user "ann": how connection strings and messages of databases name one.
-	userIs = regexp.MustCompile(`(?i)\b(?:user|username|user_name|sudo_user|logname)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
+	userIs = lazyExp(`(?i)\b(?:user|username|user_name|sudo_user|logname)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
 	// ann@shop: who, and where. What follows says whether it is one.
-	userAt = regexp.MustCompile(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
-	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
+	userAt = lazyExp(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
+	urlAt  = lazyExp(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
-	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	hostIs = lazyExp(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// host=db7 of connection strings and variables, TCP:db7:5432 of socat.
-	hostWas = regexp.MustCompile(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	hostWas = lazyExp(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// Nov 30 02:00:01 munich app[71]: as syslog and journalctl begin a line.
-	logged = regexp.MustCompile(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) ([A-Za-z0-9][A-Za-z0-9.-]*) [^\s:\[\]]+(?:\[\d+\])?: `)
+	logged = lazyExp(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) ([A-Za-z0-9][A-Za-z0-9.-]*) [^\s:\[\]]+(?:\[\d+\])?: `)
 	// Interfaces that are named after their hardware address (systemd.net-naming-scheme(7)).
-	enx  = regexp.MustCompile(`\benx[0-9a-f]{12}\b`)
-	like = regexp.MustCompile(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
+	enx  = lazyExp(`\benx[0-9a-f]{12}\b`)
+	like = lazyExp(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
 	// The names that cloud machines have by default tell their addresses.
-	ipName = regexp.MustCompile(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
+	ipName = lazyExp(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
 
 // learn notes what of a text has to be replaced wherever it stands.
@@ -44,15 +43,15 @@ func (m *masker) learn(s string) string {
 		s = secret.Line(s, m.learnSecret)
 	}
 	if strings.ContainsAny(s, `/\%`) {
-		for _, x := range home.FindAllStringSubmatch(s, -1) {
+		for _, x := range home().FindAllStringSubmatch(s, -1) {
 			m.user(strings.TrimRight(x[1], "."))
 		}
-		for _, x := range twoWords.FindAllStringSubmatch(s, -1) {
+		for _, x := range twoWords().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
 	}
 	if strings.Contains(s, "~") {
-		for _, x := range tilde.FindAllStringSubmatch(s, -1) {
+		for _, x := range tilde().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
 	}
@@ -61,14 +60,14 @@ func (m *masker) learn(s string) string {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
 	}
 	if has("user", "logname") {
-		for _, x := range userIs.FindAllStringSubmatch(s, -1) {
+		for _, x := range userIs().FindAllStringSubmatch(s, -1) {
 			if !hides(x[1]) {
 				m.user(x[1])
 			}
 		}
 	}
 	if strings.Contains(s, "://") {
-		for _, x := range urlAt.FindAllStringSubmatch(s, -1) {
+		for _, x := range urlAt().FindAllStringSubmatch(s, -1) {
 			if !hides(x[1]) {
 				m.user(x[1])
 			}
@@ -76,34 +75,34 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	if strings.Contains(s, "@") {
-		for _, x := range userAt.FindAllStringSubmatch(s, -1) {
+		for _, x := range userAt().FindAllStringSubmatch(s, -1) {
 			m.at(x[1], x[2])
 		}
 	}
 	if has("host", "server at", "enotfound", "eai_again", "lookup", "getaddrinfo", "connect") {
-		for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
+		for _, x := range hostIs().FindAllStringSubmatch(s, -1) {
 			if !ordinary()(strings.ToLower(x[1])) {
 				m.host(x[1])
 			}
 		}
 	}
 	if has("host", "tcp", "udp", "ssl") {
-		for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
+		for _, x := range hostWas().FindAllStringSubmatch(s, -1) {
 			m.host(x[1])
 		}
 	}
 	if has(": ") {
-		if x := logged.FindStringSubmatch(s); x != nil {
+		if x := logged().FindStringSubmatch(s); x != nil {
 			m.host(x[1])
 		}
 	}
 	if has("ip-", "ec2-") {
-		for _, x := range ipName.FindAllString(s, -1) {
+		for _, x := range ipName().FindAllString(s, -1) {
 			m.label(x)
 		}
 	}
 	if has("enx") {
-		for _, x := range enx.FindAllString(s, -1) {
+		for _, x := range enx().FindAllString(s, -1) {
 			if !strings.HasPrefix(x, "enx020000") {
 				m.entry(Hardware, x)
 			}
@@ -181,6 +180,17 @@ func (m *masker) system(name string) { m.enums[strings.ToLower(name)] = true }
 
 // host learns a name that stands where only a host can: a name of one word, too.
 func (m *masker) host(name string) {
+	name = bare(name)
+	if strings.Contains(name, ".") {
+		m.dotted(name, true)
+		return
+	}
+	m.label(name)
+}
+
+// bare is the name of a host, in lower case, without its port and the brackets, dots and
+// stars around it; "": it is none, or one that every machine has.
+func bare(name string) string {
 	name = strings.Trim(strings.TrimSpace(name), "[]")
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "*"), ".")
 	name = strings.ToLower(strings.TrimRight(name, "."))
@@ -192,22 +202,21 @@ func (m *masker) host(name string) {
 	}
 	if name == "" || len(name) > 253 || localName(name) ||
 		strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && !strings.ContainsRune(".-_", r) }) {
-		return
+		return ""
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
-		return
+		return ""
 	}
-	if strings.Contains(name, ".") {
-		m.dotted(name, true)
-		return
-	}
-	m.label(name)
+	return name
 }
 
 // dotted learns the labels of a host's name.
 func (m *masker) dotted(name string, sure bool) {
 	labels, ending, public, ok := domain(name, sure)
 	if !ok || localName(name) {
+		return
+	}
+	if !public && !sure && len(labels) == 1 && ordinary()(labels[0]) { // jail.local is a file
 		return
 	}
 	if public {

@@ -123,7 +123,7 @@ func (m *masker) settle() {
 // keptLabel tells whether a label of a host's name stays.
 func (m *masker) keptLabel(l string) bool {
 	low := strings.ToLower(l)
-	return len(l) <= 2 || l[0] == '_' || commonHosts[low] || commonUsers[low] || ordinary()(low) || m.kept[low] || pseudonymous(low) || digit(low[0]) && len(low) < 4
+	return len(l) <= 2 || l[0] == '_' || commonHosts()[low] || commonUsers()[low] || m.kept[low] || pseudonymous(low) || digit(low[0]) && len(low) < 4
 }
 
 // search says how each original is found in a text.
@@ -131,18 +131,25 @@ func (m *masker) search() {
 	for i, e := range m.entries {
 		low := strings.ToLower(e.Original)
 		n := needle{text: low, fold: true, bounded: true, entry: i}
-		common := ordinary()(low) || commonUsers[low] || commonHosts[low] || m.kept[low]
+		common := ordinary()(low) || commonUsers()[low] || commonHosts()[low] || m.kept[low]
 		switch {
 		case e.Original == e.Pseudonym:
 			continue
 		case e.Kind == User:
-			n.placed = len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] // "00z" is part of a time
+			// "00z" is part of a time, and what is called like a program or a unit stays.
+			if len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] || m.kept[low] {
+				n.placed = userPlace
+			}
 		case e.Kind == Host:
 			if m.domains[i] {
-				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) {
+				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) && !ordinary()(label) {
 					m.words = append(m.words, needle{text: label, fold: true, bounded: true, entry: i, short: true})
 				}
+			} else if ordinary()(low) {
+				n.placed = hostPlace
 			}
+		case e.Kind == Organization && vague(e.Original): // only in the name that it stands in
+			continue
 		case e.Kind == Word:
 			number := strings.Trim(low, "0123456789tz .:-") == ""                 // ports, times and ids stay
 			n.bounded = len(low) < 4 || number || strings.Contains(wordList, low) // "repo" is not to change "report"
@@ -265,6 +272,26 @@ func (m *masker) hostText(name string, sure bool) string {
 	return to
 }
 
+// hostName is what becomes of a text that stands where only a host can: a word of
+// loopdoctor's own is one, too.
+func (m *masker) hostName(s string) string {
+	name := bare(s)
+	i := strings.Index(strings.ToLower(s), name)
+	if name == "" || i < 0 || i+len(name) > len(s) || !strings.EqualFold(s[i:i+len(name)], name) {
+		return m.text(s)
+	}
+	to := name
+	if strings.Contains(name, ".") {
+		to = m.hostText(name, true)
+	} else {
+		to = m.pseudonym(Host, name)
+	}
+	if to == name {
+		return m.text(s)
+	}
+	return s[:i] + to + s[i+len(name):]
+}
+
 func some(s string) []string {
 	if s == "" {
 		return nil
@@ -274,7 +301,7 @@ func some(s string) []string {
 
 // key is what is told of it all.
 func (m *masker) key() *Key {
-	k := &Key{}
+	k := &Key{stays: m.kept}
 	at := map[int]int{}
 	for i, e := range m.entries {
 		if e.Original != e.Pseudonym && e.Count > 0 {

@@ -23,10 +23,10 @@ type scan struct {
 type needle struct {
 	text    string // in lower case, if fold
 	fold    bool
-	bounded bool // only as a word of its own
-	placed  bool // only where the place says that a user is meant
-	short   bool // the first label of a domain, for which that of its pseudonym stands
-	common  bool // a word of reports as well: that it stands in one is no leak
+	bounded bool                          // only as a word of its own
+	placed  func(s string, i, j int) bool // if not nil: whether the place of s[i:j] says that it is meant
+	short   bool                          // the first label of a domain, for which that of its pseudonym stands
+	common  bool                          // a word of reports as well: that it stands in one is no leak
 	entry   int
 }
 
@@ -156,7 +156,7 @@ func (n *needle) stands(s string, i int) bool {
 	if n.bounded && wordAt(s, j) > 0 {
 		return false
 	}
-	return !n.placed || placed(s, i, j)
+	return n.placed == nil || n.placed(s, i, j)
 }
 
 func lower(c byte) byte {
@@ -240,45 +240,6 @@ func begins(s string, i int) bool {
 	}
 	return true
 }
-
-// userFields are words behind which a user's name stands.
-var userFields = set(`user username user_name logname sudo_user --user -u -l owner login --login --username`)
-
-// placed tells whether the place of s[i:j] says that it is a user: below the directory
-// of homes, behind a tilde or a word for it, before an @ or a URL's password.
-func placed(s string, i, j int) bool {
-	before, after := s[:i], s[j:]
-	if len(before) > 64 {
-		before = before[len(before)-64:]
-	}
-	before = strings.ToLower(before)
-	if strings.HasSuffix(before, "~") || len(after) > 1 && after[0] == '@' && (wordByte(after[1]) || after[1] == '[' || after[1] == '\'') {
-		return true
-	}
-	if strings.HasSuffix(before, "//") {
-		return after != "" && after[0] == ':' && strings.Contains(after[:min(len(after), 128)], "@")
-	}
-	if dir := strings.TrimSuffix(strings.TrimRight(before, `/\`), "%2f"); len(dir) < len(before) {
-		for _, h := range homes {
-			if strings.HasSuffix(dir, h) {
-				return true
-			}
-		}
-		return false
-	}
-	head := strings.TrimRight(before, ` "'=:(\`)
-	if gap := before[len(head):]; gap != "" {
-		k := len(head)
-		for k > 0 && (wordByte(head[k-1]) || head[k-1] == '_' || head[k-1] == '-') {
-			k--
-		}
-		return userFields[head[k:]] && (strings.Trim(gap, " ") != "" || head[k] == '-')
-	}
-	return false
-}
-
-// homes are directories in which each user has one of that name.
-var homes = []string{"/home", `\home`, "/users", `\users`, "%2fhome", "%2fusers", "/var/mail", "/var/spool/mail", "/run/media", "/crontabs", "/var/lib/systemd/linger", "documents and settings"}
 
 // run hands out what stands in the text, and returns it with the answers in place.
 func (sc *scan) run(s string) string {

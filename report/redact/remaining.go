@@ -1,0 +1,176 @@
+package redact
+
+import (
+	"path"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// What is in this file shares nothing with what replaces: a mistake there is to be found
+// here.
+
+var (
+	// style sheets, scripts, and tags with their attributes
+	ofPage = lazyExp(`(?s)<style>.*?</style>|<script>.*?</script>|</?[a-zA-Z][\w:-]*(?:\s+[\w:-]+(?:="[^"]*")?)*\s*/?>`)
+	// an attribute whose value may have come from a machine
+	ofMachine = lazyExp(`\b(?:title|id|href|aria-label|aria-labelledby|data-[\w-]+)="([^"]*)"`)
+	// names of the fields, which are no values; within a value each quote has a backslash before it
+	ofJSON = lazyExp(`([{,]\s*)"[A-Za-z0-9_]+"(?:\s*:)`)
+	inPage = lazyExp(`([{,]\s*)&#34;[A-Za-z0-9_]+&#34;(?:\s*:)`)
+	packed = lazyExp(`"header":\s*"[A-Za-z0-9+/=]*"`) // Base64 tells nothing that is found as a word
+)
+
+// unsaid is a file of the same length in which spaces stand for what loopdoctor itself
+// says in every such file: markup, style and script of a page, names of fields in JSON.
+// What html/template and encoding/json write there cannot come from a machine.
+func unsaid(name, text string) string {
+	var spans []*regexp.Regexp
+	switch path.Ext(name) {
+	case ".html":
+		spans = []*regexp.Regexp{ofPage(), inPage()}
+	case ".json":
+		spans = []*regexp.Regexp{packed(), ofJSON()}
+	default:
+		return text
+	}
+	b := []byte(text)
+	for _, re := range spans {
+		for _, at := range re.FindAllIndex(b, -1) {
+			var keep [][]int
+			if b[at[0]] == '<' && b[at[0]+1] != '/' {
+				keep = ofMachine().FindAllSubmatchIndex(b[at[0]:at[1]], -1)
+			}
+			from := at[0]
+			for _, k := range keep {
+				blankOut(b[from : at[0]+k[2]])
+				from = at[0] + k[3]
+			}
+			blankOut(b[from:at[1]])
+		}
+	}
+	return string(b)
+}
+
+// blankOut leaves ends of lines: they are counted.
+func blankOut(b []byte) {
+	for i := range b {
+		if b[i] != '\n' {
+			b[i] = ' '
+		}
+	}
+}
+
+// remains is where an original of the key still stands.
+type remains struct {
+	at    int
+	entry *Entry
+}
+
+// remaining lists where an original of at least four letters stands as a word of its own,
+// whatever the case of its letters and however these are composed. Words of loopdoctor
+// itself and names that stay are no originals here.
+func (k *Key) remaining(text string) []remains {
+	byWord := map[string][]*Entry{}
+	for i := range k.Entries {
+		e := &k.Entries[i]
+		if e.Kind == Address || e.Kind == Hardware || k.stays[strings.ToLower(e.Original)] || letters(e.Original) < 4 || vague(e.Original) {
+			continue
+		}
+		if w, ok := firstWord(e.Original); ok {
+			byWord[w] = append(byWord[w], e)
+		}
+	}
+	var found []remains
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		if !inWord(r) {
+			i += n
+			continue
+		}
+		j := i
+		for j < len(text) {
+			r, n := utf8.DecodeRuneInString(text[j:])
+			if !inWord(r) {
+				break
+			}
+			j += n
+		}
+		if list := byWord[simple(text[i:j])]; len(list) > 0 {
+			for _, e := range list {
+				if standsAt(text[i:], e.Original) {
+					found = append(found, remains{i, e})
+				}
+			}
+		}
+		i = j
+	}
+	return found
+}
+
+// standsAt tells whether a text begins with an original, and no letter follows.
+func standsAt(text, original string) bool {
+	want := simple(original)
+	got, rest := "", text
+	for len(got) < len(want) && rest != "" {
+		_, n := utf8.DecodeRuneInString(rest)
+		for n < len(rest) { // what is composed with it
+			r, more := utf8.DecodeRuneInString(rest[n:])
+			if !unicode.Is(unicode.M, r) {
+				break
+			}
+			n += more
+		}
+		got += simple(rest[:n])
+		rest = rest[n:]
+	}
+	r, _ := utf8.DecodeRuneInString(rest)
+	return got == want && !inWord(r)
+}
+
+func inWord(r rune) bool {
+	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.M, r))
+}
+
+func letters(s string) (n int) {
+	for _, r := range s {
+		if unicode.IsLetter(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// firstWord is the first word of a text that begins with one.
+func firstWord(s string) (string, bool) {
+	end := strings.IndexFunc(s, func(r rune) bool { return !inWord(r) })
+	if end < 0 {
+		end = len(s)
+	}
+	return simple(s[:end]), end > 0
+}
+
+// simple makes one of all spellings of a text that differ in the case of letters alone,
+// or in how they are composed.
+func simple(s string) string {
+	ascii := true
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return strings.ToLower(s)
+	}
+	return strings.Map(func(r rune) rune {
+		least := r
+		for x := unicode.SimpleFold(r); x != r; x = unicode.SimpleFold(x) {
+			least = min(least, x)
+		}
+		return unicode.ToLower(least)
+	}, norm.NFC.String(s))
+}
