@@ -80,52 +80,6 @@ func (w *walker) logins(program string, args []string) {
 	}
 }
 
-// Variables whose value is a user's name, or that of a host.
-var (
-	userVariables = lazySet(`user logname sudo_user username doas_user`)
-	hostVariables = lazySet(`host hostname pghost mysql_host localdomain codespace_name display docker_host redis_host computername http.proxyhost https.proxyhost socksproxyhost`)
-)
-
-// lists tells whether the name is that of a list of hosts: no_proxy, ignore-hosts, nonProxyHosts.
-func lists(name string) bool {
-	low := strings.ToLower(name)
-	return strings.HasPrefix(low, "no") || strings.Contains(low, "noproxy") || strings.Contains(low, "no_proxy") || strings.Contains(low, "nonproxy") ||
-		strings.Contains(low, "ignore") || strings.Contains(low, "exclude") || strings.Contains(low, "bypass")
-}
-
-func secretName(name string) bool { return secret.Named(name) || strings.EqualFold(name, "Set-Cookie") }
-
-// value1 learns from a value by its name.
-func (w *walker) value1(name, value string) {
-	low := strings.ToLower(name)
-	switch {
-	case value == "":
-	case secretName(name):
-		w.learnSecret(value)
-	case userVariables()[low]:
-		w.user(value)
-	case hostVariables()[low], lists(name), strings.Contains(low, "proxy"):
-		for _, item := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(", \t|;'\"[]()", r) }) {
-			if _, rest, ok := strings.Cut(item, "://"); ok {
-				item = rest[strings.LastIndexByte(rest, '@')+1:]
-			}
-			item, _, _ = strings.Cut(item, "/")
-			w.host(item)
-		}
-	}
-}
-
-// named is what becomes of a value, by its name.
-func (w *walker) named(value, name string) string {
-	switch {
-	case secretName(name):
-		return w.oneSecret(value)
-	case userVariables()[strings.ToLower(name)]:
-		return w.userField(value)
-	}
-	return w.text(value)
-}
-
 // userField is what becomes of a field that holds the name of a user and nothing else.
 func (w *walker) userField(s string) string {
 	if to := w.pseudonym(User, s); to != s {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -102,5 +103,37 @@ func TestKeyIsNotWritten(t *testing.T) {
 	}
 	if got := (*Key)(nil).Leaks("x", []byte("alice")); got != nil {
 		t.Errorf("without a key: %v", got)
+	}
+}
+
+// TestWordsOfReportsAreNoLeaks: users and hosts that are called like a word of the reports
+// themselves, be it of their style or their script, keep nobody from sending one.
+func TestWordsOfReportsAreNoLeaks(t *testing.T) {
+	for _, name := range []string{"filter-drops-loopback.root.json", "server-exited-or-crash-looping.root.json", "redirect-to-dead-port.root.json"} {
+		r := read(t, filepath.Join(replays, name))
+		words := map[string]bool{}
+		for _, data := range reports(t, r) {
+			for _, w := range oneWord.FindAllString(string(data), -1) {
+				words[strings.ToLower(w)] = true
+			}
+		}
+		for _, w := range strings.Fields("document navigator clipboard const click copied folded utc") {
+			words[w] = true
+		}
+		hosts := facts.HostsLine{Text: "192.0.2.9"}
+		for w := range words {
+			r.Facts[0].Host.As = append(r.Facts[0].Host.As, facts.Identity{UID: 1000, User: w})
+			hosts.Text += " " + w + "9 " + w
+		}
+		r.Facts[0].Names = &facts.Names{Hosts: facts.HostsFile{Lines: []facts.HostsLine{hosts}}}
+		to, key := Redact(r)
+		if len(key.Of(User)) < 500 || len(key.Of(Host)) < 1000 {
+			t.Fatalf("%s: of %d words %d are users, and %d hosts", name, len(words), len(key.Of(User)), len(key.Of(Host)))
+		}
+		for file, data := range reports(t, to) {
+			for _, l := range key.Leaks(file, data) {
+				t.Errorf("%s, %s: %s %q: …%s…", name, file, l.Kind, l.Entry.Original, data[max(l.Offset-60, 0):min(l.Offset+60, len(data))])
+			}
+		}
 	}
 }

@@ -27,7 +27,7 @@ var (
 	logged = lazyExp(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) ([A-Za-z0-9][A-Za-z0-9.-]*) [^\s:\[\]]+(?:\[\d+\])?: `)
 	// Interfaces that are named after their hardware address (systemd.net-naming-scheme(7)).
 	enx  = lazyExp(`\benx[0-9a-f]{12}\b`)
-	like = lazyExp(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
+	like = lazyExp(`(?i)\b(?:(?:user|host|domain|hidden|masked|organization)\d+|02:00:00(?::[0-9a-f]{2}){3}|enx020000[0-9a-f]{6})\b`)
 	// The names that cloud machines have by default tell their addresses.
 	ipName = lazyExp(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
@@ -180,6 +180,10 @@ func (m *masker) system(name string) { m.enums[strings.ToLower(name)] = true }
 
 // host learns a name that stands where only a host can: a name of one word, too.
 func (m *masker) host(name string) {
+	if p, _, ok := beginning(name); ok {
+		m.plan.see(p.Addr(), p.Bits())
+		return
+	}
 	name = bare(name)
 	if strings.Contains(name, ".") {
 		m.dotted(name, true)

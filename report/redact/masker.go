@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // masker learns from a recording what has to be replaced, and then replaces it.
@@ -35,7 +37,7 @@ func newMasker(words []string) *masker {
 
 func indexOf(kind Kind, original string) string {
 	if kind != Secret { // of these alone case matters
-		original = strings.ToLower(original)
+		original = norm.NFC.String(strings.ToLower(original))
 	}
 	return string(kind) + " " + original
 }
@@ -89,13 +91,14 @@ func (m *masker) settle() {
 			m.used["0"]++
 			e.Pseudonym = fmt.Sprintf("%0*d", len(e.Original), m.used["0"])
 		case Hardware:
-			m.used["02"]++
-			n := m.used["02"]
-			if strings.HasPrefix(e.Original, "enx") {
-				e.Pseudonym = fmt.Sprintf("enx020000%06x", n&0xffffff)
-				continue
+			for e.Pseudonym == "" || m.taken[e.Pseudonym] {
+				m.used["02"]++
+				n := m.used["02"]
+				e.Pseudonym = fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16&0xff, n>>8&0xff, n&0xff)
+				if strings.HasPrefix(e.Original, "enx") {
+					e.Pseudonym = fmt.Sprintf("enx020000%06x", n&0xffffff)
+				}
 			}
-			e.Pseudonym = fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16&0xff, n>>8&0xff, n&0xff)
 		}
 	}
 	for i := range m.entries {
@@ -145,7 +148,9 @@ func (m *masker) search() {
 				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) && !ordinary()(label) {
 					m.words = append(m.words, needle{text: label, fold: true, bounded: true, entry: i, short: true})
 				}
-			} else if ordinary()(low) {
+				break
+			}
+			if n.host = true; ordinary()(low) {
 				n.placed = hostPlace
 			}
 		case e.Kind == Organization && vague(e.Original): // only in the name that it stands in
@@ -275,6 +280,9 @@ func (m *masker) hostText(name string, sure bool) string {
 // hostName is what becomes of a text that stands where only a host can: a word of
 // loopdoctor's own is one, too.
 func (m *masker) hostName(s string) string {
+	if p, n, ok := beginning(s); ok {
+		return strings.Join(strings.Split(m.prefix(p).Addr().String(), ".")[:n], ".") + "."
+	}
 	name := bare(s)
 	i := strings.Index(strings.ToLower(s), name)
 	if name == "" || i < 0 || i+len(name) > len(s) || !strings.EqualFold(s[i:i+len(name)], name) {

@@ -87,5 +87,5 @@ func field(before string, words map[string]bool) bool {
 	if !words[name] { // db_user=
 		name = name[strings.LastIndexByte(name, '_')+1:]
 	}
-	return words[name] && (strings.Trim(gap, " ") != "" || head[k] == '-')
+	return words[name] && (strings.ContainsAny(gap, `"'=:`) || head[k] == '-')
 }

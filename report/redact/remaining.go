@@ -17,7 +17,7 @@ var (
 	// style sheets, scripts, and tags with their attributes
 	ofPage = lazyExp(`(?s)<style>.*?</style>|<script>.*?</script>|</?[a-zA-Z][\w:-]*(?:\s+[\w:-]+(?:="[^"]*")?)*\s*/?>`)
 	// an attribute whose value may have come from a machine
-	ofMachine = lazyExp(`\b(?:title|id|href|aria-label|aria-labelledby|data-[\w-]+)="([^"]*)"`)
+	ofMachine = lazyExp(`\b(?:title|href|aria-label)="([^"#][^"]*)"`)
 	// names of the fields, which are no values; within a value each quote has a backslash before it
 	ofJSON = lazyExp(`([{,]\s*)"[A-Za-z0-9_]+"(?:\s*:)`)
 	inPage = lazyExp(`([{,]\s*)&#34;[A-Za-z0-9_]+&#34;(?:\s*:)`)

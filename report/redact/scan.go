@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // scan walks over a text once and hands out what may have to be replaced. What a
@@ -25,6 +27,7 @@ type needle struct {
 	fold    bool
 	bounded bool                          // only as a word of its own
 	placed  func(s string, i, j int) bool // if not nil: whether the place of s[i:j] says that it is meant
+	host    bool                          // a label of a host's name
 	short   bool                          // the first label of a domain, for which that of its pseudonym stands
 	common  bool                          // a word of reports as well: that it stands in one is no leak
 	entry   int
@@ -197,13 +200,16 @@ func letter(r rune) bool {
 // case of its letters beyond ASCII: Émilie and ÉMILIE.
 func folded(s string) []string {
 	var all []string
-	for _, x := range []string{s, strings.ToLower(s), strings.ToUpper(s)} {
-		b := []byte(x)
-		for i := range b {
-			b[i] = lower(b[i])
-		}
-		if !slices.Contains(all, string(b)) {
-			all = append(all, string(b))
+	first, n := utf8.DecodeRuneInString(s)
+	for _, x := range []string{s, strings.ToLower(s), strings.ToUpper(s), string(unicode.ToTitle(first)) + strings.ToLower(s[n:])} {
+		for _, form := range []norm.Form{norm.NFC, norm.NFD} { // composed or not: macOS writes names of files in parts
+			b := form.Bytes([]byte(x))
+			for i := range b {
+				b[i] = lower(b[i])
+			}
+			if !slices.Contains(all, string(b)) {
+				all = append(all, string(b))
+			}
 		}
 	}
 	return all
@@ -260,6 +266,15 @@ func (sc *scan) run(s string) string {
 		if sc.words != nil {
 			if n := sc.words.at(s, i); n != nil && !sc.inAddress(s, i, n) {
 				j := i + len(n.text)
+				if n.host && sc.name != nil && j+1 < len(s) && s[j] == '.' { // the first label of a name
+					if to, sure := dotted(s, i); to > j {
+						if _, _, _, ok := domain(s[i:to], sure); ok {
+							put(i, to, sc.name(s[i:to], sure))
+							i = to
+							continue
+						}
+					}
+				}
 				put(i, j, sc.word(n, s[i:j]))
 				i = j
 				continue
