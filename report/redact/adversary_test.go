@@ -185,3 +185,54 @@ func TestValuesByTheirNames(t *testing.T) {
 		}
 	}
 }
+
+// argsOf is a command line, redacted.
+func argsOf(t *testing.T, args ...string) string {
+	t.Helper()
+	r := around()
+	r.Facts[0].Host.As = nil
+	r.Facts[0].Owners = &facts.Owners{Processes: []facts.Process{{PID: 7, Name: args[0], Args: args}}}
+	to, key := Redact(r)
+	again, more := Redact(to)
+	if was, is := write(t, to), write(t, again); was != is {
+		t.Errorf("%q again: %v\n%s", args, more.Entries, diff(was, is))
+	}
+	if leaks := key.Leaks("facts.json", []byte(write(t, to))); len(leaks) > 0 {
+		t.Errorf("%q: %v", args, leaks[0].Entry)
+	}
+	return strings.Join(to.Facts[0].Owners.Processes[0].Args, "|")
+}
+
+func TestWhoAndWhereInArguments(t *testing.T) {
+	for in, want := range map[string]string{
+		"x|/home/corp.acmecorp.com/jdoe/a":                           "x|/home/corp.domain1.example/user1/a",
+		"x|C:/Users/Jane Zappelin/a":                                 "x|C:/Users/user2/a",
+		"x|/mnt/c/Users/J Doe/a":                                     "x|/mnt/c/Users/user2/a",
+		"x|/Users/Jane Zappelin/a":                                   "x|/Users/user2/a",
+		`x|C:\Users\Jane Zappelin`:                                   `x|C:\Users\user2`,
+		"x|/home/O'Brienx/a":                                         "x|/home/user1/a",
+		"x|'/home/jdoe' '/home/wsmith'":                              "x|'/home/user1' '/home/user2'",
+		"x|http://127.0.0.1/?m=jane%40zappelin.com":                  "x|http://127.0.0.1/?m=user1%40domain1.example",
+		"x|Access denied for user 'jdoe'@'dbhost77' (using":          "x|Access denied for user 'user1'@'host1' (using",
+		`x|role "jdoe" does not exist`:                               `x|role "user1" does not exist`,
+		"x|DB_USER=jdoe|PGUSER=wsmith|-Duser.name=kbaker|login=lee7": "x|DB_USER=user1|PGUSER=user2|-Duser.name=user3|login=user4",
+		"x|Server=127.0.0.1;User Id=jdoe;Port=1":                     "x|Server=127.0.0.1;User Id=user1;Port=1",
+		"psql|-U|jdoe":                                               "psql|-U|user1",
+		"mysql|-ujdoe|-hdbprod7":                                     "mysql|-uuser1|-hhost1",
+		"ssh|-N|-ljdoe|bast9":                                        "ssh|-N|-luser1|host1",
+		"ssh|-o|X=y|-NL|62893:127.0.0.1:80|bast9|-p|22":              "ssh|-o|X=y|-NL|62893:127.0.0.1:80|host1|-p|22",
+		"sh|-c|ssh -N -L 62893:127.0.0.1:80 jdoe@dbprod7":            "sh|-c|ssh -N -L 62893:127.0.0.1:80 user1@host1",
+		"sh|-c|exec psql -U jdoe -h dbprod7":                         "sh|-c|exec psql -U user1 -h host1",
+		`x|\\fileserv7\homes\jdoe`:                                   `x|\\host1\homes\user1`,
+		`x|ACMEDOM\jdoe`:                                             `x|host1\user1`,
+		"kinit|jdoe/admin@ACME.COM":                                  "kinit|user1/admin@domain1.example",
+		"x|/homes/jdoe/a|/home2/wsmith/a|/media/kbaker/u":            "x|/homes/user1/a|/home2/user2/a|/media/user3/u",
+		"kubectl|--context|jdoe@acmecluster|port-forward":            "kubectl|--context|user1@host1|port-forward",
+		"psql|-h|/var/run/postgresql|-U|postgres":                    "psql|-h|/var/run/postgresql|-U|postgres",
+		"du|-sh|x": "du|-sh|x",
+	} {
+		if got := argsOf(t, strings.Split(in, "|")...); got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+	}
+}

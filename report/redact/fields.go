@@ -2,8 +2,6 @@ package redact
 
 import (
 	"net/netip"
-	"path"
-	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -17,11 +15,11 @@ func (w *walker) special(v any) {
 		w.account(x.User, x.UID, w.os)
 	case facts.Process:
 		w.account(x.User, x.UID, w.os)
-		w.logins(x.Name, x.Args)
+		w.commands(x.Name, x.Args)
 	case facts.Socket:
 		w.account(x.User, x.UID, w.os)
 	case facts.Met:
-		w.logins(x.Program, x.Args)
+		w.commands(x.Program, x.Args)
 	case facts.Forward:
 		if strings.HasPrefix(x.Kind, "ssh") {
 			w.login(x.Through)
@@ -39,44 +37,6 @@ func (w *walker) special(v any) {
 		w.value1(x.Name, x.Value)
 	case facts.ProxySetting:
 		w.value1(x.Name, x.Value)
-	}
-}
-
-// sshPrograms take user@host as an argument.
-var sshPrograms = []string{"ssh", "autossh", "scp", "sftp", "sshfs", "rsync", "mosh", "mosh-client"}
-
-var loginWord = lazyExp(`^(?:ssh://)?([A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*)(?::|$)`)
-
-// hostFlag is a flag whose value is a host.
-var hostFlag = lazyExp(`^(?:-h|-H|--?[\w.-]*host(?:name)?)$`)
-
-// logins learns from the arguments of a command: those of ssh, and flags for hosts.
-func (w *walker) logins(program string, args []string) {
-	if len(args) == 0 {
-		return
-	}
-	ssh := slices.Contains(sshPrograms, program) || slices.Contains(sshPrograms, path.Base(args[0]))
-	for i, a := range args[1:] {
-		flag := args[i]
-		if hostFlag().MatchString(flag) && !strings.HasPrefix(a, "-") {
-			w.host(a)
-		}
-		if !ssh {
-			continue
-		}
-		for part := range strings.SplitSeq(a, ",") { // -J takes several
-			if m := loginWord().FindStringSubmatch(part); m != nil {
-				w.login(m[1])
-			}
-		}
-		switch spec := strings.Split(a, ":"); {
-		case flag == "-l":
-			w.user(a)
-		case flag == "-J" && !strings.Contains(a, "@"):
-			w.host(a)
-		case len(spec) > 2 && (flag == "-L" || flag == "-R" || strings.HasPrefix(a, "-L") || strings.HasPrefix(a, "-R")):
-			w.host(spec[len(spec)-2])
-		}
 	}
 }
 

@@ -9,13 +9,27 @@ import (
 )
 
 var (
-	// The directory of a user's home, and other places in which each user has one.
-	home = lazyExp(`(?i)(?:/home|\\home|/users|\\users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
+	// The directory of a user's home, and other places in which each user has one: below
+	// one of the domain, where sssd or winbind makes it. An apostrophe may be part of the name.
+	home = lazyExp(`(?i)(?:[/\\]homes?\d*|[/\\]users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)(` + nameInPath + `)(?:/(` + nameInPath + `))?`)
+	// /media/ann/usb, where udisks mounts.
+	media = lazyExp(`(?:^|[\s"'=:(])/media/([A-Za-z_][\w.-]*)/`)
 	// C:\Users\Ann Lee\x: a name of two words ends at the next backslash.
 	twoWords = lazyExp(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
+	// /Users/Ann Lee/x, C:/Users/Ann Lee: elsewhere the words have to look like names.
+	twoNames = lazyExp(`[/\\](?i:users)[/\\]+(\p{Lu}[\w.'-]*(?: \p{Lu}[\w.'-]*){1,2})(?:[/\\]|$)`)
 	tilde    = lazyExp(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
-	// user=ann, user "ann": how connection strings and messages of databases name one.
-	userIs = lazyExp(`(?i)\b(?:user|username|user_name|sudo_user|logname)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
+	// user=ann, user "ann", DB_USER=ann, -Duser.name=ann: how connection strings and messages of databases name one.
+	userIs = lazyExp(`(?i)(?:\b|_|-D)(?:user|username|user_name|user\.name|user id|pguser|logname|login|github_actor|role)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
+	// 'ann'@'db7', as MySQL writes it.
+	quotedAt = lazyExp(`'([^'@\s]+)'@'([^'@\s]+)'`)
+	// ann%40acme.com in a URL.
+	escapedAt = lazyExp(`([A-Za-z_][\w.+-]*)%40([A-Za-z0-9][\w.-]*)`)
+	// ann/admin@ACME.COM, of Kerberos.
+	principal = lazyExp(`\b([A-Za-z_][\w.-]*)/[\w.-]+@([A-Z0-9-]+(?:\.[A-Z0-9-]+)+)\b`)
+	// \\server\share, and ACME\ann.
+	unc  = lazyExp(`(?:^|[\s"'=(])\\\\([A-Za-z0-9][\w.-]{2,})\\[\w$]`)
+	ofNT = lazyExp(`(?:^|[\s"'=(])([A-Z][A-Z0-9-]{2,14})\\([A-Za-z][\w.-]+)(?:$|[\s"',;)])`)
 	// ann@shop: who, and where. What follows says whether it is one.
 	userAt = lazyExp(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
 	urlAt  = lazyExp(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
@@ -32,6 +46,8 @@ var (
 	ipName = lazyExp(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
 
+const nameInPath = `[^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+(?:'[^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)*`
+
 // learn notes what of a text has to be replaced wherever it stands.
 func (m *masker) learn(s string) string {
 	if m.seen[s] || len(s) < 2 {
@@ -44,7 +60,32 @@ func (m *masker) learn(s string) string {
 	}
 	if strings.ContainsAny(s, `/\%`) {
 		for _, x := range home().FindAllStringSubmatch(s, -1) {
-			m.user(strings.TrimRight(x[1], "."))
+			name := strings.TrimRight(x[1], ".")
+			if _, _, _, ok := domain(name, false); ok && x[2] != "" {
+				m.host(name)
+				name = strings.TrimRight(x[2], ".")
+			}
+			m.user(name)
+		}
+		for _, x := range media().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+		for _, x := range twoNames().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+		for _, x := range unc().FindAllStringSubmatch(s, -1) {
+			if !strings.HasPrefix(strings.ToLower(x[1]), "wsl") {
+				m.host(x[1])
+			}
+		}
+		for _, x := range ofNT().FindAllStringSubmatch(s, -1) {
+			if !ordinary()(strings.ToLower(x[1])) {
+				m.host(x[1])
+				m.user(x[2])
+			}
+		}
+		for _, x := range escapedAt().FindAllStringSubmatch(s, -1) {
+			m.at(x[1], x[2])
 		}
 		for _, x := range twoWords().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
@@ -59,7 +100,7 @@ func (m *masker) learn(s string) string {
 	has := func(words ...string) bool { // what is sought costs more than to see that it is not there
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
 	}
-	if has("user", "logname") {
+	if has("user", "logname", "login", "actor", "role") {
 		for _, x := range userIs().FindAllStringSubmatch(s, -1) {
 			if !hides(x[1]) {
 				m.user(x[1])
@@ -75,6 +116,15 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	if strings.Contains(s, "@") {
+		for _, x := range quotedAt().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+			if !ordinary()(strings.ToLower(x[2])) {
+				m.host(x[2])
+			}
+		}
+		for _, x := range principal().FindAllStringSubmatch(s, -1) {
+			m.login(x[1] + "@" + x[2])
+		}
 		for _, x := range userAt().FindAllStringSubmatch(s, -1) {
 			m.at(x[1], x[2])
 		}

@@ -235,6 +235,7 @@ func begins(s string, i int) bool {
 	case i >= 2 && s[i-2] == '\\' && strings.IndexByte("nrtbfav", s[i-1]) >= 0:
 	case i >= 4 && s[i-4] == '\\' && s[i-3] == 'x' && hexDigit(s[i-2]) && hexDigit(s[i-1]):
 	case i >= 6 && s[i-6] == '\\' && s[i-5] == 'u' && hexDigit(s[i-4]) && hexDigit(s[i-3]) && hexDigit(s[i-2]) && hexDigit(s[i-1]):
+	case i >= 2 && s[i-2] == '-' && s[i-1] < utf8.RuneSelf && (i == 2 || s[i-3] == ' ' || s[i-3] == '"'): // -lann
 	case s[i-1] == 'm' || s[i-1] == 'K': // \x1b[32m, of which reports leave [32m
 		k := i - 2
 		for k > 0 && i-k < 16 && (digit(s[k]) || s[k] == ';') {
@@ -279,6 +280,10 @@ func (sc *scan) run(s string) string {
 				i = j
 				continue
 			}
+		}
+		if i > 0 && s[i-1] == '%' && i+1 < len(s) && hexDigit(c) && hexDigit(s[i+1]) { // %40acme.com
+			i += 2
+			continue
 		}
 		if !hexDigit(c) && c != ':' && !wordByte(c) || !begins(s, i) {
 			i++
@@ -353,6 +358,6 @@ func dotted(s string, i int) (end int, sure bool) {
 	if dots == 0 {
 		return i, false
 	}
-	sure = strings.HasSuffix(s[:i], "//") || i > 1 && s[i-1] == '@' && wordByte(s[i-2])
+	sure = strings.HasSuffix(s[:i], "//") || strings.HasSuffix(s[:i], "%40") || i > 1 && s[i-1] == '@' && wordByte(s[i-2])
 	return j, sure
 }
