@@ -1,7 +1,6 @@
 package redact
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -119,8 +118,6 @@ func TestPlacesThatAreNoUsers(t *testing.T) {
 	}
 }
 
-var _ = json.Marshal
-
 // valuesOf is a recording of these variables and headers, redacted.
 func valuesOf(t *testing.T, values map[string]string) map[string]string {
 	t.Helper()
@@ -234,5 +231,102 @@ func TestWhoAndWhereInArguments(t *testing.T) {
 		if got := argsOf(t, strings.Split(in, "|")...); got != want {
 			t.Errorf("%s\n got %s\nwant %s", in, got, want)
 		}
+	}
+}
+
+func TestAccessLists(t *testing.T) {
+	for in, want := range map[string]string{
+		"ALL: 10.21.32.":                                "ALL: 10.0.0.",
+		"sshd: dbprod7, jdoe@dbtest8 : spawn x":         "sshd: host1, user1@host2 : spawn x",
+		"ALL: ALL EXCEPT LOCAL, .acmecorp.com":          "ALL: ALL EXCEPT LOCAL, .domain1.example",
+		"sshd: 10.21.32.0/255.255.255.0, [2a01:4f8::1]": "sshd: 10.0.0.0/255.255.255.0, [3fff::1]",
+		"host all jdoe 10.21.32.0/24 md5":               "host all user1 10.0.0.0/24 md5",
+		"host all drop,+admins all md5":                 "host all user1,+user2 all md5",
+		"host all jdoe 10.21.32.0 255.255.255.0 md5":    "host all user1 10.0.0.0 255.255.255.0 md5",
+		"hostssl shop all dbprod7 scram-sha-256":        "hostssl shop all host1 scram-sha-256",
+		"local all postgres peer":                       "local all postgres peer",
+		"local\tall\tmd5user\tmd5":                      "local\tall\tuser1\tmd5",
+		"host replication all samenet reject":           "host replication all samenet reject",
+	} {
+		r := around()
+		r.Facts[0].Host.As = nil
+		r.Facts[0].Answers = []facts.Answer{{Access: []facts.AccessLine{{From: "/etc/hosts.deny:3", Text: in}}}}
+		to, key := Redact(r)
+		got := to.Facts[0].Answers[0].Access[0].Text
+		if got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+		again, _ := Redact(to)
+		if s := again.Facts[0].Answers[0].Access[0].Text; s != got {
+			t.Errorf("%s became %s", got, s)
+		}
+		if leaks := key.Leaks("facts.json", []byte(write(t, to))); len(leaks) > 0 {
+			t.Errorf("%s: %v", in, leaks[0].Entry)
+		}
+	}
+	if got := redactLine(t, "from 10.21.32.* and 10.21.32.7; took 10.5. of 1.2.3."); got != "from 10.0.0.* and 10.0.0.1; took 10.5. of 1.2.3." {
+		t.Error(got)
+	}
+}
+
+func TestHostsLines(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.1.1 dbprod7 # laptop of Jane":     "127.0.1.1 host1",
+		"#10.21.32.43 dbprod7":                   "#10.0.0.1 host1",
+		"127.0.0.1 localhost # 10.1.2.3 block #": "127.0.0.1 localhost # 10.0.0.1 host1",
+		"127.0.0.1\tlocalhost acme.":             "127.0.0.1\tlocalhost host1.",
+		"::1 ip6-localhost ip6-loopback":         "::1 ip6-localhost ip6-loopback",
+	} {
+		if got := hostsLine(in, func(s string) string { return s }); strings.Contains(got, "Jane") {
+			t.Error(got)
+		}
+		r := around()
+		r.Facts[0].Host.As = nil
+		r.Facts[0].Names = &facts.Names{Hosts: facts.HostsFile{Lines: []facts.HostsLine{{Text: in}}}}
+		to, _ := Redact(r)
+		if got := strings.TrimSpace(to.Facts[0].Names.Hosts.Lines[0].Text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+	}
+}
+
+func TestNamesInCertificates(t *testing.T) {
+	for in, want := range map[string]string{
+		"CN=Jane Zappelin":                         "CN=organization1",
+		"UID=jdoe,DC=acmecorp,DC=com":              "UID=user1,DC=host1,DC=com",
+		"CN=Acme Root CA G2":                       "CN=organization1",
+		`O=Acme Corp\, Inc.,CN=dbprod7`:            "O=organization1,CN=host1",
+		"1.2.840.113549.1.9.1=#0c0f6a61,CN=x":      "1.2.840.113549.1.9.1=#,CN=x",
+		"CN=MÜLLER CA,O=MÜLLER GMBH":               "CN=organization1,O=organization2",
+		"CN=Caddy Local Authority - 2026 ECC Root": "CN=Caddy Local Authority - 2026 ECC Root",
+		"CN=localhost,O=mkcert development CA":     "CN=localhost,O=mkcert development CA",
+	} {
+		r := around()
+		r.Facts[0].Host.As = nil
+		r.Facts[0].Answers = []facts.Answer{{Handshake: &facts.Handshake{Certificates: []facts.Certificate{{Subject: in, Issuer: in}}}}}
+		to, key := Redact(r)
+		c := to.Facts[0].Answers[0].Handshake.Certificates[0]
+		if c.Subject != want || c.Issuer != want {
+			t.Errorf("%s\n got %s\nand %s\nwant %s", in, c.Subject, c.Issuer, want)
+		}
+		again, more := Redact(to)
+		if got := again.Facts[0].Answers[0].Handshake.Certificates[0].Subject; got != want {
+			t.Errorf("%s became %s: %v", want, got, more.Entries)
+		}
+		if leaks := key.Leaks("facts.json", []byte(write(t, to))); len(leaks) > 0 {
+			t.Errorf("%s: %v", in, leaks[0].Entry)
+		}
+	}
+}
+
+func TestFormsOfHardwareAddresses(t *testing.T) {
+	if got := redactLine(t, "AA-BB-CC-12-34-56 aa:bb:cc:12:34:56 aabb.cc12.3456 host-10-21-32-43 2026-11-30-02-00-01 12-34-56-78-90"); got != "02:00:00:00:00:01 02:00:00:00:00:01 02:00:00:00:00:01 host1 2026-11-30-02-00-01 12-34-56-78-90" {
+		t.Error(got)
+	}
+}
+
+func TestVariantsOfWords(t *testing.T) {
+	if got := redactLine(t, "blue-whale Blue_Whale BlueWhale blue whale bluewhales", "blue-whale"); got != "masked1 masked1 masked1 masked1 masked1s" {
+		t.Error(got)
 	}
 }

@@ -40,15 +40,16 @@ func (w *walker) special(v any) {
 	}
 }
 
-// userField is what becomes of a field that holds the name of a user and nothing else.
-func (w *walker) userField(s string) string {
-	if to := w.pseudonym(User, s); to != s {
+// userName is what becomes of a field that holds the name of a user and nothing else. What
+// it does not know is left to text.
+func (m *masker) userName(s string) string {
+	if to := m.pseudonym(User, s); to != s {
 		return to
 	}
 	if domain, name, ok := strings.Cut(s, `\`); ok {
-		return w.text(domain) + `\` + w.userField(name)
+		return m.hostName(domain) + `\` + m.userName(name)
 	}
-	return w.text(s)
+	return s
 }
 
 // version is what becomes of the version of a program or a kernel: it may look like an

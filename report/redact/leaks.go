@@ -63,7 +63,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 				addresses[a] = e
 			}
 		case e.Kind == Hardware:
-			macs[strings.ToLower(e.Original)] = e
+			macs[plainMAC(e.Original)] = e
 		}
 	}
 	sc := scan{words: k.find(),
@@ -78,7 +78,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 			return text
 		},
 		mac: func(text string) string {
-			if e := macs[strings.ToLower(text)]; e != nil {
+			if e := macs[plainMAC(text)]; e != nil {
 				add(Hardware, e, text)
 			}
 			return text

@@ -43,7 +43,7 @@ var (
 	enx  = lazyExp(`\benx[0-9a-f]{12}\b`)
 	like = lazyExp(`(?i)\b(?:(?:user|host|domain|hidden|masked|organization)\d+|02:00:00(?::[0-9a-f]{2}){3}|enx020000[0-9a-f]{6})\b`)
 	// The names that cloud machines have by default tell their addresses.
-	ipName = lazyExp(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
+	ipName = lazyExp(`\b(?:ip|ec2|host)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
 
 const nameInPath = `[^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+(?:'[^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)*`
@@ -146,7 +146,7 @@ func (m *masker) learn(s string) string {
 			m.host(x[1])
 		}
 	}
-	if has("ip-", "ec2-") {
+	if has("ip-", "ec2-", "host-") {
 		for _, x := range ipName().FindAllString(s, -1) {
 			m.label(x)
 		}
@@ -300,9 +300,9 @@ func reservedDomain(name string) bool { return strings.HasSuffix(name, ".example
 
 // hardware learns an Ethernet address; none and all are no machine's.
 func (m *masker) hardware(text string) {
-	low := strings.ToLower(text)
+	low := plainMAC(text)
 	if low != "00:00:00:00:00:00" && low != "ff:ff:ff:ff:ff:ff" && !strings.HasPrefix(low, "02:00:00:") {
-		m.entry(Hardware, text)
+		m.entry(Hardware, low)
 	}
 }
 

@@ -92,3 +92,11 @@ func postgresLine(s, kind string, user, host func(string) string) string {
 		return w
 	})
 }
+
+// entryOf is a line of pg_hba.conf without its type: "host shop" names no host.
+func entryOf(s string) string {
+	if kind, rest, ok := strings.Cut(s, " "); ok && strings.HasPrefix(kind, "host") && !strings.Contains(kind, ":") {
+		return rest
+	}
+	return s
+}

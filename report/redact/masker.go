@@ -1,7 +1,6 @@
 package redact
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -11,25 +10,27 @@ import (
 
 // masker learns from a recording what has to be replaced, and then replaces it.
 type masker struct {
-	plan    *plan
-	entries []Entry
-	index   map[string]int  // by kind and original: place in entries
-	domains map[int]bool    // entries that are registered domains, "acme.co.uk"
-	used    map[string]int  // by prefix: the last number given
-	taken   map[string]bool // words that look like pseudonyms and were there before
-	kept    map[string]bool // names of programs, containers and the like: no host is called so
-	enums   map[string]bool // words of fields that are not rewritten
-	seen    map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
-	words   []needle
-	found   *needles
+	plan     *plan
+	entries  []Entry
+	index    map[string]int  // by kind and original: place in entries
+	domains  map[int]bool    // entries that are registered domains, "acme.co.uk"
+	used     map[string]int  // by prefix: the last number given
+	taken    map[string]bool // words that look like pseudonyms and were there before
+	kept     map[string]bool // names of programs, containers and the like: no host is called so
+	enums    map[string]bool // words of fields that are not rewritten
+	seen     map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
+	words    []needle
+	variants map[int][]string // of entries that are words of the user: other ways to write them
+	found    *needles
 }
 
 func newMasker(words []string) *masker {
 	m := &masker{plan: newPlan(), index: map[string]int{}, domains: map[int]bool{}, used: map[string]int{}, taken: map[string]bool{},
-		kept: map[string]bool{}, enums: map[string]bool{}, seen: map[string]bool{}}
+		kept: map[string]bool{}, enums: map[string]bool{}, seen: map[string]bool{}, variants: map[int][]string{}}
 	for _, w := range words {
 		if w = strings.TrimSpace(w); w != "" && !pseudonymous(strings.ToLower(w)) {
 			m.entry(Word, w)
+			m.variants[m.entry(Word, w)] = variants(w)
 		}
 	}
 	return m
@@ -169,7 +170,11 @@ func (m *masker) search() {
 		case e.Kind == Address, e.Kind == Hardware && !strings.HasPrefix(low, "enx"): // read, not searched for
 			continue
 		}
-		for _, s := range folded(e.Original) {
+		spellings := folded(e.Original)
+		for _, v := range m.variants[i] {
+			spellings = append(spellings, folded(v)...)
+		}
+		for _, s := range spellings {
 			n.text = s
 			m.words = append(m.words, n)
 			for _, s := range escapes(s) {
@@ -242,7 +247,10 @@ func (m *masker) addrText(a netip.Addr, bits int, text string) string {
 }
 
 func (m *masker) macText(text string) string {
-	return cmp.Or(m.pseudonym(Hardware, text), text)
+	if to := m.pseudonym(Hardware, plainMAC(text)); to != plainMAC(text) {
+		return to
+	}
+	return text
 }
 
 // hostText is the pseudonym of a dotted name.
@@ -278,15 +286,16 @@ func (m *masker) hostText(name string, sure bool) string {
 }
 
 // hostName is what becomes of a text that stands where only a host can: a word of
-// loopdoctor's own is one, too.
+// loopdoctor's own is one, too. Addresses, and names that text finds anywhere, are left
+// to it: nothing is to be replaced twice.
 func (m *masker) hostName(s string) string {
 	if p, n, ok := beginning(s); ok {
 		return strings.Join(strings.Split(m.prefix(p).Addr().String(), ".")[:n], ".") + "."
 	}
 	name := bare(s)
 	i := strings.Index(strings.ToLower(s), name)
-	if name == "" || i < 0 || i+len(name) > len(s) || !strings.EqualFold(s[i:i+len(name)], name) {
-		return m.text(s)
+	if _, _, _, plain := domain(name, false); plain || name == "" || i < 0 || i+len(name) > len(s) || !strings.EqualFold(s[i:i+len(name)], name) {
+		return s
 	}
 	to := name
 	if strings.Contains(name, ".") {
@@ -295,7 +304,7 @@ func (m *masker) hostName(s string) string {
 		to = m.pseudonym(Host, name)
 	}
 	if to == name {
-		return m.text(s)
+		return s
 	}
 	return s[:i] + to + s[i+len(name):]
 }

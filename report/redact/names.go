@@ -180,3 +180,19 @@ func localName(name string) bool {
 		slices.Contains([]string{"host.docker.internal", "gateway.docker.internal", "kubernetes.docker.internal", "host.containers.internal", "host.lima.internal", "host.orb.internal",
 			"host.rancher-desktop.internal", "host.minikube.internal", "host.k3d.internal", "metadata.google.internal", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}, low)
 }
+
+// variants are other ways to write a name of several words: blue-whale, blue_whale,
+// blue.whale, "blue whale", and bluewhale.
+func variants(s string) []string {
+	words := strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune("-_. ", r) })
+	if len(words) < 2 || strings.Trim(s, "0123456789-_. ") == "" {
+		return nil
+	}
+	var all []string
+	for _, sep := range []string{"-", "_", ".", " ", ""} {
+		if v := strings.Join(words, sep); v != s {
+			all = append(all, v)
+		}
+	}
+	return all
+}

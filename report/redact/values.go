@@ -58,16 +58,16 @@ func lists(low string) bool {
 }
 
 // value1 learns from a value by its name.
-func (w *walker) value1(name, value string) {
+func (m *masker) value1(name, value string) {
 	if value != "" {
-		valued(name, value, func(s string) string { return w.learnSecret(s) }, func(s string) string { w.user(s); return s }, func(s string) string { w.host(s); return s },
-			func(s string) string { w.entry(Organization, s); return s })
+		valued(name, value, func(s string) string { return m.learnSecret(s) }, func(s string) string { m.user(s); return s }, func(s string) string { m.host(s); return s },
+			func(s string) string { m.entry(Organization, s); return s })
 	}
 }
 
 // named is what becomes of a value, by its name.
-func (w *walker) named(value, name string) string {
-	return w.text(valued(name, value, w.oneSecret, w.userField, w.hostName, func(s string) string { return w.pseudonym(Organization, s) }))
+func (m *masker) named(value, name string) string {
+	return m.text(valued(name, value, m.oneSecret, m.userName, m.hostName, func(s string) string { return m.pseudonym(Organization, s) }))
 }
 
 // valued is a value with its parts, by its name, as told.

@@ -215,15 +215,15 @@ func (w *walker) string(s string, how way, in reflect.Value) string {
 	case asVersion:
 		return w.version(s)
 	case asUser:
-		return w.userField(s)
+		s = w.userName(s)
 	case asHost:
-		return w.hostName(s)
+		s = w.hostName(s)
 	case asHosts:
-		return hostsLine(w.secrets(s), w.hostName)
+		s = hostsLine(s, w.hostName)
 	case asAccess:
-		return w.text(access(s, w.userField, w.hostName))
+		s = access(s, w.userName, w.hostName)
 	case asSubject:
-		return w.text(w.subject(s))
+		s = w.subject(s)
 	case asValue:
 		return w.named(s, in.FieldByName("Name").String())
 	}
@@ -257,6 +257,7 @@ func (w *walker) study(s string, how way) {
 		s = hostsLine(s, func(n string) string { w.host(n); return n })
 	case asAccess:
 		access(s, func(u string) string { w.user(u); return u }, func(h string) string { w.host(h); return h })
+		s = entryOf(s)
 	case asPrint:
 		if len(s) >= 8 && strings.Trim(s[:len(s)-6], "0") != "" {
 			w.entry(Certificate, s)
