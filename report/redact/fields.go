@@ -1,7 +1,6 @@
 package redact
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -92,15 +91,4 @@ func (w *walker) args(args []string) []string {
 		out[i] = w.text(out[i])
 	}
 	return out
-}
-
-// frame is what becomes of the headers of a packet.
-func (w *walker) frame(b []byte) []byte {
-	switch w.turn {
-	case looking:
-		return b
-	case learning:
-		return Frame(b, func(a netip.Addr) netip.Addr { w.plan.see(a, -1); return a })
-	}
-	return Frame(b, w.addr)
 }

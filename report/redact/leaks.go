@@ -1,9 +1,7 @@
 package redact
 
 import (
-	"bytes"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 
@@ -13,7 +11,7 @@ import (
 // Leak is an original, or something with the shape of a secret, that stands in a file.
 type Leak struct {
 	File   string // as it was named to Leaks
-	Line   int    // 1 is the first; of a file that is no text: 0
+	Line   int    // 1 is the first
 	Kind   Kind
 	Entry  *Entry // nil: a secret that nobody learned of
 	Offset int    // in bytes
@@ -26,24 +24,22 @@ const maxLeaks = 100
 // shape of a secret although nobody learned of it; none of it means that the file is
 // clean. It reads as Redact does: an original is found where Redact would have replaced
 // it, in any case of letters, escaped for JSON, HTML or a URL, and secrets in Base64,
-// too. What is a pseudonym as well is no leak. In a capture addresses are looked for
-// as bytes, too.
+// too. Words are then looked for once more, in another way (remaining). What is a
+// pseudonym as well is no leak, and neither is what loopdoctor itself says in every such
+// file (unsaid). Bytes, as a capture has them, are not read.
 func (k *Key) Leaks(name string, data []byte) []Leak {
 	if k == nil {
 		return nil
 	}
 	var leaks []Leak
 	text := unsaid(name, string(data))
-	isCapture := path.Ext(name) == ".pcapng" || path.Ext(name) == ".pcap"
 	at := 0 // where the scan is
 	add := func(kind Kind, e *Entry, found string) {
 		if len(leaks) >= maxLeaks {
 			return
 		}
 		l := Leak{File: name, Kind: kind, Entry: e, Offset: at + max(strings.Index(text[at:], found), 0)}
-		if !isCapture {
-			l.Line = 1 + strings.Count(text[:l.Offset], "\n")
-		}
+		l.Line = 1 + strings.Count(text[:l.Offset], "\n")
 		leaks = append(leaks, l)
 	}
 	pseudonyms, stands := map[string]bool{}, map[netip.Addr]bool{}
@@ -105,14 +101,6 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 			add(Secret, nil, s)
 		}
 	}
-	if isCapture {
-		for a, e := range addresses {
-			if i := inPackets(data, a); i >= 0 {
-				at = i
-				add(Address, e, "")
-			}
-		}
-	}
 	return leaks
 }
 
@@ -121,27 +109,4 @@ func addressOf(s string) (netip.Addr, bool) {
 	s, _, _ = strings.Cut(s, "/")
 	a, err := netip.ParseAddr(s)
 	return a, err == nil
-}
-
-// inPackets finds an address in the header of a packet, or returns -1. The four bytes of
-// an IPv4 address stand by chance in options and lengths, too: only where they are
-// source or destination of what looks like a header they are one.
-func inPackets(data []byte, a netip.Addr) int {
-	want := a.AsSlice()
-	for from := 0; ; {
-		i := bytes.Index(data[from:], want)
-		if i < 0 {
-			return -1
-		}
-		i += from
-		if a.Is6() {
-			return i
-		}
-		for _, back := range []int{12, 16} {
-			if h := i - back; h >= 0 && data[h]>>4 == 4 && data[h]&15 >= 5 && slices.Contains([]byte{protoICMP, protoTCP, protoUDP}, data[h+9]) {
-				return i
-			}
-		}
-		from = i + 1
-	}
 }

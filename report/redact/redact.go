@@ -3,6 +3,12 @@
 // at nothing, and it refuses to guess what it cannot know: an ordinary word in a line
 // of a log stays, even if it is somebody's name.
 //
+// The headers of packets are copied: those that a capture keeps have blank addresses. Who
+// has some from elsewhere makes them so before he writes them (capture.HeadersOnly).
+//
+// What stays: a bare name in a sentence of a log, names of databases, and what
+// GITHUB_REPOSITORY, PGSERVICE and the like name.
+//
 // Replaced, everywhere in the recording and the same everywhere: names of users (in
 // paths of homes, too), names of hosts, addresses other than loopback, hardware
 // addresses, secrets, fingerprints of certificates and the organizations that they

@@ -27,7 +27,7 @@ const (
 	asPrint     // the fingerprint of a certificate
 	asSubject   // a distinguished name
 	asValue     // of a header, a variable or a setting, by the name beside it
-	asFrame     // the headers of a packet
+	asFrame     // the headers of a packet, whose addresses are blank
 	asContainer // a name that stays, and makes hosts of that name stay
 )
 
@@ -129,7 +129,7 @@ func (w *walker) value(v reflect.Value, how way, in reflect.Value) reflect.Value
 	case bytesType:
 		var b []byte // of bytes nobody knows what they tell
 		if how == asFrame {
-			b = w.frame(v.Bytes())
+			b = slices.Clone(v.Bytes())
 		}
 		return reflect.ValueOf(b)
 	}
