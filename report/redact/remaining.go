@@ -1,8 +1,8 @@
 package redact
 
 import (
+	"bytes"
 	"path"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,46 +13,93 @@ import (
 // What is in this file shares nothing with what replaces: a mistake there is to be found
 // here.
 
-var (
-	// style sheets, scripts, and tags with their attributes
-	ofPage = lazyExp(`(?s)<style>.*?</style>|<script>.*?</script>|</?[a-zA-Z][\w:-]*(?:\s+[\w:-]+(?:="[^"]*")?)*\s*/?>`)
-	// an attribute whose value may have come from a machine
-	ofMachine = lazyExp(`\b(?:title|href|aria-label)="([^"#][^"]*)"`)
-	// names of the fields, which are no values; within a value each quote has a backslash before it
-	ofJSON = lazyExp(`([{,]\s*)"[A-Za-z0-9_]+"(?:\s*:)`)
-	inPage = lazyExp(`([{,]\s*)&#34;[A-Za-z0-9_]+&#34;(?:\s*:)`)
-	packed = lazyExp(`"header":\s*"[A-Za-z0-9+/=]*"`) // Base64 tells nothing that is found as a word
-)
+// ofMachine is an attribute of a page whose value may have come from a machine.
+var ofMachine = lazyExp(`\b(?:title|href|aria-label)="([^"#][^"]*)"`)
 
 // unsaid is a file of the same length in which spaces stand for what loopdoctor itself
 // says in every such file: markup, style and script of a page, names of fields in JSON.
 // What html/template and encoding/json write there cannot come from a machine.
 func unsaid(name, text string) string {
-	var spans []*regexp.Regexp
+	b := []byte(text)
 	switch path.Ext(name) {
 	case ".html":
-		spans = []*regexp.Regexp{ofPage(), inPage()}
+		unsaidTags(b)
+		unsaidFields(b, "&#34;")
 	case ".json":
-		spans = []*regexp.Regexp{packed(), ofJSON()}
+		unsaidFields(b, `"`)
 	default:
 		return text
 	}
-	b := []byte(text)
-	for _, re := range spans {
-		for _, at := range re.FindAllIndex(b, -1) {
-			var keep [][]int
-			if b[at[0]] == '<' && b[at[0]+1] != '/' {
-				keep = ofMachine().FindAllSubmatchIndex(b[at[0]:at[1]], -1)
-			}
-			from := at[0]
-			for _, k := range keep {
-				blankOut(b[from : at[0]+k[2]])
-				from = at[0] + k[3]
-			}
-			blankOut(b[from:at[1]])
-		}
-	}
 	return string(b)
+}
+
+// unsaidTags blanks tags, style and script of a page: in text and in attributes both < and
+// > are escaped.
+func unsaidTags(b []byte) {
+	for at := 0; ; {
+		n := bytes.IndexByte(b[at:], '<')
+		if n < 0 {
+			return
+		}
+		from := at + n
+		end := ">"
+		for _, raw := range []string{"style", "script"} {
+			if bytes.HasPrefix(b[from+1:], []byte(raw+">")) {
+				end = "</" + raw + ">"
+			}
+		}
+		if n = bytes.Index(b[from:], []byte(end)); n < 0 {
+			return
+		}
+		at = from + n + len(end)
+		done := from
+		if end == ">" && bytes.IndexByte(b[from:at], '"') > 0 {
+			for _, keep := range ofMachine().FindAllSubmatchIndex(b[from:at], -1) {
+				blankOut(b[done : from+keep[2]])
+				done = from + keep[3]
+			}
+		}
+		blankOut(b[done:at])
+	}
+}
+
+// unsaidFields blanks the names of fields and, as words in Base64 are chance, the headers
+// of packets. quote is how the format writes a quotation mark; one within a value has a
+// backslash before it.
+func unsaidFields(b []byte, quote string) {
+	end := []byte(quote + ":")
+	for at := 0; ; {
+		n := bytes.Index(b[at:], end)
+		if n < 0 {
+			return
+		}
+		to := at + n
+		at = to + len(end)
+		from := to
+		for from > 0 && (b[from-1] == '_' || b[from-1] < utf8.RuneSelf && inWord(rune(b[from-1]))) {
+			from--
+		}
+		if !bytes.HasSuffix(b[:from], []byte(quote)) {
+			continue
+		}
+		before := from - len(quote)
+		for before > 0 && (b[before-1] == ' ' || b[before-1] == '\n') {
+			before--
+		}
+		if before == 0 || b[before-1] != '{' && b[before-1] != ',' {
+			continue
+		}
+		if string(b[from:to]) == "header" {
+			value := bytes.TrimLeft(b[at:], " ")
+			if bytes.HasPrefix(value, []byte(quote)) {
+				value = value[len(quote):]
+				if n := bytes.Index(value, []byte(quote)); n > 0 {
+					blankOut(value[:n])
+				}
+			}
+		}
+		blankOut(b[from:to])
+	}
 }
 
 // blankOut leaves ends of lines: they are counted.
