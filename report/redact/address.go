@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"sync"
 )
 
 // plan gives addresses their pseudonyms. Within a class, the first n bits of a
@@ -30,23 +31,25 @@ type node struct {
 	kids [2]*node
 }
 
-func prefixes(texts ...string) []netip.Prefix {
-	var ps []netip.Prefix
-	for _, s := range texts {
-		ps = append(ps, netip.MustParsePrefix(s))
-	}
-	return ps
+func lazyPrefixes(texts ...string) func() []netip.Prefix {
+	return sync.OnceValue(func() []netip.Prefix {
+		var ps []netip.Prefix
+		for _, s := range texts {
+			ps = append(ps, netip.MustParsePrefix(s))
+		}
+		return ps
+	})
 }
 
 var (
 	// The classes with a place of their own: RFC 1918, 6598, 3927, 4193, 4291 section 2.5.6.
-	classes = prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/8", "fd00::/8", "fe80::/10", "fec0::/10")
+	classes = lazyPrefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/8", "fd00::/8", "fe80::/10", "fec0::/10")
 	// What means the same on every machine: this network, loopback, documentation,
 	// benchmarks, multicast, broadcast and masks (RFC 6890); the inner networks of
 	// Docker, Podman, slirp4netns and QEMU, Docker Desktop, libvirt, Lima, gvproxy; the
 	// addresses that clouds, Tailscale, WSL and Kubernetes give to services; public
 	// resolvers.
-	stays = prefixes("0.0.0.0/8", "127.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "224.0.0.0/4", "255.0.0.0/8",
+	stays = lazyPrefixes("0.0.0.0/8", "127.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "224.0.0.0/4", "255.0.0.0/8",
 		"::/128", "::1/128", "ff00::/8", "2001:db8::/32",
 		"172.17.0.0/24", "10.88.0.0/24", "10.0.2.0/24", "192.168.65.0/24", "192.168.122.0/24", "192.168.5.0/24", "192.168.127.0/24",
 		"169.254.169.254/32", "169.254.170.2/32", "169.254.73.153/32", "169.254.73.250/32", "169.254.20.10/32", "100.100.100.100/32", "fd7a:115c:a1e0::53/128", "fd00:ec2::254/128",
@@ -78,12 +81,12 @@ func embedded(a netip.Addr) (v4 netip.Addr, ok bool) {
 
 // stay tells whether an address means the same on every machine.
 func stay(a netip.Addr) bool {
-	return slices.ContainsFunc(stays, func(p netip.Prefix) bool { return p.Contains(a) })
+	return slices.ContainsFunc(stays(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // public tells whether an address is of no class that it has to stay in.
 func public(a netip.Addr) bool {
-	return !stay(a) && !slices.ContainsFunc(classes, func(p netip.Prefix) bool { return p.Contains(a) })
+	return !stay(a) && !slices.ContainsFunc(classes(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // wide tells whether a prefix is too wide to tell anything: it holds a class as a
@@ -92,7 +95,7 @@ func wide(p netip.Prefix) bool {
 	if p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() <= 16 {
 		return true
 	}
-	return slices.ContainsFunc(slices.Concat(classes, stays), func(c netip.Prefix) bool {
+	return slices.ContainsFunc(slices.Concat(classes(), stays()), func(c netip.Prefix) bool {
 		return c.Bits() <= 16 && p.Bits() <= c.Bits() && p.Contains(c.Addr())
 	})
 }
@@ -179,7 +182,7 @@ func (pl *plan) make() {
 func (pl *plan) pin(all []netip.Prefix) {
 	pinned := map[netip.Prefix]bool{}
 	note := func(a netip.Addr) (more bool) {
-		for _, p := range stays {
+		for _, p := range stays() {
 			if !pinned[p] && p.Contains(a) {
 				pinned[p], more = true, true
 				pl.pinned = append(pl.pinned, p)
@@ -275,7 +278,7 @@ func (pl *plan) squeeze(a netip.Addr) netip.Addr {
 	case a.Is6() && first32(a)>>12 == base6>>12:
 		upTo(32)
 	}
-	for _, c := range classes {
+	for _, c := range classes() {
 		if c.Contains(a) {
 			upTo(c.Bits())
 		}

@@ -1,10 +1,6 @@
 package redact
 
 import (
-	"net/netip"
-	"path"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -18,11 +14,11 @@ func (w *walker) special(v any) {
 		w.account(x.User, x.UID, w.os)
 	case facts.Process:
 		w.account(x.User, x.UID, w.os)
-		w.logins(x.Name, x.Args)
+		w.commands(x.Name, x.Args)
 	case facts.Socket:
 		w.account(x.User, x.UID, w.os)
 	case facts.Met:
-		w.logins(x.Program, x.Args)
+		w.commands(x.Program, x.Args)
 	case facts.Forward:
 		if strings.HasPrefix(x.Kind, "ssh") {
 			w.login(x.Through)
@@ -43,101 +39,16 @@ func (w *walker) special(v any) {
 	}
 }
 
-// sshPrograms take user@host as an argument.
-var sshPrograms = []string{"ssh", "autossh", "scp", "sftp", "sshfs", "rsync", "mosh", "mosh-client"}
-
-var loginWord = regexp.MustCompile(`^(?:ssh://)?([A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*)(?::|$)`)
-
-// hostFlag is a flag whose value is a host.
-var hostFlag = regexp.MustCompile(`^(?:-h|-H|--?[\w.-]*host(?:name)?)$`)
-
-// logins learns from the arguments of a command: those of ssh, and flags for hosts.
-func (w *walker) logins(program string, args []string) {
-	if len(args) == 0 {
-		return
-	}
-	ssh := slices.Contains(sshPrograms, program) || slices.Contains(sshPrograms, path.Base(args[0]))
-	for i, a := range args[1:] {
-		flag := args[i]
-		if hostFlag.MatchString(flag) && !strings.HasPrefix(a, "-") {
-			w.host(a)
-		}
-		if !ssh {
-			continue
-		}
-		for part := range strings.SplitSeq(a, ",") { // -J takes several
-			if m := loginWord.FindStringSubmatch(part); m != nil {
-				w.login(m[1])
-			}
-		}
-		switch spec := strings.Split(a, ":"); {
-		case flag == "-l":
-			w.user(a)
-		case flag == "-J" && !strings.Contains(a, "@"):
-			w.host(a)
-		case len(spec) > 2 && (flag == "-L" || flag == "-R" || strings.HasPrefix(a, "-L") || strings.HasPrefix(a, "-R")):
-			w.host(spec[len(spec)-2])
-		}
-	}
-}
-
-// Variables whose value is a user's name, or that of a host.
-var (
-	userVariables = set(`user logname sudo_user username doas_user`)
-	hostVariables = set(`host hostname pghost mysql_host localdomain codespace_name display docker_host redis_host computername http.proxyhost https.proxyhost socksproxyhost`)
-)
-
-// lists tells whether the name is that of a list of hosts: no_proxy, ignore-hosts, nonProxyHosts.
-func lists(name string) bool {
-	low := strings.ToLower(name)
-	return strings.HasPrefix(low, "no") || strings.Contains(low, "noproxy") || strings.Contains(low, "no_proxy") || strings.Contains(low, "nonproxy") ||
-		strings.Contains(low, "ignore") || strings.Contains(low, "exclude") || strings.Contains(low, "bypass")
-}
-
-func secretName(name string) bool { return secret.Named(name) || strings.EqualFold(name, "Set-Cookie") }
-
-// value1 learns from a value by its name.
-func (w *walker) value1(name, value string) {
-	low := strings.ToLower(name)
-	switch {
-	case value == "":
-	case secretName(name):
-		w.learnSecret(value)
-	case userVariables[low]:
-		w.user(value)
-	case hostVariables[low], lists(name), strings.Contains(low, "proxy"):
-		for _, item := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(", \t|;'\"[]()", r) }) {
-			if _, rest, ok := strings.Cut(item, "://"); ok {
-				item = rest[strings.LastIndexByte(rest, '@')+1:]
-			}
-			item, _, _ = strings.Cut(item, "/")
-			if low := strings.ToLower(item); !ordinary()(low) {
-				w.host(item)
-			}
-		}
-	}
-}
-
-// named is what becomes of a value, by its name.
-func (w *walker) named(value, name string) string {
-	switch {
-	case secretName(name):
-		return w.oneSecret(value)
-	case userVariables[strings.ToLower(name)]:
-		return w.userField(value)
-	}
-	return w.text(value)
-}
-
-// userField is what becomes of a field that holds the name of a user and nothing else.
-func (w *walker) userField(s string) string {
-	if to := w.pseudonym(User, s); to != s {
+// userName is what becomes of a field that holds the name of a user and nothing else. What
+// it does not know is left to text.
+func (m *masker) userName(s string) string {
+	if to := m.pseudonym(User, s); to != s {
 		return to
 	}
 	if domain, name, ok := strings.Cut(s, `\`); ok {
-		return w.text(domain) + `\` + w.userField(name)
+		return m.hostName(domain) + `\` + m.userName(name)
 	}
-	return w.text(s)
+	return s
 }
 
 // version is what becomes of the version of a program or a kernel: it may look like an
@@ -180,61 +91,4 @@ func (w *walker) args(args []string) []string {
 		out[i] = w.text(out[i])
 	}
 	return out
-}
-
-var (
-	// an attribute of a distinguished name as Go prints it (RFC 2253)
-	attribute = regexp.MustCompile(`(?:^|[,+])([A-Za-z]+|[0-9.]+)=((?:\\.|[^,+\\])*)`)
-	fullName  = regexp.MustCompile(`([\w.-]+@[\w.-]+) \(([^()]+)\)`)
-)
-
-// organizations learns from the name of a certificate's subject or issuer whom it names.
-// What the tools themselves write into it ("mkcert development CA") is in words.txt, and
-// tells which tool it was.
-func (m *masker) organizations(s string) {
-	for _, x := range attribute.FindAllStringSubmatch(s, -1) {
-		name, value := strings.ToUpper(x[1]), strings.ReplaceAll(x[2], `\`, "")
-		for _, w := range strings.Fields(value) {
-			if u := loginWord.FindStringSubmatch(w); u != nil {
-				m.login(u[1])
-			}
-		}
-		if f := fullName.FindStringSubmatch(value); f != nil && !plain(f[2]) { // mkcert: "ann@laptop (Ann Lee)"
-			m.user(f[2])
-		}
-		switch name {
-		case "CN":
-			if !strings.ContainsAny(value, " @") {
-				m.host(value)
-			}
-		case "O", "OU", "L", "ST", "STREET", "POSTALCODE", "SERIALNUMBER":
-			if !strings.Contains(value, "@") && !plain(value) {
-				m.entry(Organization, value)
-			}
-		}
-	}
-}
-
-// plain tells whether a text has none but ordinary words, pseudonyms and the places of
-// OpenSSL's example.
-func plain(s string) bool {
-	for _, w := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) }) {
-		if len(w) > 2 && !ordinary()(w) && !pseudonymous(w) && !examples[w] {
-			return false
-		}
-	}
-	return true
-}
-
-var examples = set(`internet widgits pty ltd some state encrypt isrg authority ecc intermediate mkcert caddy localhost`)
-
-// frame is what becomes of the headers of a packet.
-func (w *walker) frame(b []byte) []byte {
-	switch w.turn {
-	case looking:
-		return b
-	case learning:
-		return Frame(b, func(a netip.Addr) netip.Addr { w.plan.see(a, -1); return a })
-	}
-	return Frame(b, w.addr)
 }

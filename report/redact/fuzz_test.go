@@ -70,20 +70,3 @@ func FuzzText(f *testing.F) {
 		unmoved(t, r, word)
 	})
 }
-
-// FuzzFrame: the headers of a packet keep their length, or are dropped.
-func FuzzFrame(f *testing.F) {
-	for _, x := range frames {
-		f.Add(unhex(x.in))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		before := string(in)
-		out := Frame(in, stranger)
-		if string(in) != before {
-			t.Fatal("the frame itself was changed")
-		}
-		if out != nil && len(out) != len(in) {
-			t.Fatalf("%d bytes became %d", len(in), len(out))
-		}
-	})
-}

@@ -1,9 +1,7 @@
 package redact
 
 import (
-	"bytes"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 
@@ -13,7 +11,7 @@ import (
 // Leak is an original, or something with the shape of a secret, that stands in a file.
 type Leak struct {
 	File   string // as it was named to Leaks
-	Line   int    // 1 is the first; of a file that is no text: 0
+	Line   int    // 1 is the first
 	Kind   Kind
 	Entry  *Entry // nil: a secret that nobody learned of
 	Offset int    // in bytes
@@ -26,24 +24,22 @@ const maxLeaks = 100
 // shape of a secret although nobody learned of it; none of it means that the file is
 // clean. It reads as Redact does: an original is found where Redact would have replaced
 // it, in any case of letters, escaped for JSON, HTML or a URL, and secrets in Base64,
-// too. What is a pseudonym as well is no leak. In a capture addresses are looked for
-// as bytes, too.
+// too. Words are then looked for once more, in another way (remaining). What is a
+// pseudonym as well is no leak, and neither is what loopdoctor itself says in every such
+// file (unsaid). Bytes, as a capture has them, are not read.
 func (k *Key) Leaks(name string, data []byte) []Leak {
 	if k == nil {
 		return nil
 	}
 	var leaks []Leak
-	text := string(data)
-	isCapture := path.Ext(name) == ".pcapng" || path.Ext(name) == ".pcap"
+	text := unsaid(name, string(data))
 	at := 0 // where the scan is
 	add := func(kind Kind, e *Entry, found string) {
 		if len(leaks) >= maxLeaks {
 			return
 		}
 		l := Leak{File: name, Kind: kind, Entry: e, Offset: at + max(strings.Index(text[at:], found), 0)}
-		if !isCapture {
-			l.Line = 1 + strings.Count(text[:l.Offset], "\n")
-		}
+		l.Line = 1 + strings.Count(text[:l.Offset], "\n")
 		leaks = append(leaks, l)
 	}
 	pseudonyms, stands := map[string]bool{}, map[netip.Addr]bool{}
@@ -63,7 +59,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 				addresses[a] = e
 			}
 		case e.Kind == Hardware:
-			macs[strings.ToLower(e.Original)] = e
+			macs[plainMAC(e.Original)] = e
 		}
 	}
 	sc := scan{words: k.find(),
@@ -78,7 +74,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 			return text
 		},
 		mac: func(text string) string {
-			if e := macs[strings.ToLower(text)]; e != nil {
+			if e := macs[plainMAC(text)]; e != nil {
 				add(Hardware, e, text)
 			}
 			return text
@@ -94,18 +90,15 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		}}
 	sc.at = &at
 	sc.run(text)
+	for _, x := range k.remaining(text) {
+		if at = x.at; !pseudonyms[strings.ToLower(x.entry.Original)] && !slices.ContainsFunc(leaks, func(l Leak) bool { return l.Offset == at }) {
+			add(x.entry.Kind, x.entry, "")
+		}
+	}
 	at = 0
 	for _, s := range secret.Shaped(text) {
 		if _, value, _ := inner(s); !hides(value) {
 			add(Secret, nil, s)
-		}
-	}
-	if isCapture {
-		for a, e := range addresses {
-			if i := inPackets(data, a); i >= 0 {
-				at = i
-				add(Address, e, "")
-			}
 		}
 	}
 	return leaks
@@ -116,27 +109,4 @@ func addressOf(s string) (netip.Addr, bool) {
 	s, _, _ = strings.Cut(s, "/")
 	a, err := netip.ParseAddr(s)
 	return a, err == nil
-}
-
-// inPackets finds an address in the header of a packet, or returns -1. The four bytes of
-// an IPv4 address stand by chance in options and lengths, too: only where they are
-// source or destination of what looks like a header they are one.
-func inPackets(data []byte, a netip.Addr) int {
-	want := a.AsSlice()
-	for from := 0; ; {
-		i := bytes.Index(data[from:], want)
-		if i < 0 {
-			return -1
-		}
-		i += from
-		if a.Is6() {
-			return i
-		}
-		for _, back := range []int{12, 16} {
-			if h := i - back; h >= 0 && data[h]>>4 == 4 && data[h]&15 >= 5 && slices.Contains([]byte{protoICMP, protoTCP, protoUDP}, data[h+9]) {
-				return i
-			}
-		}
-		from = i + 1
-	}
 }

@@ -2,7 +2,6 @@ package redact
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -10,28 +9,44 @@ import (
 )
 
 var (
-	// The directory of a user's home, and other places in which each user has one.
-	home = regexp.MustCompile(`(?i)(?:/home|\\home|/users|\\users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)([^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)`)
+	// The directory of a user's home, and other places in which each user has one: below
+	// one of the domain, where sssd or winbind makes it. An apostrophe may be part of the name.
+	home = lazyExp(`(?i)(?:[/\\]homes?\d*|[/\\]users|%2Fhome|%2Fusers|/run/media|/var/mail|/var/spool/mail|/crontabs|/linger|documents and settings)(?:/|\\+|%2F)(` + nameInPath + `)(?:/(` + nameInPath + `))?`)
+	// /media/ann/usb, where udisks mounts.
+	media = lazyExp(`(?:^|[\s"'=:(])/media/([A-Za-z_][\w.-]*)/`)
 	// C:\Users\Ann Lee\x: a name of two words ends at the next backslash.
-	twoWords = regexp.MustCompile(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
-	tilde    = regexp.MustCompile(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
-	// user=ann, user "ann": how connection strings and messages of databases name one.
-	userIs = regexp.MustCompile(`(?i)\b(?:user|username|user_name|sudo_user|logname)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
+	twoWords = lazyExp(`(?i)[a-z]:\\+users\\+([^\\/"<>|:*?\r\n]* [^\\/"<>|:*?\r\n]*)\\`)
+	// /Users/Ann Lee/x, C:/Users/Ann Lee: elsewhere the words have to look like names.
+	twoNames = lazyExp(`[/\\](?i:users)[/\\]+(\p{Lu}[\w.'-]*(?: \p{Lu}[\w.'-]*){1,2})(?:[/\\]|$)`)
+	tilde    = lazyExp(`(?:^|[\s"'=:(,])~([A-Za-z_][\w.-]*)(?:/|$|[\s"'])`)
+	// user=ann, user "ann", DB_USER=ann, -Duser.name=ann: how connection strings and messages of databases name one.
+	userIs = lazyExp(`(?i)(?:\b|_|-D)(?:user|username|user_name|user\.name|user id|pguser|logname|login|github_actor|role)["']?\s*(?:=\s*|:\s*["']|\s["'])["']?([\w.-]+)`)
+	// 'ann'@'db7', as MySQL writes it.
+	quotedAt = lazyExp(`'([^'@\s]+)'@'([^'@\s]+)'`)
+	// ann%40acme.com in a URL.
+	escapedAt = lazyExp(`([A-Za-z_][\w.+-]*)%40([A-Za-z0-9][\w.-]*)`)
+	// ann/admin@ACME.COM, of Kerberos.
+	principal = lazyExp(`\b([A-Za-z_][\w.-]*)/[\w.-]+@([A-Z0-9-]+(?:\.[A-Z0-9-]+)+)\b`)
+	// \\server\share, and ACME\ann.
+	unc  = lazyExp(`(?:^|[\s"'=(])\\\\([A-Za-z0-9][\w.-]{2,})\\[\w$]`)
+	ofNT = lazyExp(`(?:^|[\s"'=(])([A-Z][A-Z0-9-]{2,14})\\([A-Za-z][\w.-]+)(?:$|[\s"',;)])`)
 	// ann@shop: who, and where. What follows says whether it is one.
-	userAt = regexp.MustCompile(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
-	urlAt  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
+	userAt = lazyExp(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
+	urlAt  = lazyExp(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
-	hostIs = regexp.MustCompile(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	hostIs = lazyExp(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// host=db7 of connection strings and variables, TCP:db7:5432 of socat.
-	hostWas = regexp.MustCompile(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
+	hostWas = lazyExp(`(?i)(?:host(?:name)?["']?\s*=\s*["']?|\b(?:TCP|UDP|SSL|OPENSSL)[46]?(?:-CONNECT)?:)([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// Nov 30 02:00:01 munich app[71]: as syslog and journalctl begin a line.
-	logged = regexp.MustCompile(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) ([A-Za-z0-9][A-Za-z0-9.-]*) [^\s:\[\]]+(?:\[\d+\])?: `)
+	logged = lazyExp(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) ([A-Za-z0-9][A-Za-z0-9.-]*) [^\s:\[\]]+(?:\[\d+\])?: `)
 	// Interfaces that are named after their hardware address (systemd.net-naming-scheme(7)).
-	enx  = regexp.MustCompile(`\benx[0-9a-f]{12}\b`)
-	like = regexp.MustCompile(`(?i)\b(?:user|host|domain|hidden|masked|organization)\d+\b`)
+	enx  = lazyExp(`\benx[0-9a-f]{12}\b`)
+	like = lazyExp(`(?i)\b(?:(?:user|host|domain|hidden|masked|organization)\d+|02:00:00(?::[0-9a-f]{2}){3}|enx020000[0-9a-f]{6})\b`)
 	// The names that cloud machines have by default tell their addresses.
-	ipName = regexp.MustCompile(`\b(?:ip|ec2)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
+	ipName = lazyExp(`\b(?:ip|ec2|host)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`)
 )
+
+const nameInPath = `[^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+(?:'[^/\\\s"'<>|:;,()\[\]{}*?$%&=#]+)*`
 
 // learn notes what of a text has to be replaced wherever it stands.
 func (m *masker) learn(s string) string {
@@ -44,15 +59,40 @@ func (m *masker) learn(s string) string {
 		s = secret.Line(s, m.learnSecret)
 	}
 	if strings.ContainsAny(s, `/\%`) {
-		for _, x := range home.FindAllStringSubmatch(s, -1) {
-			m.user(strings.TrimRight(x[1], "."))
+		for _, x := range home().FindAllStringSubmatch(s, -1) {
+			name := strings.TrimRight(x[1], ".")
+			if _, _, _, ok := domain(name, false); ok && x[2] != "" {
+				m.host(name)
+				name = strings.TrimRight(x[2], ".")
+			}
+			m.user(name)
 		}
-		for _, x := range twoWords.FindAllStringSubmatch(s, -1) {
+		for _, x := range media().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+		for _, x := range twoNames().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+		for _, x := range unc().FindAllStringSubmatch(s, -1) {
+			if !strings.HasPrefix(strings.ToLower(x[1]), "wsl") {
+				m.host(x[1])
+			}
+		}
+		for _, x := range ofNT().FindAllStringSubmatch(s, -1) {
+			if !ordinary()(strings.ToLower(x[1])) {
+				m.host(x[1])
+				m.user(x[2])
+			}
+		}
+		for _, x := range escapedAt().FindAllStringSubmatch(s, -1) {
+			m.at(x[1], x[2])
+		}
+		for _, x := range twoWords().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
 	}
 	if strings.Contains(s, "~") {
-		for _, x := range tilde.FindAllStringSubmatch(s, -1) {
+		for _, x := range tilde().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
 	}
@@ -60,15 +100,15 @@ func (m *masker) learn(s string) string {
 	has := func(words ...string) bool { // what is sought costs more than to see that it is not there
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
 	}
-	if has("user", "logname") {
-		for _, x := range userIs.FindAllStringSubmatch(s, -1) {
+	if has("user", "logname", "login", "actor", "role") {
+		for _, x := range userIs().FindAllStringSubmatch(s, -1) {
 			if !hides(x[1]) {
 				m.user(x[1])
 			}
 		}
 	}
 	if strings.Contains(s, "://") {
-		for _, x := range urlAt.FindAllStringSubmatch(s, -1) {
+		for _, x := range urlAt().FindAllStringSubmatch(s, -1) {
 			if !hides(x[1]) {
 				m.user(x[1])
 			}
@@ -76,34 +116,43 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	if strings.Contains(s, "@") {
-		for _, x := range userAt.FindAllStringSubmatch(s, -1) {
+		for _, x := range quotedAt().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+			if !ordinary()(strings.ToLower(x[2])) {
+				m.host(x[2])
+			}
+		}
+		for _, x := range principal().FindAllStringSubmatch(s, -1) {
+			m.login(x[1] + "@" + x[2])
+		}
+		for _, x := range userAt().FindAllStringSubmatch(s, -1) {
 			m.at(x[1], x[2])
 		}
 	}
 	if has("host", "server at", "enotfound", "eai_again", "lookup", "getaddrinfo", "connect") {
-		for _, x := range hostIs.FindAllStringSubmatch(s, -1) {
+		for _, x := range hostIs().FindAllStringSubmatch(s, -1) {
 			if !ordinary()(strings.ToLower(x[1])) {
 				m.host(x[1])
 			}
 		}
 	}
 	if has("host", "tcp", "udp", "ssl") {
-		for _, x := range hostWas.FindAllStringSubmatch(s, -1) {
+		for _, x := range hostWas().FindAllStringSubmatch(s, -1) {
 			m.host(x[1])
 		}
 	}
 	if has(": ") {
-		if x := logged.FindStringSubmatch(s); x != nil {
+		if x := logged().FindStringSubmatch(s); x != nil {
 			m.host(x[1])
 		}
 	}
-	if has("ip-", "ec2-") {
-		for _, x := range ipName.FindAllString(s, -1) {
+	if has("ip-", "ec2-", "host-") {
+		for _, x := range ipName().FindAllString(s, -1) {
 			m.label(x)
 		}
 	}
 	if has("enx") {
-		for _, x := range enx.FindAllString(s, -1) {
+		for _, x := range enx().FindAllString(s, -1) {
 			if !strings.HasPrefix(x, "enx020000") {
 				m.entry(Hardware, x)
 			}
@@ -181,6 +230,21 @@ func (m *masker) system(name string) { m.enums[strings.ToLower(name)] = true }
 
 // host learns a name that stands where only a host can: a name of one word, too.
 func (m *masker) host(name string) {
+	if p, _, ok := beginning(name); ok {
+		m.plan.see(p.Addr(), p.Bits())
+		return
+	}
+	name = bare(name)
+	if strings.Contains(name, ".") {
+		m.dotted(name, true)
+		return
+	}
+	m.label(name)
+}
+
+// bare is the name of a host, in lower case, without its port and the brackets, dots and
+// stars around it; "": it is none, or one that every machine has.
+func bare(name string) string {
 	name = strings.Trim(strings.TrimSpace(name), "[]")
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "*"), ".")
 	name = strings.ToLower(strings.TrimRight(name, "."))
@@ -192,22 +256,21 @@ func (m *masker) host(name string) {
 	}
 	if name == "" || len(name) > 253 || localName(name) ||
 		strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && !strings.ContainsRune(".-_", r) }) {
-		return
+		return ""
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
-		return
+		return ""
 	}
-	if strings.Contains(name, ".") {
-		m.dotted(name, true)
-		return
-	}
-	m.label(name)
+	return name
 }
 
 // dotted learns the labels of a host's name.
 func (m *masker) dotted(name string, sure bool) {
 	labels, ending, public, ok := domain(name, sure)
 	if !ok || localName(name) {
+		return
+	}
+	if !public && !sure && len(labels) == 1 && ordinary()(labels[0]) { // jail.local is a file
 		return
 	}
 	if public {
@@ -237,9 +300,9 @@ func reservedDomain(name string) bool { return strings.HasSuffix(name, ".example
 
 // hardware learns an Ethernet address; none and all are no machine's.
 func (m *masker) hardware(text string) {
-	low := strings.ToLower(text)
+	low := plainMAC(text)
 	if low != "00:00:00:00:00:00" && low != "ff:ff:ff:ff:ff:ff" && !strings.HasPrefix(low, "02:00:00:") {
-		m.entry(Hardware, text)
+		m.entry(Hardware, low)
 	}
 }
 

@@ -1,33 +1,36 @@
 package redact
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // masker learns from a recording what has to be replaced, and then replaces it.
 type masker struct {
-	plan    *plan
-	entries []Entry
-	index   map[string]int  // by kind and original: place in entries
-	domains map[int]bool    // entries that are registered domains, "acme.co.uk"
-	used    map[string]int  // by prefix: the last number given
-	taken   map[string]bool // words that look like pseudonyms and were there before
-	kept    map[string]bool // names of programs, containers and the like: no host is called so
-	enums   map[string]bool // words of fields that are not rewritten
-	seen    map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
-	words   []needle
-	found   *needles
+	plan     *plan
+	entries  []Entry
+	index    map[string]int  // by kind and original: place in entries
+	domains  map[int]bool    // entries that are registered domains, "acme.co.uk"
+	used     map[string]int  // by prefix: the last number given
+	taken    map[string]bool // words that look like pseudonyms and were there before
+	kept     map[string]bool // names of programs, containers and the like: no host is called so
+	enums    map[string]bool // words of fields that are not rewritten
+	seen     map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
+	words    []needle
+	variants map[int][]string // of entries that are words of the user: other ways to write them
+	found    *needles
 }
 
 func newMasker(words []string) *masker {
 	m := &masker{plan: newPlan(), index: map[string]int{}, domains: map[int]bool{}, used: map[string]int{}, taken: map[string]bool{},
-		kept: map[string]bool{}, enums: map[string]bool{}, seen: map[string]bool{}}
+		kept: map[string]bool{}, enums: map[string]bool{}, seen: map[string]bool{}, variants: map[int][]string{}}
 	for _, w := range words {
 		if w = strings.TrimSpace(w); w != "" && !pseudonymous(strings.ToLower(w)) {
 			m.entry(Word, w)
+			m.variants[m.entry(Word, w)] = variants(w)
 		}
 	}
 	return m
@@ -35,7 +38,7 @@ func newMasker(words []string) *masker {
 
 func indexOf(kind Kind, original string) string {
 	if kind != Secret { // of these alone case matters
-		original = strings.ToLower(original)
+		original = norm.NFC.String(strings.ToLower(original))
 	}
 	return string(kind) + " " + original
 }
@@ -89,13 +92,14 @@ func (m *masker) settle() {
 			m.used["0"]++
 			e.Pseudonym = fmt.Sprintf("%0*d", len(e.Original), m.used["0"])
 		case Hardware:
-			m.used["02"]++
-			n := m.used["02"]
-			if strings.HasPrefix(e.Original, "enx") {
-				e.Pseudonym = fmt.Sprintf("enx020000%06x", n&0xffffff)
-				continue
+			for e.Pseudonym == "" || m.taken[e.Pseudonym] {
+				m.used["02"]++
+				n := m.used["02"]
+				e.Pseudonym = fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16&0xff, n>>8&0xff, n&0xff)
+				if strings.HasPrefix(e.Original, "enx") {
+					e.Pseudonym = fmt.Sprintf("enx020000%06x", n&0xffffff)
+				}
 			}
-			e.Pseudonym = fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16&0xff, n>>8&0xff, n&0xff)
 		}
 	}
 	for i := range m.entries {
@@ -123,7 +127,7 @@ func (m *masker) settle() {
 // keptLabel tells whether a label of a host's name stays.
 func (m *masker) keptLabel(l string) bool {
 	low := strings.ToLower(l)
-	return len(l) <= 2 || l[0] == '_' || commonHosts[low] || commonUsers[low] || ordinary()(low) || m.kept[low] || pseudonymous(low) || digit(low[0]) && len(low) < 4
+	return len(l) <= 2 || l[0] == '_' || commonHosts()[low] || commonUsers()[low] || m.kept[low] || pseudonymous(low) || digit(low[0]) && len(low) < 4
 }
 
 // search says how each original is found in a text.
@@ -131,18 +135,27 @@ func (m *masker) search() {
 	for i, e := range m.entries {
 		low := strings.ToLower(e.Original)
 		n := needle{text: low, fold: true, bounded: true, entry: i}
-		common := ordinary()(low) || commonUsers[low] || commonHosts[low] || m.kept[low]
+		common := ordinary()(low) || commonUsers()[low] || commonHosts()[low] || m.kept[low]
 		switch {
 		case e.Original == e.Pseudonym:
 			continue
 		case e.Kind == User:
-			n.placed = len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] // "00z" is part of a time
+			// "00z" is part of a time, and what is called like a program or a unit stays.
+			if len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] || m.kept[low] {
+				n.placed = userPlace
+			}
 		case e.Kind == Host:
 			if m.domains[i] {
-				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) {
+				if label, _, _ := strings.Cut(low, "."); len(label) >= 4 && !m.keptLabel(label) && !ordinary()(label) {
 					m.words = append(m.words, needle{text: label, fold: true, bounded: true, entry: i, short: true})
 				}
+				break
 			}
+			if n.host = true; ordinary()(low) {
+				n.placed = hostPlace
+			}
+		case e.Kind == Organization && vague(e.Original): // only in the name that it stands in
+			continue
 		case e.Kind == Word:
 			number := strings.Trim(low, "0123456789tz .:-") == ""                 // ports, times and ids stay
 			n.bounded = len(low) < 4 || number || strings.Contains(wordList, low) // "repo" is not to change "report"
@@ -157,7 +170,11 @@ func (m *masker) search() {
 		case e.Kind == Address, e.Kind == Hardware && !strings.HasPrefix(low, "enx"): // read, not searched for
 			continue
 		}
-		for _, s := range folded(e.Original) {
+		spellings := folded(e.Original)
+		for _, v := range m.variants[i] {
+			spellings = append(spellings, folded(v)...)
+		}
+		for _, s := range spellings {
 			n.text = s
 			m.words = append(m.words, n)
 			for _, s := range escapes(s) {
@@ -230,7 +247,10 @@ func (m *masker) addrText(a netip.Addr, bits int, text string) string {
 }
 
 func (m *masker) macText(text string) string {
-	return cmp.Or(m.pseudonym(Hardware, text), text)
+	if to := m.pseudonym(Hardware, plainMAC(text)); to != plainMAC(text) {
+		return to
+	}
+	return text
 }
 
 // hostText is the pseudonym of a dotted name.
@@ -265,6 +285,30 @@ func (m *masker) hostText(name string, sure bool) string {
 	return to
 }
 
+// hostName is what becomes of a text that stands where only a host can: a word of
+// loopdoctor's own is one, too. Addresses, and names that text finds anywhere, are left
+// to it: nothing is to be replaced twice.
+func (m *masker) hostName(s string) string {
+	if p, n, ok := beginning(s); ok {
+		return strings.Join(strings.Split(m.prefix(p).Addr().String(), ".")[:n], ".") + "."
+	}
+	name := bare(s)
+	i := strings.Index(strings.ToLower(s), name)
+	if _, _, _, plain := domain(name, false); plain || name == "" || i < 0 || i+len(name) > len(s) || !strings.EqualFold(s[i:i+len(name)], name) {
+		return s
+	}
+	to := name
+	if strings.Contains(name, ".") {
+		to = m.hostText(name, true)
+	} else {
+		to = m.pseudonym(Host, name)
+	}
+	if to == name {
+		return s
+	}
+	return s[:i] + to + s[i+len(name):]
+}
+
 func some(s string) []string {
 	if s == "" {
 		return nil
@@ -274,7 +318,7 @@ func some(s string) []string {
 
 // key is what is told of it all.
 func (m *masker) key() *Key {
-	k := &Key{}
+	k := &Key{stays: m.kept}
 	at := map[int]int{}
 	for i, e := range m.entries {
 		if e.Original != e.Pseudonym && e.Count > 0 {

@@ -62,3 +62,15 @@ func labelsOf(p netip.Prefix, n int, ending string) []string {
 	}
 	return out
 }
+
+// beginning reads the first n numbers of an address, which stand for its network in lists
+// of hosts: "10.1.".
+func beginning(s string) (p netip.Prefix, n int, ok bool) {
+	parts := strings.Split(s, ".")
+	n = len(parts) - 1
+	if n < 1 || n > 3 || parts[n] != "" {
+		return p, 0, false
+	}
+	a, err := netip.ParseAddr(strings.Join(append(parts[:n:n], "0", "0", "0")[:4], "."))
+	return netip.PrefixFrom(a, 8*n), n, err == nil
+}

@@ -3,6 +3,12 @@
 // at nothing, and it refuses to guess what it cannot know: an ordinary word in a line
 // of a log stays, even if it is somebody's name.
 //
+// The headers of packets are copied: those that a capture keeps have blank addresses. Who
+// has some from elsewhere makes them so before he writes them (capture.HeadersOnly).
+//
+// What stays: a bare name in a sentence of a log, names of databases, and what
+// GITHUB_REPOSITORY, PGSERVICE and the like name.
+//
 // Replaced, everywhere in the recording and the same everywhere: names of users (in
 // paths of homes, too), names of hosts, addresses other than loopback, hardware
 // addresses, secrets, fingerprints of certificates and the organizations that they
@@ -64,7 +70,8 @@ type Entry struct {
 // it is, and for Leaks; it cannot be marshalled, so that no archive gets it by mistake.
 type Key struct {
 	Entries []Entry
-	words   []needle // of the entries, how to find them
+	words   []needle        // of the entries, how to find them
+	stays   map[string]bool // names of programs, units and the like, which stay
 	once    sync.Once
 	index   *needles // of words
 }

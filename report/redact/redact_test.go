@@ -104,7 +104,7 @@ func TestMaskedWords(t *testing.T) {
 	}{
 		{"the Acme shop of acmeweb at x.acme-staging.io", "the masked1 shop of masked1web at x.domain1.example", []string{"acme"}},
 		{"db of debt", "masked1 of debt", []string{"db"}},
-		{"project Blue Moon, bluemoon", "project masked1, bluemoon", []string{"blue moon", " "}},
+		{"project Blue Moon, bluemoon", "project masked1, masked1", []string{"blue moon", " "}},
 		{"shop.service", "masked1.service", []string{"shop"}},
 	} {
 		if got := redactLine(t, c.in, c.words...); got != c.want {
@@ -131,12 +131,12 @@ func TestFieldsThatSayWhatTheyAre(t *testing.T) {
 	to, key := Redact(r)
 	data, _ := json.Marshal(to)
 	text := string(data)
-	for _, gone := range []string{`"drop"`, "GLOBEX", "bob", "carol", "jumpbox", "db-inner", "hop1", "dave", "s3cr3tPW", "10.1.2.3", "muc1", "abcd1234", "acme", "intra7", "px9", "ann@", "thinkpad7", "Ann Lee", "Initech", "Bielefeld", "tower.run", "abababab", "sid=abc"} {
+	for _, gone := range []string{`"drop"`, "GLOBEX", "bob", "carol", "jumpbox", "db-inner", "hop1", "dave", "s3cr3tPW", "10.1.2.3", "muc1", "abcd1234", "acme", "intra7", "px9", "ann@", "thinkpad7", "Ann Lee", "Initech", "Bielefeld", "tower.run", "abababab", "sid=abc", "upstairs"} {
 		if strings.Contains(text, gone) {
 			t.Errorf("%s is still there: %s", gone, text)
 		}
 	}
-	for _, stays := range []string{"shopd", "gunicorn", "62893:127.0.0.1:80", "mkcert development CA", ".corp", "localhost", "5.15.153.1-microsoft-standard-WSL2", "shop.service", "upstairs"} {
+	for _, stays := range []string{"shopd", "gunicorn", "62893:127.0.0.1:80", "mkcert development CA", ".corp", "localhost", "5.15.153.1-microsoft-standard-WSL2", "shop.service"} {
 		if !strings.Contains(text, stays) {
 			t.Errorf("%s is gone: %s", stays, text)
 		}
@@ -185,7 +185,7 @@ func TestWalkerKnowsEveryField(t *testing.T) {
 		}
 	}
 	visit(reflect.TypeFor[facts.Recording](), "Recording")
-	for name := range ways {
+	for name := range ways() {
 		if !fields[name] {
 			t.Errorf("walk.go treats %s, and there is no such field", name)
 		}

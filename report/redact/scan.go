@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // scan walks over a text once and hands out what may have to be replaced. What a
@@ -23,10 +25,11 @@ type scan struct {
 type needle struct {
 	text    string // in lower case, if fold
 	fold    bool
-	bounded bool // only as a word of its own
-	placed  bool // only where the place says that a user is meant
-	short   bool // the first label of a domain, for which that of its pseudonym stands
-	common  bool // a word of reports as well: that it stands in one is no leak
+	bounded bool                          // only as a word of its own
+	placed  func(s string, i, j int) bool // if not nil: whether the place of s[i:j] says that it is meant
+	host    bool                          // a label of a host's name
+	short   bool                          // the first label of a domain, for which that of its pseudonym stands
+	common  bool                          // a word of reports as well: that it stands in one is no leak
 	entry   int
 }
 
@@ -156,7 +159,7 @@ func (n *needle) stands(s string, i int) bool {
 	if n.bounded && wordAt(s, j) > 0 {
 		return false
 	}
-	return !n.placed || placed(s, i, j)
+	return n.placed == nil || n.placed(s, i, j)
 }
 
 func lower(c byte) byte {
@@ -197,13 +200,16 @@ func letter(r rune) bool {
 // case of its letters beyond ASCII: Émilie and ÉMILIE.
 func folded(s string) []string {
 	var all []string
-	for _, x := range []string{s, strings.ToLower(s), strings.ToUpper(s)} {
-		b := []byte(x)
-		for i := range b {
-			b[i] = lower(b[i])
-		}
-		if !slices.Contains(all, string(b)) {
-			all = append(all, string(b))
+	first, n := utf8.DecodeRuneInString(s)
+	for _, x := range []string{s, strings.ToLower(s), strings.ToUpper(s), string(unicode.ToTitle(first)) + strings.ToLower(s[n:])} {
+		for _, form := range []norm.Form{norm.NFC, norm.NFD} { // composed or not: macOS writes names of files in parts
+			b := form.Bytes([]byte(x))
+			for i := range b {
+				b[i] = lower(b[i])
+			}
+			if !slices.Contains(all, string(b)) {
+				all = append(all, string(b))
+			}
 		}
 	}
 	return all
@@ -229,6 +235,7 @@ func begins(s string, i int) bool {
 	case i >= 2 && s[i-2] == '\\' && strings.IndexByte("nrtbfav", s[i-1]) >= 0:
 	case i >= 4 && s[i-4] == '\\' && s[i-3] == 'x' && hexDigit(s[i-2]) && hexDigit(s[i-1]):
 	case i >= 6 && s[i-6] == '\\' && s[i-5] == 'u' && hexDigit(s[i-4]) && hexDigit(s[i-3]) && hexDigit(s[i-2]) && hexDigit(s[i-1]):
+	case i >= 2 && s[i-2] == '-' && s[i-1] < utf8.RuneSelf && (i == 2 || s[i-3] == ' ' || s[i-3] == '"'): // -lann
 	case s[i-1] == 'm' || s[i-1] == 'K': // \x1b[32m, of which reports leave [32m
 		k := i - 2
 		for k > 0 && i-k < 16 && (digit(s[k]) || s[k] == ';') {
@@ -240,45 +247,6 @@ func begins(s string, i int) bool {
 	}
 	return true
 }
-
-// userFields are words behind which a user's name stands.
-var userFields = set(`user username user_name logname sudo_user --user -u -l owner login --login --username`)
-
-// placed tells whether the place of s[i:j] says that it is a user: below the directory
-// of homes, behind a tilde or a word for it, before an @ or a URL's password.
-func placed(s string, i, j int) bool {
-	before, after := s[:i], s[j:]
-	if len(before) > 64 {
-		before = before[len(before)-64:]
-	}
-	before = strings.ToLower(before)
-	if strings.HasSuffix(before, "~") || len(after) > 1 && after[0] == '@' && (wordByte(after[1]) || after[1] == '[' || after[1] == '\'') {
-		return true
-	}
-	if strings.HasSuffix(before, "//") {
-		return after != "" && after[0] == ':' && strings.Contains(after[:min(len(after), 128)], "@")
-	}
-	if dir := strings.TrimSuffix(strings.TrimRight(before, `/\`), "%2f"); len(dir) < len(before) {
-		for _, h := range homes {
-			if strings.HasSuffix(dir, h) {
-				return true
-			}
-		}
-		return false
-	}
-	head := strings.TrimRight(before, ` "'=:(\`)
-	if gap := before[len(head):]; gap != "" {
-		k := len(head)
-		for k > 0 && (wordByte(head[k-1]) || head[k-1] == '_' || head[k-1] == '-') {
-			k--
-		}
-		return userFields[head[k:]] && (strings.Trim(gap, " ") != "" || head[k] == '-')
-	}
-	return false
-}
-
-// homes are directories in which each user has one of that name.
-var homes = []string{"/home", `\home`, "/users", `\users`, "%2fhome", "%2fusers", "/var/mail", "/var/spool/mail", "/run/media", "/crontabs", "/var/lib/systemd/linger", "documents and settings"}
 
 // run hands out what stands in the text, and returns it with the answers in place.
 func (sc *scan) run(s string) string {
@@ -299,10 +267,23 @@ func (sc *scan) run(s string) string {
 		if sc.words != nil {
 			if n := sc.words.at(s, i); n != nil && !sc.inAddress(s, i, n) {
 				j := i + len(n.text)
+				if n.host && sc.name != nil && j+1 < len(s) && s[j] == '.' { // the first label of a name
+					if to, sure := dotted(s, i); to > j {
+						if _, _, _, ok := domain(s[i:to], sure); ok {
+							put(i, to, sc.name(s[i:to], sure))
+							i = to
+							continue
+						}
+					}
+				}
 				put(i, j, sc.word(n, s[i:j]))
 				i = j
 				continue
 			}
+		}
+		if i > 0 && s[i-1] == '%' && i+1 < len(s) && hexDigit(c) && hexDigit(s[i+1]) { // %40acme.com
+			i += 2
+			continue
 		}
 		if !hexDigit(c) && c != ':' && !wordByte(c) || !begins(s, i) {
 			i++
@@ -377,6 +358,6 @@ func dotted(s string, i int) (end int, sure bool) {
 	if dots == 0 {
 		return i, false
 	}
-	sure = strings.HasSuffix(s[:i], "//") || i > 1 && s[i-1] == '@' && wordByte(s[i-2])
+	sure = strings.HasSuffix(s[:i], "//") || strings.HasSuffix(s[:i], "%40") || i > 1 && s[i-1] == '@' && wordByte(s[i-2])
 	return j, sure
 }

@@ -10,6 +10,18 @@ import (
 // its mask. It returns where that ends, or i.
 func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
 	j := i
+	if k := i + 17; k <= len(s) && isMAC(s[i:k]) && (k == len(s) || wordAt(s, k) == 0 && s[k] != s[i+2]) && (i == 0 || s[i-1] != s[i+2]) {
+		if sc.mac != nil {
+			put(i, k, sc.mac(s[i:k]))
+		}
+		return k
+	}
+	if k := i + 14; k <= len(s) && s[i+4] == '.' && dottedMAC(s[i:k]) && (k == len(s) || wordAt(s, k) == 0 && s[k] != '.') {
+		if sc.mac != nil {
+			put(i, k, sc.mac(s[i:k]))
+		}
+		return k
+	}
 	colons, dots := 0, 0
 	for j < len(s) && j < i+64 && (hexDigit(s[j]) || s[j] == ':' || s[j] == '.') { // none is longer
 		switch s[j] {
@@ -21,12 +33,6 @@ func (sc *scan) address(s string, i int, put func(i, j int, with string)) int {
 		j++
 	}
 	if colons >= 2 && (i == 0 || s[i-1] != '_') {
-		if k := i + 17; colons >= 5 && k <= len(s) && isMAC(s[i:k]) && (k == len(s) || !hexDigit(s[k]) && s[k] != ':') {
-			if sc.mac != nil {
-				put(i, k, sc.mac(s[i:k]))
-			}
-			return k
-		}
 		if wordAt(s, j) > 0 { // std::string
 			return i
 		}
@@ -92,6 +98,12 @@ func (sc *scan) found(s string, i, j int, a netip.Addr, put func(i, j int, with 
 			}
 		} else if n := number(s[j+1 : k]); n <= a.BitLen() {
 			bits, end = n, k
+		}
+	} else if a.Is4() && j+1 < len(s) && s[j] == ' ' && digit(s[j+1]) { // 192.168.7.0 255.255.255.0, as pg_hba.conf and route have it
+		if m, to, ok := address4(s, j+1); ok {
+			if n, ok := maskBits(m); ok && n >= 8 {
+				bits, end = n, to
+			}
 		}
 	}
 	if sc.addr != nil {
@@ -175,14 +187,42 @@ func maskBits(m netip.Addr) (int, bool) {
 	return ones, n == 0 && ones > 0
 }
 
+// isMAC tells whether a text is a hardware address, as Linux writes it or, with hyphens,
+// Windows.
 func isMAC(s string) bool {
-	if len(s) != 17 {
+	if len(s) != 17 || s[2] != ':' && s[2] != '-' {
 		return false
 	}
 	for i := range len(s) {
-		if i%3 == 2 && s[i] != ':' || i%3 != 2 && !hexDigit(s[i]) {
+		if i%3 == 2 && s[i] != s[2] || i%3 != 2 && !hexDigit(s[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+// dottedMAC tells whether a text is a hardware address as switches write it:
+// aabb.cc12.3456. One without a letter may be anything else.
+func dottedMAC(s string) bool {
+	for i := range len(s) {
+		if i%5 == 4 && s[i] != '.' || i%5 != 4 && !hexDigit(s[i]) {
+			return false
+		}
+	}
+	return strings.ContainsAny(s, "abcdefABCDEF") && strings.ContainsAny(s, "0123456789")
+}
+
+// plainMAC is a hardware address in lower case, with colons.
+func plainMAC(s string) string {
+	var b []byte
+	for i := range len(s) {
+		if !hexDigit(s[i]) {
+			continue
+		}
+		if n := len(b); n%3 == 2 {
+			b = append(b, ':')
+		}
+		b = append(b, lower(s[i]))
+	}
+	return string(b)
 }

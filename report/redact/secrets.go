@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"html"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 
 // scheme is the word before the credentials of an Authorization header (RFC 9110
 // section 11.4). It stays.
-var scheme = regexp.MustCompile(`(?is)^(bearer|basic|digest|negotiate|token)(\s+|%20)(.+)$`)
+var scheme = lazyExp(`(?is)^(bearer|basic|digest|negotiate|token)(\s+|%20)(.+)$`)
 
 // inner is a secret without its quotes and its scheme, and what stands around it.
 func inner(s string) (before, value, after string) {
@@ -24,7 +23,7 @@ func inner(s string) (before, value, after string) {
 			s, after = s[:len(s)-1], before
 		}
 	}
-	if m := scheme.FindStringSubmatch(s); m != nil {
+	if m := scheme().FindStringSubmatch(s); m != nil {
 		return before + m[1] + m[2], m[3], after
 	}
 	return before, s, after
@@ -32,17 +31,17 @@ func inner(s string) (before, value, after string) {
 
 // none are words that stand in the place of a secret and are none: how a message or a
 // manual goes on.
-var none = set(`- null nil none true false yes no on off x required optional empty missing invalid wrong unknown not
+var none = lazySet(`- null nil none true false yes no on off x required optional empty missing invalid wrong unknown not
 	password passwd pass secret token key pwd user username name string value file`)
 
 // variable is what a shell replaces: $TOKEN, ${TOKEN}, $(cat token).
-var variable = regexp.MustCompile(`^["']?(?:\$\w+|\$\{[^{}]*\}?|\$\([^()]*\))["']?$`)
+var variable = lazyExp(`^["']?(?:\$\w+|\$\{[^{}]*\}?|\$\([^()]*\))["']?$`)
 
 // hides tells whether what stands in the place of a secret is none: it was masked before,
 // or says that there is none.
 func hides(s string) bool {
 	low := strings.ToLower(strings.Trim(s, `"'\;,.()`))
-	return none[low] || numbered(low, hidden) || numbered(low, "masked") || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable.MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
+	return none()[low] || numbered(low, hidden) || numbered(low, "masked") || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable().MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
 }
 
 // hidden begins the pseudonym of a secret. It is no word that makes what follows it a
@@ -51,13 +50,13 @@ const hidden = "hidden"
 
 // partly is a pseudonym and what is left of a secret that a narrower rule took too
 // little of: password=Tr0ub&3.
-var partly = regexp.MustCompile(`(?s)^(hidden[0-9]+)[^0-9A-Za-z]+.*$`)
+var partly = lazyExp(`(?s)^(hidden[0-9]+)[^0-9A-Za-z]+.*$`)
 
 // learnSecret notes a secret and gives it its pseudonym at once: a wider rule sees the
 // same text here as when everything is replaced.
 func (m *masker) learnSecret(s string) string {
 	before, value, after := inner(s)
-	if !hides(value) && !partly.MatchString(value) {
+	if !hides(value) && !partly().MatchString(value) {
 		if e := &m.entries[m.entry(Secret, value)]; e.Pseudonym == "" {
 			e.Pseudonym = m.next(hidden)
 		}
@@ -70,7 +69,7 @@ func (m *masker) oneSecret(s string) string {
 	if hides(value) {
 		return s
 	}
-	if p := partly.FindStringSubmatch(value); p != nil {
+	if p := partly().FindStringSubmatch(value); p != nil {
 		return before + p[1] + after
 	}
 	return before + m.pseudonym(Secret, value) + after

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -20,52 +21,55 @@ const (
 	asVersion            // looks like an address, and is none
 	asUser
 	asHost
-	asHosts     // a list of them
+	asHosts     // a line of a hosts file
+	asAccess    // a line that says who may connect
 	asArgs      // a command line
 	asPrint     // the fingerprint of a certificate
 	asSubject   // a distinguished name
 	asValue     // of a header, a variable or a setting, by the name beside it
-	asFrame     // the headers of a packet
+	asFrame     // the headers of a packet, whose addresses are blank
 	asContainer // a name that stays, and makes hosts of that name stay
 )
 
 // ways says which fields are no free text. Types of strings with a name of their own
 // (facts.Outcome and the like) are words of loopdoctor, and need no line.
-var ways = map[string]way{
-	"Recording.Version": asVersion, "Host.Kernel": asVersion, "Engine.Version": asVersion,
+var ways = sync.OnceValue(func() map[string]way {
+	return map[string]way{
+		"Recording.Version": asVersion, "Host.Kernel": asVersion, "Engine.Version": asVersion,
 
-	"Host.OS": asEnum, "Host.Arch": asEnum, "Target.Network": asEnum, "ClientError.Errno": asEnum, "ClientError.Symptom": asEnum, "ClientError.Names": asEnum,
-	"Dial.Errno": asEnum, "Dial.ICMP": asEnum, "Dial.Closed": asEnum, "ServerSide.State": asEnum, "Conversation.Network": asEnum, "Packet.Flags": asEnum, "Packet.ICMP": asEnum,
-	"Bind.Errno": asEnum, "Socket.Network": asEnum, "Route.Type": asEnum, "Route.Errno": asEnum, "TableRow.Type": asEnum, "Rule.Action": asEnum,
-	"Interface.Qdisc": asEnum, "Interface.XDPMode": asEnum, "Interface.Kind": asEnum, "NotReady.Why": asEnum,
-	"Qdisc.Kind": asEnum, "Qdisc.Parent": asEnum, "Filter.At": asEnum, "Filter.Protocol": asEnum, "Filter.Kind": asEnum, "NameServer.Rcode": asEnum, "NameSwitch.Sources": asEnum,
-	"FilterEngine.Name": asEnum, "FilterRule.Engine": asEnum, "FilterRule.Family": asEnum, "FilterRule.Hook": asEnum, "FilterWalk.Packet": asEnum,
-	"FilterStop.Where": asEnum, "FilterStop.Verdict": asEnum, "FilterDoubt.Where": asEnum, "FilterDoubt.Verdict": asEnum, "FilterDivert.Kind": asEnum,
-	"FilterTrace.Packet": asEnum, "FilterTrace.Where": asEnum, "FilterTrace.Verdict": asEnum, "FilterTrace.How": asEnum,
-	"Container.Engine": asEnum, "Container.State": asEnum, "Container.Health": asEnum, "Engine.Name": asEnum, "Room.Kind": asEnum, "Room.Engine": asEnum,
-	"Inside.WSL": asEnum, "Inside.VM": asEnum, "Inside.CI": asEnum, "Inside.Remote": asEnum, "Inside.Health": asEnum,
-	"Unit.Manager": asEnum, "Unit.State": asEnum, "Unit.Sub": asEnum, "Unit.Result": asEnum, "Unit.Enabled": asEnum,
-	"Answer.Protocol": asEnum, "Answer.Errno": asEnum, "Handshake.Version": asEnum, "Handshake.ALPN": asEnum, "Handshake.Alert": asEnum, "Handshake.NotTrusted": asEnum,
-	"DNSAnswer.RCode": asEnum, "Attempt.Network": asEnum, "Attempt.Errno": asEnum, "Met.Signal": asEnum, "ConfigLine.Program": asEnum, "Process.State": asEnum,
-	"Worker.State": asEnum, "Worker.WaitsIn": asEnum, "Worker.Waits": asEnum, "Worker.StuckIn": asEnum, "CgroupState.Pressure": asEnum,
-	"Ledger.Delta": asEnum, "Ledger.Missing": asEnum, "Ledger.Outcomes": asEnum, "Conntrack.Dropped": asEnum, "Conntrack.Total": asEnum, "Variable.Name": asEnum, "Header.Name": asEnum,
+		"Host.OS": asEnum, "Host.Arch": asEnum, "Target.Network": asEnum, "ClientError.Errno": asEnum, "ClientError.Symptom": asEnum, "ClientError.Names": asEnum,
+		"Dial.Errno": asEnum, "Dial.ICMP": asEnum, "Dial.Closed": asEnum, "ServerSide.State": asEnum, "Conversation.Network": asEnum, "Packet.Flags": asEnum, "Packet.ICMP": asEnum,
+		"Bind.Errno": asEnum, "Socket.Network": asEnum, "Route.Type": asEnum, "Route.Errno": asEnum, "TableRow.Type": asEnum, "Rule.Action": asEnum,
+		"Interface.Qdisc": asEnum, "Interface.XDPMode": asEnum, "Interface.Kind": asEnum, "NotReady.Why": asEnum,
+		"Qdisc.Kind": asEnum, "Qdisc.Parent": asEnum, "Filter.At": asEnum, "Filter.Protocol": asEnum, "Filter.Kind": asEnum, "NameServer.Rcode": asEnum, "NameSwitch.Sources": asEnum,
+		"FilterEngine.Name": asEnum, "FilterRule.Engine": asEnum, "FilterRule.Family": asEnum, "FilterRule.Hook": asEnum, "FilterWalk.Packet": asEnum,
+		"FilterStop.Where": asEnum, "FilterStop.Verdict": asEnum, "FilterDoubt.Where": asEnum, "FilterDoubt.Verdict": asEnum, "FilterDivert.Kind": asEnum,
+		"FilterTrace.Packet": asEnum, "FilterTrace.Where": asEnum, "FilterTrace.Verdict": asEnum, "FilterTrace.How": asEnum,
+		"Container.Engine": asEnum, "Container.State": asEnum, "Container.Health": asEnum, "Engine.Name": asEnum, "Room.Kind": asEnum, "Room.Engine": asEnum,
+		"Inside.WSL": asEnum, "Inside.VM": asEnum, "Inside.CI": asEnum, "Inside.Remote": asEnum, "Inside.Health": asEnum,
+		"Unit.Manager": asEnum, "Unit.State": asEnum, "Unit.Sub": asEnum, "Unit.Result": asEnum, "Unit.Enabled": asEnum,
+		"Answer.Protocol": asEnum, "Answer.Errno": asEnum, "Handshake.Version": asEnum, "Handshake.ALPN": asEnum, "Handshake.Alert": asEnum, "Handshake.NotTrusted": asEnum,
+		"DNSAnswer.RCode": asEnum, "Attempt.Network": asEnum, "Attempt.Errno": asEnum, "Met.Signal": asEnum, "ConfigLine.Program": asEnum, "Process.State": asEnum,
+		"Worker.State": asEnum, "Worker.WaitsIn": asEnum, "Worker.Waits": asEnum, "Worker.StuckIn": asEnum, "CgroupState.Pressure": asEnum,
+		"Ledger.Delta": asEnum, "Ledger.Missing": asEnum, "Ledger.Outcomes": asEnum, "Conntrack.Dropped": asEnum, "Conntrack.Total": asEnum, "Variable.Name": asEnum, "Header.Name": asEnum,
 
-	"Identity.User": asUser, "Process.User": asUser, "Socket.User": asUser,
-	"Names.Name": asHost, "Target.Host": asHost, "ConfigLine.Host": asHost, "Certificate.Names": asHost,
-	"HostsLine.Text": asHosts,
-	"Process.Args":   asArgs, "Met.Args": asArgs, "Container.Check": asArgs, "Inside.Check": asArgs,
-	"Certificate.SHA256": asPrint, "Certificate.Subject": asSubject, "Certificate.Issuer": asSubject,
-	"Header.Value": asValue, "Variable.Value": asValue, "ProxySetting.Value": asValue,
-	"Container.Name": asContainer, "Container.Service": asContainer, "Container.Project": asContainer, "Unit.Name": asContainer, "Process.Name": asContainer, "Process.Unit": asContainer,
-	"Room.Name": asContainer, "Room.Service": asContainer, "Room.Project": asContainer, "Namespace.Name": asContainer, "Interface.Name": asContainer,
-}
+		"Identity.User": asUser, "Process.User": asUser, "Socket.User": asUser,
+		"Names.Name": asHost, "Target.Host": asHost, "ConfigLine.Host": asHost, "Certificate.Names": asHost,
+		"HostsLine.Text": asHosts, "AccessLine.Text": asAccess,
+		"Process.Args": asArgs, "Met.Args": asArgs, "Container.Check": asArgs, "Inside.Check": asArgs,
+		"Certificate.SHA256": asPrint, "Certificate.Subject": asSubject, "Certificate.Issuer": asSubject,
+		"Header.Value": asValue, "Variable.Value": asValue, "ProxySetting.Value": asValue,
+		"Container.Name": asContainer, "Container.Service": asContainer, "Container.Project": asContainer, "Unit.Name": asContainer, "Process.Name": asContainer, "Process.Unit": asContainer,
+		"Room.Name": asContainer, "Room.Service": asContainer, "Room.Project": asContainer, "Namespace.Name": asContainer, "Interface.Name": asContainer,
+	}
+})
 
 // wayOf tells how a field is treated. Bytes that are called Header are those of a packet.
 func wayOf(t reflect.Type, f reflect.StructField) way {
 	if f.Type == bytesType && f.Name == "Header" {
 		return asFrame
 	}
-	return ways[t.Name()+"."+f.Name]
+	return ways()[t.Name()+"."+f.Name]
 }
 
 // walker copies facts, and shows the masker each text and each address on the way.
@@ -125,7 +129,7 @@ func (w *walker) value(v reflect.Value, how way, in reflect.Value) reflect.Value
 	case bytesType:
 		var b []byte // of bytes nobody knows what they tell
 		if how == asFrame {
-			b = w.frame(v.Bytes())
+			b = slices.Clone(v.Bytes())
 		}
 		return reflect.ValueOf(b)
 	}
@@ -211,7 +215,15 @@ func (w *walker) string(s string, how way, in reflect.Value) string {
 	case asVersion:
 		return w.version(s)
 	case asUser:
-		return w.userField(s)
+		s = w.userName(s)
+	case asHost:
+		s = w.hostName(s)
+	case asHosts:
+		s = hostsLine(s, w.hostName)
+	case asAccess:
+		s = access(s, w.userName, w.hostName)
+	case asSubject:
+		s = w.subject(s)
 	case asValue:
 		return w.named(s, in.FieldByName("Name").String())
 	}
@@ -228,7 +240,7 @@ func (w *walker) glance(s string, how way) {
 	}
 	if !w.seen[s] {
 		w.seen[s] = true
-		for _, x := range like.FindAllString(s, -1) {
+		for _, x := range like().FindAllString(s, -1) {
 			w.taken[strings.ToLower(x)] = true
 		}
 	}
@@ -242,10 +254,10 @@ func (w *walker) study(s string, how way) {
 	case asHost:
 		w.host(s)
 	case asHosts:
-		entry, _, _ := strings.Cut(s, "#")
-		for _, n := range after(strings.Fields(entry), 1) {
-			w.host(n)
-		}
+		s = hostsLine(s, func(n string) string { w.host(n); return n })
+	case asAccess:
+		access(s, func(u string) string { w.user(u); return u }, func(h string) string { w.host(h); return h })
+		s = entryOf(s)
 	case asPrint:
 		if len(s) >= 8 && strings.Trim(s[:len(s)-6], "0") != "" {
 			w.entry(Certificate, s)
@@ -256,5 +268,3 @@ func (w *walker) study(s string, how way) {
 	}
 	w.learn(s)
 }
-
-func after[T any](s []T, n int) []T { return s[min(n, len(s)):] }
