@@ -9,9 +9,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/report"
 	"github.com/loopdoctor/loopdoctor/report/bundle"
@@ -83,14 +85,18 @@ func (b *bundling) check(args []string, given func(string) bool) ([]facts.Target
 	switch {
 	case b.noRedact && len(b.mask) > 0:
 		return nil, errors.New("--mask and --no-redact contradict each other")
-	case b.noRedact && b.output == "-":
+	case b.noRedact && (b.output == "-" || isSpecial(b.output)):
 		return nil, errors.New("--no-redact needs a file: its name says that nothing is masked")
-	case b.replay != "" && b.replay != "-" && b.replay == b.output:
-		return nil, fmt.Errorf("--replay reads %s, and --output writes to it", b.replay)
 	}
 	for _, w := range b.mask {
-		if strings.TrimSpace(w) == "" {
+		word := strings.TrimSpace(w)
+		switch {
+		case word == "":
 			return nil, errors.New("--mask: the word is empty")
+		case !strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }):
+			return nil, fmt.Errorf("--mask %s: there is no letter and no digit in it: such signs are everywhere", word)
+		case checks.ByName(strings.ToLower(word)) != nil:
+			return nil, fmt.Errorf("--mask %s: this is what loopdoctor calls a cause, and not from this machine: it names nobody", word)
 		}
 	}
 	return b.options.check(args, given)
@@ -117,9 +123,12 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 	if b.noRedact && b.output != "" && name != b.output {
 		fmt.Fprintf(p.stderr, "loopdoctor: --no-redact: the file is called %s\n", report.Clean(name))
 	}
+	if err := p.spare(name, b.replay); err != nil {
+		return err
+	}
 	out := &file{}
 	if !b.preview {
-		if out, err = create(name, 0o600, p.stdout); err != nil {
+		if out, err = p.create(name, 0o600, p.stdout); err != nil {
 			return fmt.Errorf("--output: %w", err)
 		}
 		defer out.abandon()
@@ -172,10 +181,24 @@ func (b *bundling) name(targets []facts.Target, at time.Time) string {
 		}
 		name = fmt.Sprintf("loopdoctor-%s-%s.zip", port, at.UTC().Format("20060102-150405"))
 	}
-	if b.noRedact && !strings.HasSuffix(name, unredacted) {
-		name = strings.TrimSuffix(name, ".zip") + unredacted
+	if b.noRedact && !endsWith(name, unredacted) {
+		if endsWith(name, ".zip") {
+			name = name[:len(name)-len(".zip")]
+		}
+		name += unredacted
 	}
 	return name
+}
+
+// endsWith takes "C.ZIP" for a .zip.
+func endsWith(name, end string) bool {
+	return len(name) >= len(end) && strings.EqualFold(name[len(name)-len(end):], end)
+}
+
+// isSpecial tells whether something is there that is no regular file.
+func isSpecial(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.Mode().IsRegular()
 }
 
 // write puts the archive where it belongs, and makes sure that it is what was

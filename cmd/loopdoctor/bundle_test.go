@@ -150,7 +150,7 @@ func TestBundleFile(t *testing.T) {
 
 func TestBundleUnredacted(t *testing.T) {
 	dir := t.TempDir()
-	for given, want := range map[string]string{"a.zip": "a-UNREDACTED.zip", "b": "b-UNREDACTED.zip", "c-UNREDACTED.zip": "c-UNREDACTED.zip"} {
+	for given, want := range map[string]string{"a.zip": "a-UNREDACTED.zip", "b": "b-UNREDACTED.zip", "c-UNREDACTED.zip": "c-UNREDACTED.zip", "d.ZIP": "d-UNREDACTED.zip", "e-unredacted.zip": "e-unredacted.zip"} {
 		status, stdout, stderr := do("", "bundle", "--no-redact", "--replay", dropped, "-o", filepath.Join(dir, given))
 		if status != report.ExitFault || !strings.HasPrefix(stdout, filepath.Join(dir, want)+": ") || (stderr == "") != (given == want) {
 			t.Errorf("%s: exit status %d: %s%s", given, status, stdout, stderr)
@@ -166,8 +166,54 @@ func TestBundleUnredacted(t *testing.T) {
 			t.Errorf("open does not say it: %.300s", out)
 		}
 	}
-	if names := folder(t, dir); len(names) != 3 {
+	if names := folder(t, dir); len(names) != 5 {
 		t.Errorf("written: %v", names)
+	}
+	// What is no file has no name of its own to tell it.
+	for _, path := range []string{dir, os.DevNull} {
+		status, stdout, stderr := do("", "bundle", "--no-redact", "--replay", dropped, "-o", path)
+		oneLine(t, "--no-redact needs a file", exitUsage, status, stdout, stderr)
+	}
+}
+
+// What somebody sent is not written over, whatever it is called.
+func TestInputStays(t *testing.T) {
+	dir := t.TempDir()
+	in, err := os.ReadFile(dropped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, link, other := filepath.Join(dir, "in.json"), filepath.Join(t.TempDir(), "link"), filepath.Join(dir, "..", filepath.Base(dir), "in.json")
+	if err := os.WriteFile(file, in, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	outputs := []string{file, other}
+	if os.Symlink(file, link) == nil {
+		outputs = append(outputs, link)
+	}
+	for _, output := range outputs {
+		for _, args := range [][]string{{"--replay", file}, {"bundle", "--replay", file}, {"open", file}, {"diff", dropped, file}, {"diff", file, dropped}, {"triage", file}, {"triage", dir}} {
+			status, stdout, stderr := do("", append(args, "-o", output)...)
+			oneLine(t, "--output writes to "+output+", and it is what is read", exitUsage, status, stdout, stderr)
+		}
+		stdin, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out, errs strings.Builder
+		status := run([]string{"open", "-", "-o", output}, stdin, &out, &errs, noEnv)
+		stdin.Close()
+		oneLine(t, "and it is what is read", exitUsage, status, out.String(), errs.String())
+	}
+	if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, in) || len(folder(t, dir)) != 1 {
+		t.Errorf("it changed, or beside it is %v: %v", folder(t, dir), err)
+	}
+	// A table of an earlier time is no case, and gives way to the new one.
+	table := filepath.Join(dir, "table.json")
+	for range 2 {
+		if status, _, stderr := do("", "triage", "--format", "json", "-o", table, dir); status != 0 {
+			t.Errorf("exit status %d: %s", status, stderr)
+		}
 	}
 }
 
