@@ -176,47 +176,6 @@ func TestBundleUnredacted(t *testing.T) {
 	}
 }
 
-// What somebody sent is not written over, whatever it is called.
-func TestInputStays(t *testing.T) {
-	dir := t.TempDir()
-	in, err := os.ReadFile(dropped)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, link, other := filepath.Join(dir, "in.json"), filepath.Join(t.TempDir(), "link"), filepath.Join(dir, "..", filepath.Base(dir), "in.json")
-	if err := os.WriteFile(file, in, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	outputs := []string{file, other}
-	if os.Symlink(file, link) == nil {
-		outputs = append(outputs, link)
-	}
-	for _, output := range outputs {
-		for _, args := range [][]string{{"--replay", file}, {"bundle", "--replay", file}, {"open", file}, {"diff", dropped, file}, {"diff", file, dropped}, {"triage", file}, {"triage", dir}} {
-			status, stdout, stderr := do("", append(args, "-o", output)...)
-			oneLine(t, "--output writes to "+output+", and it is what is read", exitUsage, status, stdout, stderr)
-		}
-		stdin, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out, errs strings.Builder
-		status := run([]string{"open", "-", "-o", output}, stdin, &out, &errs, noEnv)
-		stdin.Close()
-		oneLine(t, "and it is what is read", exitUsage, status, out.String(), errs.String())
-	}
-	if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, in) || len(folder(t, dir)) != 1 {
-		t.Errorf("it changed, or beside it is %v: %v", folder(t, dir), err)
-	}
-	// A table of an earlier time is no case, and gives way to the new one.
-	table := filepath.Join(dir, "table.json")
-	for range 2 {
-		if status, _, stderr := do("", "triage", "--format", "json", "-o", table, dir); status != 0 {
-			t.Errorf("exit status %d: %s", status, stderr)
-		}
-	}
-}
-
 func TestBundlePreview(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ticket.zip")

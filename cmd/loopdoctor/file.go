@@ -199,23 +199,54 @@ func (f *file) abandon() {
 	}
 }
 
-// What is read of files that somebody sent is bounded, in bytes, and in values: "0,"
-// are two bytes, and in memory a few hundred. Large recordings have some ten thousand
-// values.
+// What is read of files that somebody sent is bounded, in bytes, in values ("0," are
+// two bytes, and in memory a few hundred) and in texts, which are searched over and
+// over. Large recordings have some ten thousand values, and their longest texts are a
+// head of HTTP, of 64 KiB at most, and an argument, of 16.
 const (
 	maxRecording = 64 << 20
 	maxValues    = 1 << 19
+	maxText      = 256 << 10 // as it is written: a quote takes two bytes, a control character six
+	maxTexts     = 16 << 20
 	maxTargets   = 1000
+	maxListeners = 1 << 13 // on one port: each is compared with each
 )
 
 func bounded(data []byte) error {
-	switch {
-	case len(data) > maxRecording:
+	if len(data) > maxRecording {
 		return fmt.Errorf("more than %d MiB: this is neither a recording nor a report", maxRecording>>20)
-	case bytes.Count(data, []byte(",")) > maxValues:
+	}
+	if bytes.Count(data, []byte(",")) > maxValues {
 		return fmt.Errorf("more than %d values: this is neither a recording nor a report", maxValues)
 	}
+	switch longest, all := measure(data); {
+	case longest > maxText:
+		return fmt.Errorf("a text of more than %d KiB: this is neither a recording nor a report", maxText>>10)
+	case all > maxTexts:
+		return fmt.Errorf("more than %d MiB of text: this is neither a recording nor a report", maxTexts>>20)
+	}
 	return nil
+}
+
+// measure tells the lengths of the strings of JSON, as they are written.
+func measure(data []byte) (longest, all int) {
+	for {
+		i := bytes.IndexByte(data, '"')
+		if i < 0 {
+			return longest, all
+		}
+		data = data[i+1:]
+		n := 0
+		for n < len(data) && data[n] != '"' {
+			if data[n] == '\\' {
+				n++
+			}
+			n++
+		}
+		n = min(n, len(data))
+		longest, all = max(longest, n), all+n
+		data = data[min(n+1, len(data)):]
+	}
 }
 
 func writeRecording(w io.Writer, r *facts.Recording) error {
@@ -291,6 +322,22 @@ func parseRecording(data []byte) (*facts.Recording, error) {
 		if f == nil {
 			return nil, fmt.Errorf("a damaged recording: target %d is missing", i+1)
 		}
+		if n := listening(f); n > maxListeners {
+			return nil, fmt.Errorf("a recording of %d listeners on port %d: no more than %d are judged", n, f.Target.Port, maxListeners)
+		}
 	}
 	return &r, nil
+}
+
+// listening counts the sockets that listen on the target's port.
+func listening(f *facts.Facts) (n int) {
+	if f.Sockets == nil {
+		return 0
+	}
+	for i := range f.Sockets.Sockets {
+		if s := &f.Sockets.Sockets[i]; s.State == facts.Listen && s.Local.Port() == f.Target.Port {
+			n++
+		}
+	}
+	return n
 }
