@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -139,13 +140,9 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 		}
 	}
 
-	t, err := newTicket(seen, !b.noRedact, b.mask)
+	t, err := p.ticketOf(seen, b)
 	if err != nil {
 		return fail(fmt.Errorf("bundle: %w", err))
-	}
-	// It is searched before a byte of it is on a disk.
-	if err := t.search(); err != nil {
-		return fail(fmt.Errorf("bundle: nothing is written: %w", err))
 	}
 	for _, w := range b.mask {
 		if !t.masks(w) {
@@ -169,6 +166,60 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 	}
 	_, err = fmt.Fprintf(said, "%s: %s\n", report.Clean(name), t.summary())
 	return fail(err)
+}
+
+// ticketOf makes the archive, and searches it before a byte of it is on a disk. Of what
+// was seen here the name of this machine is one more word to mask, unless it is one
+// that a diagnosis is about, as "nginx" is.
+func (p *program) ticketOf(seen *facts.Recording, b *bundling) (*ticket, error) {
+	var own []string
+	if b.replay == "" && !b.noRedact {
+		own = ownNames()
+	}
+	t, err := searched(seen, !b.noRedact, slices.Concat(b.mask, own))
+	if len(own) == 0 || err == nil && len(t.changes) == 0 {
+		return t, err
+	}
+	without, err := searched(seen, !b.noRedact, b.mask)
+	if err == nil && (t == nil || slices.ContainsFunc(own, t.masks)) {
+		fmt.Fprintf(p.stderr, "loopdoctor: this machine is called %s, as other things are: that is masked only where a host is meant\n", report.Clean(own[0]))
+	}
+	return without, err
+}
+
+func searched(seen *facts.Recording, mask bool, words []string) (*ticket, error) {
+	t, err := newTicket(seen, mask, words)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.search(); err != nil {
+		return nil, fmt.Errorf("nothing is written: %w", err)
+	}
+	return t, nil
+}
+
+// hostName is a variable for the test that needs a name of its own.
+var hostName = os.Hostname
+
+// everywhere are names that many machines have: they tell nothing, and stand for other
+// things.
+var everywhere = []string{"localhost", "localdomain", "debian", "ubuntu", "fedora", "centos", "rocky", "almalinux", "rhel", "alpine", "arch", "archlinux", "manjaro",
+	"opensuse", "suse", "gentoo", "nixos", "kali", "mint", "raspberrypi", "linux", "windows", "mac", "macbook", "host", "server", "desktop", "laptop", "vm", "docker", "container",
+	"vagrant", "default", "buildkitsandbox", "runner", "node", "master", "worker", "web", "www", "app", "api", "db", "mail", "proxy", "dev", "test", "none"}
+
+// ownNames are the name of this machine and its first part, by which it is called.
+func ownNames() []string {
+	name, err := hostName()
+	if err != nil {
+		return nil
+	}
+	name = strings.Trim(name, ". ")
+	short, _, _ := strings.Cut(name, ".")
+	return slices.DeleteFunc(slices.Compact([]string{name, short}), func(n string) bool {
+		n = strings.ToLower(n)
+		told := slices.DeleteFunc(strings.Split(n, "."), func(label string) bool { return slices.Contains(everywhere, label) })
+		return len(n) < 3 || isNumber(n) || len(told) == 0 || checks.ByName(n) != nil
+	})
 }
 
 // name is that of the file.
