@@ -318,8 +318,11 @@ func closure(fs []Finding) func(i, j int) bool {
 	}
 	for k := range n {
 		for i := range n {
+			if !reach[i*n+k] { // nearly always: few explain any other
+				continue
+			}
 			for j := range n {
-				reach[i*n+j] = reach[i*n+j] || reach[i*n+k] && reach[k*n+j]
+				reach[i*n+j] = reach[i*n+j] || reach[k*n+j]
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package checks
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -150,5 +151,23 @@ func unseen(groups ...facts.Group) change {
 			f.Absent[g] = facts.Absence{Why: facts.CouldNot, Reason: "needs root", Remedy: "run it with sudo"}
 		}
 		*f = *f.Without(groups...)
+	}
+}
+
+// Many listeners share a port with SO_REUSEPORT, and somebody may send facts with
+// absurdly many. This took a minute, and ten minutes of 10,000.
+func TestManyListeners(t *testing.T) {
+	for name, pid := range map[string]int{"stopped": 5000, "of nobody": 0} {
+		changes := []change{}
+		for i := range 3000 {
+			changes = append(changes, listens("127.0.0.1", cond(pid == 0, 0, pid+i), stopped, func(s *facts.Socket, _ *facts.Process) { s.Inode = uint64(100000 + i) }))
+		}
+		f := machine("127.0.0.1", changes...)
+		f.Owners.Visible = true
+		began := time.Now()
+		d := Diagnose(f)
+		if took := time.Since(began); took > 15*time.Second || len(d.Passed) == 0 {
+			t.Errorf("%s: it took %v, and %d checks passed", name, took, len(d.Passed))
+		}
 	}
 }

@@ -81,7 +81,7 @@ var boundNotListening = &Check{
 			}
 			x := Finding{Certainty: Proven, Since: since(f, s), Evidence: heldEvidence(f, s)}
 			for _, a := range f.Target.Expected() {
-				if f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) || f.Target.Intent != facts.ToBind && s.Serves(a) && len(serving(f, a)) == 0 {
+				if f.Target.Intent == facts.ToBind && conflicts(s, a) && bindFails(f, a) || f.Target.Intent != facts.ToBind && s.Serves(a) && serversAt(f, a) == 0 {
 					x.Affects = append(x.Affects, a)
 				}
 			}

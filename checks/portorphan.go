@@ -70,7 +70,8 @@ var listenerWithoutOwner = &Check{
 	Refines:  []*Check{portHeldByOtherApp},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
-		for _, s := range listeners(f) {
+		all := listeners(f)
+		for _, s := range all {
 			on, stage := touched(f, s)
 			if len(on) == 0 || s.Inode == 0 || len(f.Owners.Of(s)) > 0 || !f.Owners.Visible {
 				continue
@@ -84,7 +85,7 @@ var listenerWithoutOwner = &Check{
 			}
 			x.Summary = fmt.Sprintf("%s listens, opened by %s, but none of the processes that can be seen holds it: %s.", s.Local, user(s.UID, s.User), where)
 			x.Fixes = []Fix{{Do: "Restart the program that passes its sockets on, or that was to receive this one (ss -xp shows UNIX sockets with something in their queues)."}}
-			if len(listeners(f)) == 1 {
+			if len(all) == 1 {
 				x.Fixes = append([]Fix{{Do: "Close the socket from outside.", Elevated: true, Interrupts: "whoever still waits for the socket",
 					Steps: [][]string{{"ss", "-K", "-t", "-l", "-n", fmt.Sprintf("sport = :%d", f.Target.Port)}}}}, x.Fixes...)
 			}

@@ -89,7 +89,7 @@ func haltedBy(f *facts.Facts, by func(facts.Process) bool, say func(*facts.Facts
 			ps := f.Owners.Of(s)
 			// A look can meet a tracer's momentary stop: who has accepted
 			// our connection runs.
-			if len(serving(f, a)) == 1 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && accepted(d) }) {
+			if serversAt(f, a) == 1 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && accepted(d) }) {
 				continue
 			}
 			halted := slices.DeleteFunc(slices.Clone(ps), func(p facts.Process) bool { return p.Halted() == "" })

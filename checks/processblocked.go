@@ -95,7 +95,7 @@ var eventLoopOrWorkersBlocked = &Check{
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				waits := kept(f, a, s)
-				if !waits && (unanswering(f, a) == nil || len(serving(f, a)) > 1) || leftInChild(f, s) {
+				if !waits && (unanswering(f, a) == nil || serversAt(f, a) > 1) || leftInChild(f, s) {
 					continue
 				}
 				if x, ok := blockedFinding(f, a, s); ok {

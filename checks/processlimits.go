@@ -151,7 +151,7 @@ var cgroupAtItsLimit = &Check{
 		var fs []Finding
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
-				silent := len(serving(f, a)) == 1 && unanswering(f, a) != nil
+				silent := serversAt(f, a) == 1 && unanswering(f, a) != nil
 				if !kept(f, a, s) && !silent {
 					continue
 				}

@@ -18,6 +18,21 @@ func serving(f *facts.Facts, a netip.Addr) []facts.Socket {
 	return pick(f, func(s facts.Socket) bool { return s.State == facts.Listen && s.Serves(a) })
 }
 
+// serversAt counts them: of one port there may be thousands (SO_REUSEPORT), and for each
+// of them somebody asks how many there are.
+func serversAt(f *facts.Facts, a netip.Addr) int {
+	n := 0
+	if f.Sockets == nil || f.Target.Network != "tcp" {
+		return n
+	}
+	for i := range f.Sockets.Sockets {
+		if s := &f.Sockets.Sockets[i]; s.State == facts.Listen && s.Network == "tcp" && s.Local.Port() == f.Target.Port && s.Serves(a) {
+			n++
+		}
+	}
+	return n
+}
+
 // listeners returns every listener on the port.
 func listeners(f *facts.Facts) []facts.Socket {
 	return pick(f, func(s facts.Socket) bool { return s.State == facts.Listen })
@@ -40,7 +55,7 @@ func pick(f *facts.Facts, fits func(facts.Socket) bool) []facts.Socket {
 
 // unserved returns the expected addresses at which nothing listens.
 func unserved(f *facts.Facts) []netip.Addr {
-	return slices.DeleteFunc(f.Target.Expected(), func(a netip.Addr) bool { return len(serving(f, a)) > 0 })
+	return slices.DeleteFunc(f.Target.Expected(), func(a netip.Addr) bool { return serversAt(f, a) > 0 })
 }
 
 // unbound returns the expected addresses of a UDP target at which no socket is

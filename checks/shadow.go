@@ -24,16 +24,17 @@ var shadowSpecificVsWildcard = &Check{
 	Explains: []*Check{answeredByAnother},
 	Run: func(f *facts.Facts) []Finding {
 		for _, a := range addressesOf(f) {
-			for _, one := range serving(f, a) {
-				for _, all := range serving(f, a) {
-					if one.Local.Addr().Unmap() != a || !all.Local.Addr().IsUnspecified() || !strangers(f, one, all) {
+			here := seenHolders(f, serving(f, a))
+			for _, one := range here {
+				for _, all := range here {
+					if one.Local.Addr().Unmap() != a || !all.Local.Addr().IsUnspecified() || !one.strange(&all) {
 						continue
 					}
-					return []Finding{{Affects: []netip.Addr{a}, Certainty: Proven, Remark: true, Since: later(since(f, one), since(f, all)),
-						Evidence: []Evidence{socketEvidence(f, one), socketEvidence(f, all)},
+					return []Finding{{Affects: []netip.Addr{a}, Certainty: Proven, Remark: true, Since: later(since(f, one.Socket), since(f, all.Socket)),
+						Evidence: []Evidence{socketEvidence(f, one.Socket), socketEvidence(f, all.Socket)},
 						Summary: fmt.Sprintf("%s listens on %s and %s on %s: who connects to %s gets the first, and through %s the other one answers.",
-							holder(f, one), one.Local, holder(f, all), all.Local, at(f, a), elsewhereOf(f, a)),
-						Fixes: eitherOfTwo(f, one, all)}}
+							holder(f, one.Socket), one.Local, holder(f, all.Socket), all.Local, at(f, a), elsewhereOf(f, a)),
+						Fixes: eitherOfTwo(f, one.Socket, all.Socket)}}
 				}
 			}
 		}
@@ -54,9 +55,13 @@ var shadowV4V6Split = &Check{
 		if f.Target.Literal || len(on4) == 0 || len(on6) == 0 {
 			return nil
 		}
-		for _, s := range on4 {
-			for _, other := range on6 {
-				if s.Local == other.Local || !strangers(f, s, other) {
+		held4, held6 := seenHolders(f, on4), seenHolders(f, on6)
+		if len(held4) < len(on4) || len(held6) < len(on6) {
+			return nil
+		}
+		for _, s := range held4 {
+			for _, other := range held6 {
+				if s.Local == other.Local || !s.strange(&other) {
 					return nil
 				}
 			}
@@ -122,46 +127,74 @@ const apart = 10 * time.Second
 // twins finds two listeners on one address that belong to different programs, or
 // to two generations of one.
 func twins(f *facts.Facts, ls []facts.Socket) (old, young facts.Socket, ok bool) {
-	for _, a := range ls {
-		for _, b := range ls {
-			if a.Local != b.Local || a.Inode == b.Inode || !strangers(f, a, b) {
+	all := seenHolders(f, ls)
+	for i := range all {
+		for j := range all {
+			a, b := &all[i], &all[j]
+			if a.Local != b.Local || !a.strange(b) {
 				continue
 			}
-			p, q := f.Owners.Of(a)[0], f.Owners.Of(b)[0]
+			p, q := &a.by[0], &b.by[0]
 			if p.Container != "" && q.Container != "" && p.Name == q.Name {
 				continue // replicas, perhaps
 			}
 			if !p.Started.IsZero() && !q.Started.IsZero() && cmp.Or(p.Started.Compare(q.Started), p.PID-q.PID) < 0 {
-				return a, b, true
+				return a.Socket, b.Socket, true
 			}
 		}
 	}
 	return old, young, false
 }
 
-// strangers tells whether two listeners are held by programs that have nothing
-// to do with each other. Whoever does not see all holders says no.
-func strangers(f *facts.Facts, a, b facts.Socket) bool {
-	return a.Inode != b.Inode && f.Owners.Seen(a) && f.Owners.Seen(b) && !oneProgram(f, a, b)
+// held is a listener and who holds it.
+type held struct {
+	facts.Socket
+	by []facts.Process
 }
+
+// seenHolders returns the listeners all of whose holders are seen, and looks those up
+// once, not for each pair. Whoever does not see all of them can call nobody a stranger.
+func seenHolders(f *facts.Facts, ls []facts.Socket) []held {
+	var out []held
+	for _, s := range ls {
+		if ps := f.Owners.Of(s); len(ps) > 0 && f.Owners.Seen(s) {
+			out = append(out, held{s, ps})
+		}
+	}
+	return out
+}
+
+// strange tells whether two listeners are held by programs that have nothing to do
+// with each other.
+func (h *held) strange(o *held) bool { return h.Inode != o.Inode && !related(h.by, o.by) }
 
 // oneProgram tells whether somebody who holds the one socket belongs together with
 // somebody who holds the other.
 func oneProgram(f *facts.Facts, a, b facts.Socket) bool {
-	return slices.ContainsFunc(f.Owners.Of(a), func(p facts.Process) bool {
-		return slices.ContainsFunc(f.Owners.Of(b), func(q facts.Process) bool { return kin(p, q) })
-	})
+	return related(f.Owners.Of(a), f.Owners.Of(b))
+}
+
+// related tells whether one of the ones belongs together with one of the others.
+func related(ones, others []facts.Process) bool {
+	for i := range ones {
+		for j := range others {
+			if kin(&ones[i], &others[j]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // kin tells whether two processes belong together: one has started the other, or
 // one parent started one program several times, or they are one unit or one
 // container. Process 1 adopts whatever is left over: there it takes the same
 // command at the same time.
-func kin(p, q facts.Process) bool {
+func kin(p, q *facts.Process) bool {
 	siblings := p.PPID == q.PPID && p.Name == q.Name && p.Exe == q.Exe
 	together := slices.Equal(p.Args, q.Args) && p.Cwd == q.Cwd && p.Deleted == q.Deleted && p.Started.Sub(q.Started).Abs() < apart
 	return p.PID == q.PID || p.PPID == q.PID || q.PPID == p.PID || siblings && (p.PPID > 1 || together) ||
-		service(p) != "" && service(p) == service(q) || p.Container != "" && p.Container == q.Container
+		service(*p) != "" && service(*p) == service(*q) || p.Container != "" && p.Container == q.Container
 }
 
 // service is the unit of a process; of web@1.service its template, since the

@@ -99,9 +99,19 @@ func times(n int) string { return cond(n == 1, "once", fmt.Sprintf("%d times", n
 // trouble is what lines say that tell why a program ended.
 var trouble = regexp.MustCompile(`(?i)address (already )?in use|eaddrinuse|eaddrnotavail|cannot assign|permission denied|eacces|not permitted|no such|not found|denied|refused|invalid|unknown|syntax|cannot|can't|could not|unable|out of memory|exception|traceback|error|fatal|panic|fail`)
 
+// lastLines is what of a log is searched for the reason: a look takes a few short lines, and
+// one that somebody sent may have any number of them, of any length.
+func lastLines(log []string) []string {
+	log = slices.Clone(log[max(0, len(log)-50):])
+	for i, line := range log {
+		log[i] = cut(line, 4096)
+	}
+	return log
+}
+
 // telling picks the line that says why; empty if none does.
 func telling(log []string) string {
-	for _, line := range slices.Backward(log) {
+	for _, line := range slices.Backward(lastLines(log)) {
 		if trouble.MatchString(line) {
 			return line
 		}
@@ -125,7 +135,7 @@ var portTaken = regexp.MustCompile(`(?i)address (already )?in use|eaddrinuse|por
 // bindable tells whether the server found its port taken, and could have it now:
 // then to start it again is all there is to do.
 func bindable(f *facts.Facts, log []string) bool {
-	if !slices.ContainsFunc(log, portTaken.MatchString) || len(f.Binds) == 0 {
+	if !slices.ContainsFunc(lastLines(log), portTaken.MatchString) || len(f.Binds) == 0 {
 		return false
 	}
 	return !slices.ContainsFunc(f.Binds, func(b facts.Bind) bool { return b.Errno != "" })

@@ -19,7 +19,7 @@ func kept(f *facts.Facts, a netip.Addr, s facts.Socket) bool {
 	if s.Queue.Full() {
 		return true
 	}
-	if len(serving(f, a)) > 1 {
+	if serversAt(f, a) > 1 {
 		return f.Work.Stays(s)
 	}
 	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && unanswered(d) && !redirected(f, d) }) ||
@@ -173,7 +173,7 @@ func queueEvidence(f *facts.Facts, s facts.Socket) Evidence {
 
 // oneOf ends the summary of what concerns one of several listeners.
 func oneOf(f *facts.Facts, a netip.Addr) string {
-	if n := len(serving(f, a)); n > 1 {
+	if n := serversAt(f, a); n > 1 {
 		return fmt.Sprintf(" It is one of %d listeners that share the address, so only a part of the connections hangs.", n)
 	}
 	return ""

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"github.com/loopdoctor/loopdoctor/checks"
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/report"
 	"github.com/loopdoctor/loopdoctor/report/bundle"
@@ -83,14 +86,18 @@ func (b *bundling) check(args []string, given func(string) bool) ([]facts.Target
 	switch {
 	case b.noRedact && len(b.mask) > 0:
 		return nil, errors.New("--mask and --no-redact contradict each other")
-	case b.noRedact && b.output == "-":
+	case b.noRedact && (b.output == "-" || isSpecial(b.output)):
 		return nil, errors.New("--no-redact needs a file: its name says that nothing is masked")
-	case b.replay != "" && b.replay != "-" && b.replay == b.output:
-		return nil, fmt.Errorf("--replay reads %s, and --output writes to it", b.replay)
 	}
 	for _, w := range b.mask {
-		if strings.TrimSpace(w) == "" {
+		word := strings.TrimSpace(w)
+		switch {
+		case word == "":
 			return nil, errors.New("--mask: the word is empty")
+		case !strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }):
+			return nil, fmt.Errorf("--mask %s: there is no letter and no digit in it: such signs are everywhere", word)
+		case checks.ByName(strings.ToLower(word)) != nil:
+			return nil, fmt.Errorf("--mask %s: this is what loopdoctor calls a cause, and not from this machine: it names nobody", word)
 		}
 	}
 	return b.options.check(args, given)
@@ -117,9 +124,12 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 	if b.noRedact && b.output != "" && name != b.output {
 		fmt.Fprintf(p.stderr, "loopdoctor: --no-redact: the file is called %s\n", report.Clean(name))
 	}
+	if err := p.spare(name, b.replay); err != nil {
+		return err
+	}
 	out := &file{}
 	if !b.preview {
-		if out, err = create(name, 0o600, p.stdout); err != nil {
+		if out, err = p.create(name, 0o600, p.stdout); err != nil {
 			return fmt.Errorf("--output: %w", err)
 		}
 		defer out.abandon()
@@ -130,13 +140,9 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 		}
 	}
 
-	t, err := newTicket(seen, !b.noRedact, b.mask)
+	t, err := p.ticketOf(seen, b)
 	if err != nil {
 		return fail(fmt.Errorf("bundle: %w", err))
-	}
-	// It is searched before a byte of it is on a disk.
-	if err := t.search(); err != nil {
-		return fail(fmt.Errorf("bundle: nothing is written: %w", err))
 	}
 	for _, w := range b.mask {
 		if !t.masks(w) {
@@ -162,6 +168,60 @@ func (p *program) pack(ctx context.Context, b *bundling, targets []facts.Target)
 	return fail(err)
 }
 
+// ticketOf makes the archive, and searches it before a byte of it is on a disk. Of what
+// was seen here the name of this machine is one more word to mask, unless it is one
+// that a diagnosis is about, as "nginx" is.
+func (p *program) ticketOf(seen *facts.Recording, b *bundling) (*ticket, error) {
+	var own []string
+	if b.replay == "" && !b.noRedact {
+		own = ownNames()
+	}
+	t, err := searched(seen, !b.noRedact, slices.Concat(b.mask, own))
+	if len(own) == 0 || err == nil && len(t.changes) == 0 {
+		return t, err
+	}
+	without, err := searched(seen, !b.noRedact, b.mask)
+	if err == nil && (t == nil || slices.ContainsFunc(own, t.masks)) {
+		fmt.Fprintf(p.stderr, "loopdoctor: this machine is called %s, as other things are: that is masked only where a host is meant\n", report.Clean(own[0]))
+	}
+	return without, err
+}
+
+func searched(seen *facts.Recording, mask bool, words []string) (*ticket, error) {
+	t, err := newTicket(seen, mask, words)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.search(); err != nil {
+		return nil, fmt.Errorf("nothing is written: %w", err)
+	}
+	return t, nil
+}
+
+// hostName is a variable for the test that needs a name of its own.
+var hostName = os.Hostname
+
+// everywhere are names that many machines have: they tell nothing, and stand for other
+// things.
+var everywhere = []string{"localhost", "localdomain", "debian", "ubuntu", "fedora", "centos", "rocky", "almalinux", "rhel", "alpine", "arch", "archlinux", "manjaro",
+	"opensuse", "suse", "gentoo", "nixos", "kali", "mint", "raspberrypi", "linux", "windows", "mac", "macbook", "host", "server", "desktop", "laptop", "vm", "docker", "container",
+	"vagrant", "default", "buildkitsandbox", "runner", "node", "master", "worker", "web", "www", "app", "api", "db", "mail", "proxy", "dev", "test", "none"}
+
+// ownNames are the name of this machine and its first part, by which it is called.
+func ownNames() []string {
+	name, err := hostName()
+	if err != nil {
+		return nil
+	}
+	name = strings.Trim(name, ". ")
+	short, _, _ := strings.Cut(name, ".")
+	return slices.DeleteFunc(slices.Compact([]string{name, short}), func(n string) bool {
+		n = strings.ToLower(n)
+		told := slices.DeleteFunc(strings.Split(n, "."), func(label string) bool { return slices.Contains(everywhere, label) })
+		return len(n) < 3 || isNumber(n) || len(told) == 0 || checks.ByName(n) != nil
+	})
+}
+
 // name is that of the file.
 func (b *bundling) name(targets []facts.Target, at time.Time) string {
 	name := b.output
@@ -172,10 +232,24 @@ func (b *bundling) name(targets []facts.Target, at time.Time) string {
 		}
 		name = fmt.Sprintf("loopdoctor-%s-%s.zip", port, at.UTC().Format("20060102-150405"))
 	}
-	if b.noRedact && !strings.HasSuffix(name, unredacted) {
-		name = strings.TrimSuffix(name, ".zip") + unredacted
+	if b.noRedact && !endsWith(name, unredacted) {
+		if endsWith(name, ".zip") {
+			name = name[:len(name)-len(".zip")]
+		}
+		name += unredacted
 	}
 	return name
+}
+
+// endsWith takes "C.ZIP" for a .zip.
+func endsWith(name, end string) bool {
+	return len(name) >= len(end) && strings.EqualFold(name[len(name)-len(end):], end)
+}
+
+// isSpecial tells whether something is there that is no regular file.
+func isSpecial(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.Mode().IsRegular()
 }
 
 // write puts the archive where it belongs, and makes sure that it is what was

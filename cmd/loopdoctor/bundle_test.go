@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,7 +151,7 @@ func TestBundleFile(t *testing.T) {
 
 func TestBundleUnredacted(t *testing.T) {
 	dir := t.TempDir()
-	for given, want := range map[string]string{"a.zip": "a-UNREDACTED.zip", "b": "b-UNREDACTED.zip", "c-UNREDACTED.zip": "c-UNREDACTED.zip"} {
+	for given, want := range map[string]string{"a.zip": "a-UNREDACTED.zip", "b": "b-UNREDACTED.zip", "c-UNREDACTED.zip": "c-UNREDACTED.zip", "d.ZIP": "d-UNREDACTED.zip", "e-unredacted.zip": "e-unredacted.zip"} {
 		status, stdout, stderr := do("", "bundle", "--no-redact", "--replay", dropped, "-o", filepath.Join(dir, given))
 		if status != report.ExitFault || !strings.HasPrefix(stdout, filepath.Join(dir, want)+": ") || (stderr == "") != (given == want) {
 			t.Errorf("%s: exit status %d: %s%s", given, status, stdout, stderr)
@@ -166,8 +167,13 @@ func TestBundleUnredacted(t *testing.T) {
 			t.Errorf("open does not say it: %.300s", out)
 		}
 	}
-	if names := folder(t, dir); len(names) != 3 {
+	if names := folder(t, dir); len(names) != 5 {
 		t.Errorf("written: %v", names)
+	}
+	// What is no file has no name of its own to tell it.
+	for _, path := range []string{dir, os.DevNull} {
+		status, stdout, stderr := do("", "bundle", "--no-redact", "--replay", dropped, "-o", path)
+		oneLine(t, "--no-redact needs a file", exitUsage, status, stdout, stderr)
 	}
 }
 
@@ -270,6 +276,49 @@ func TestBundleMaskWords(t *testing.T) {
 	}
 	if _, page, _ := do("", "open", file); strings.Contains(page, "python3") || !strings.Contains(page, "listen") {
 		t.Errorf("opened:\n%s", page)
+	}
+}
+
+// The name of the machine that was looked at is masked wherever it stands, and that of
+// the machine at which a recording is packed is no matter.
+func TestBundleMasksItsMachine(t *testing.T) {
+	defer func() { hostName = os.Hostname }()
+	dir := filepath.Join(t.TempDir(), "quexalot7")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	live := []string{"bundle", "--no-capture", "--no-system-changes", "--preview", l.Addr().String()}
+	for name, masked := range map[string]bool{"quexalot7": true, "Quexalot7.corp.test": true, "another": false, "": false} {
+		hostName = func() (string, error) { return name, nil }
+		if _, out, stderr := do("", live...); strings.Contains(strings.ToLower(strings.Join(strings.Fields(out), " ")), "words quexalot7 →") != masked || strings.Contains(stderr, "nothing of that name") {
+			t.Errorf("a machine called %q:\n%s%s", name, out, stderr)
+		}
+	}
+	for name, want := range map[string]string{"Ubuntu": "", "localhost.localdomain": "", "x1": "", "no-listener": "", "1000": "", "db.corp.test": "db.corp.test", "db7.corp.test.": "db7.corp.test db7"} {
+		hostName = func() (string, error) { return name, nil }
+		if got := strings.Join(ownNames(), " "); got != want {
+			t.Errorf("of a machine called %s are masked: %s", name, got)
+		}
+	}
+	// A name that a diagnosis is about stays, and that is said.
+	hostName = func() (string, error) { return "quexalot7", nil }
+	before := masking
+	defer func() { masking = before }()
+	masking = func(r *facts.Recording, words ...string) (*facts.Recording, *redact.Key) {
+		out, key := before(r, words...)
+		if len(words) > 0 {
+			out.Facts[0].Dials = nil
+		}
+		return out, key
+	}
+	if status, out, stderr := do("", live...); status != report.ExitFault || strings.Contains(out, "quexalot7") || !strings.Contains(stderr, "this machine is called quexalot7, as other things are") || strings.Contains(stderr, "masking changes") {
+		t.Errorf("exit status %d:\n%s%s", status, out, stderr)
 	}
 }
 

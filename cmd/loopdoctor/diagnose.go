@@ -22,14 +22,17 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 	if err != nil {
 		return err
 	}
+	if err := p.spare(o.output, o.replay); err != nil {
+		return err
+	}
 	// Files are opened next: that one cannot be written is better known
 	// before anything is looked at.
-	out, err := create(o.output, 0o666, p.stdout)
+	out, err := p.create(o.output, 0o666, p.stdout)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer out.abandon()
-	saved, err := create(o.record, 0o600, p.stdout)
+	saved, err := p.create(o.record, 0o600, p.stdout)
 	if err != nil {
 		return fmt.Errorf("--record: %w", err)
 	}

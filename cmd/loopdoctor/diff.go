@@ -44,6 +44,9 @@ func (p *program) diff() *cobra.Command {
 			if err := o.checkLayout(cmd.Flags().Changed); err != nil {
 				return err
 			}
+			if err := p.spare(o.output, args...); err != nil {
+				return err
+			}
 			a, err := side(args[0])
 			if err != nil {
 				return err
@@ -87,8 +90,11 @@ func side(path string) (compare.Side, error) {
 	return s, nil
 }
 
-// redacted tells whether the names in a case are pseudonyms.
+// redacted tells whether the names in a case are pseudonyms. A bundle says it.
 func (c *savedCase) redacted() bool {
+	if c.bundle != nil {
+		return c.bundle.Manifest.Redacted
+	}
 	if c.facts != nil {
 		return compare.Redacted(c.facts.Facts, nil)
 	}

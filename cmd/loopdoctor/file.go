@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/report/bundle"
@@ -29,13 +31,18 @@ func create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
 	if path == "" || path == "-" {
 		return &file{Writer: stdout}, nil
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	path, err := followed(path)
+	if err != nil {
+		return nil, err
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
 			return nil, err
+		}
+		if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
+			f.Close()
+			return nil, fmt.Errorf("open %s: it is another file now", path)
 		}
 		return &file{Writer: f, closer: f}, nil
 	}
@@ -52,6 +59,117 @@ func create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
 		}
 		return &file{Writer: f, temp: f, path: path, closer: f}, nil
 	}
+}
+
+// create prepares a file that belongs to who called sudo, if that one could have
+// made it as well: a bundle that root alone may read cannot be sent by who ran it.
+func (p *program) create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
+	f, err := create(path, perm, stdout)
+	if err != nil || f.temp == nil || os.Geteuid() != 0 {
+		return f, err
+	}
+	uid, err := strconv.ParseInt(p.env("SUDO_UID"), 10, 32)
+	gid, noGroup := strconv.ParseInt(p.env("SUDO_GID"), 10, 32)
+	if err == nil && noGroup == nil && uid > 0 && gid >= 0 && couldMake(f, int(uid)) {
+		// A file system without owners is no reason to write nothing.
+		_ = f.temp.Chown(int(uid), int(gid))
+	}
+	return f, nil
+}
+
+// couldMake tells whether a user could have made a file where it will be: in a
+// directory of that user or of everybody, in which there is none of somebody else's.
+// To give away a file in any other one, as in /etc, would give away more than a file.
+func couldMake(f *file, uid int) bool {
+	// The directory in which the file is, not the one that may have been put in its
+	// place since.
+	dir, err := os.OpenRoot(filepath.Dir(f.temp.Name()))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	mine, err := f.temp.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := dir.Lstat(filepath.Base(f.temp.Name()))
+	if err != nil || !os.SameFile(mine, there) {
+		return false
+	}
+	if old, err := dir.Lstat(filepath.Base(f.path)); err == nil && owner(old) != uid {
+		return false
+	}
+	info, err := dir.Stat(".")
+	return err == nil && (owner(info) == uid || info.Mode().Perm()&0o002 != 0)
+}
+
+// followed is where a path leads, if its last part is a link: then the file behind it
+// is written. A link that somebody else left in a directory of everybody is not
+// followed, as Linux has it (fs.protected_symlinks in proc(5)): root would overwrite
+// what that one chose.
+func followed(path string) (string, error) {
+	at := path
+	for range 40 { // as many as Linux follows: path_resolution(7)
+		info, err := os.Lstat(at)
+		if err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			return at, nil
+		}
+		if err != nil { // a link to nothing, or of a kind of its own, as /dev/stdout
+			return path, nil
+		}
+		dir, _ := filepath.Split(at)
+		if dir, err = filepath.EvalSymlinks(cmp.Or(dir, ".")); err != nil {
+			return path, nil
+		}
+		if place, err := os.Stat(dir); err == nil && foreign(info, place) {
+			return "", fmt.Errorf("%s is a link that somebody else left in a directory of everybody", at)
+		}
+		to, err := os.Readlink(at)
+		if err != nil {
+			return path, nil
+		}
+		if at = to; !filepath.IsAbs(to) {
+			at = dir + string(filepath.Separator) + to // Join would take the x/.. of a link x away
+		}
+	}
+	return path, nil
+}
+
+// foreign tells whether a link is not to be followed: it is neither that of who runs
+// loopdoctor nor of who owns the directory, to which everybody may add.
+func foreign(link, dir fs.FileInfo) bool {
+	return dir.Mode()&fs.ModeSticky != 0 && dir.Mode().Perm()&0o002 != 0 &&
+		owner(link) != os.Geteuid() && owner(link) != owner(dir)
+}
+
+// spare refuses to write over a file that is read: somebody sent it, or a look that
+// cannot be repeated made it.
+func (p *program) spare(output string, inputs ...string) error {
+	if output == "" || output == "-" {
+		return nil
+	}
+	target, err := os.Stat(output)
+	there := err == nil && target.Mode().IsRegular()
+	for _, name := range inputs {
+		same := name == output
+		if input, err := p.statInput(name); err == nil && there {
+			same = os.SameFile(target, input)
+		}
+		if same {
+			return fmt.Errorf("--output writes to %s, and it is what is read", output)
+		}
+	}
+	return nil
+}
+
+func (p *program) statInput(name string) (fs.FileInfo, error) {
+	if name != "-" {
+		return os.Stat(name)
+	}
+	if f, ok := p.stdin.(*os.File); ok {
+		return f.Stat()
+	}
+	return nil, fs.ErrNotExist
 }
 
 // commit puts the file in its place.
@@ -81,23 +199,54 @@ func (f *file) abandon() {
 	}
 }
 
-// What is read of files that somebody sent is bounded, in bytes, and in values: "0,"
-// are two bytes, and in memory a few hundred. Large recordings have some ten thousand
-// values.
+// What is read of files that somebody sent is bounded, in bytes, in values ("0," are
+// two bytes, and in memory a few hundred) and in texts, which are searched over and
+// over. Large recordings have some ten thousand values, and their longest texts are a
+// head of HTTP, of 64 KiB at most, and an argument, of 16.
 const (
 	maxRecording = 64 << 20
 	maxValues    = 1 << 19
+	maxText      = 256 << 10 // as it is written: a quote takes two bytes, a control character six
+	maxTexts     = 16 << 20
 	maxTargets   = 1000
+	maxListeners = 1 << 13 // on one port: each is compared with each
 )
 
 func bounded(data []byte) error {
-	switch {
-	case len(data) > maxRecording:
+	if len(data) > maxRecording {
 		return fmt.Errorf("more than %d MiB: this is neither a recording nor a report", maxRecording>>20)
-	case bytes.Count(data, []byte(",")) > maxValues:
+	}
+	if bytes.Count(data, []byte(",")) > maxValues {
 		return fmt.Errorf("more than %d values: this is neither a recording nor a report", maxValues)
 	}
+	switch longest, all := measure(data); {
+	case longest > maxText:
+		return fmt.Errorf("a text of more than %d KiB: this is neither a recording nor a report", maxText>>10)
+	case all > maxTexts:
+		return fmt.Errorf("more than %d MiB of text: this is neither a recording nor a report", maxTexts>>20)
+	}
 	return nil
+}
+
+// measure tells the lengths of the strings of JSON, as they are written.
+func measure(data []byte) (longest, all int) {
+	for {
+		i := bytes.IndexByte(data, '"')
+		if i < 0 {
+			return longest, all
+		}
+		data = data[i+1:]
+		n := 0
+		for n < len(data) && data[n] != '"' {
+			if data[n] == '\\' {
+				n++
+			}
+			n++
+		}
+		n = min(n, len(data))
+		longest, all = max(longest, n), all+n
+		data = data[min(n+1, len(data)):]
+	}
 }
 
 func writeRecording(w io.Writer, r *facts.Recording) error {
@@ -173,6 +322,22 @@ func parseRecording(data []byte) (*facts.Recording, error) {
 		if f == nil {
 			return nil, fmt.Errorf("a damaged recording: target %d is missing", i+1)
 		}
+		if n := listening(f); n > maxListeners {
+			return nil, fmt.Errorf("a recording of %d listeners on port %d: no more than %d are judged", n, f.Target.Port, maxListeners)
+		}
 	}
 	return &r, nil
+}
+
+// listening counts the sockets that listen on the target's port.
+func listening(f *facts.Facts) (n int) {
+	if f.Sockets == nil {
+		return 0
+	}
+	for i := range f.Sockets.Sockets {
+		if s := &f.Sockets.Sockets[i]; s.State == facts.Listen && s.Local.Port() == f.Target.Port {
+			n++
+		}
+	}
+	return n
 }

@@ -77,7 +77,7 @@ func (p *program) textOptions(o *options, screen io.Writer) report.TextOptions {
 // deliver writes what a command made: as a whole to the file that was named, or to
 // the standard output.
 func (p *program) deliver(o *options, write func(io.Writer) error) error {
-	out, err := create(o.output, 0o666, p.stdout)
+	out, err := p.create(o.output, 0o666, p.stdout)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}

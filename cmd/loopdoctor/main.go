@@ -36,7 +36,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env func(stri
 			status = p.say(report.ExitFailed, fmt.Errorf("a mistake in loopdoctor itself, please report it: %v", r))
 		}
 	}()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilEnded(context.Background())
 	defer stop()
 
 	cmd := p.root()
@@ -52,6 +52,22 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env func(stri
 		return p.say(report.ExitFailed, err)
 	}
 	return p.say(exitUsage, err)
+}
+
+// ending are the signals that end a run in order: nothing is left behind. SIGQUIT is
+// not one of them: it tells where a program hangs. A terminal that is gone ends only
+// what nohup(1) did not start.
+func ending() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
+}
+
+// untilEnded is over when one of them comes.
+func untilEnded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, ending()...)
 }
 
 // program is one run: its streams, its environment, and what came of it.

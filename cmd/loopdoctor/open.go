@@ -38,8 +38,8 @@ func (p *program) open() *cobra.Command {
 			if err := o.checkLayout(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			if o.output != "" && o.output != "-" && o.output == args[0] {
-				return fmt.Errorf("open reads %s, and --output writes to it", o.output)
+			if err := p.spare(o.output, args[0]); err != nil {
+				return err
 			}
 			return p.showCase(&o, args[0])
 		},
@@ -66,7 +66,7 @@ func (p *program) showCase(o *options, path string) error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	out, err := create(o.output, 0o666, p.stdout)
+	out, err := p.create(o.output, 0o666, p.stdout)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -145,7 +146,7 @@ func (o *options) check(args []string, given func(string) bool) ([]facts.Target,
 		return nil, fmt.Errorf("--timeout %v: it has to be more than nothing", o.timeout)
 	case given("record") && o.record == "", given("replay") && o.replay == "":
 		return nil, errors.New("the name of a file is empty")
-	case o.record != "" && o.record != "-" && o.record == o.output:
+	case o.record != "" && o.record != "-" && filepath.Clean(o.record) == filepath.Clean(o.output):
 		return nil, fmt.Errorf("--record and --output both write to %s", o.record)
 	case o.record == "-" && o.output == "-":
 		return nil, errors.New("--record and --output both write to the standard output")

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,12 +93,12 @@ func (o *options) checkRun(args []string, given func(string) bool) error {
 // runClient runs it to its end, and then looks. From then on nothing that happens
 // changes the exit status: it is the client's.
 func (p *program) runClient(o *options, argv []string) error {
-	out, err := create(o.output, 0o666, p.stderr)
+	out, err := p.create(o.output, 0o666, p.stderr)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer out.abandon()
-	saved, err := create(o.record, 0o600, p.stderr)
+	saved, err := p.create(o.record, 0o600, p.stderr)
 	if err != nil {
 		return fmt.Errorf("--record: %w", err)
 	}
@@ -122,8 +120,8 @@ func (p *program) runClient(o *options, argv []string) error {
 	p.status = w.Met.Exit
 
 	// Ctrl-C was the client's until now, and from now on ends the diagnosis.
-	signal.Reset(os.Interrupt, syscall.SIGTERM)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signal.Reset(ending()...)
+	ctx, stop := untilEnded(context.Background())
 	defer stop()
 	if err := p.diagnoseMet(ctx, o, w, out, saved); err != nil {
 		p.say(report.ExitFailed, err)

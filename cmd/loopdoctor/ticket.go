@@ -82,8 +82,11 @@ func newTicket(seen *facts.Recording, mask bool, words []string) (*ticket, error
 	}
 	t.archive = b.Bytes()
 	var err error
-	t.opened, err = bundle.Open(t.archive)
-	return t, err
+	if t.opened, err = bundle.Open(t.archive); err != nil {
+		// So large, or so often the same, are only facts that no look made.
+		return nil, fmt.Errorf("nothing is written that nobody could open: %w", err)
+	}
+	return t, nil
 }
 
 func firstCause(t *report.Target) string {

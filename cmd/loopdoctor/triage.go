@@ -54,7 +54,7 @@ func (p *program) triage() *cobra.Command {
 			if err := o.checkLayout(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			t, err := survey(cmd.Context(), args)
+			t, err := p.survey(cmd.Context(), args, o.output)
 			if err != nil {
 				return err
 			}
@@ -75,8 +75,9 @@ func (p *program) triage() *cobra.Command {
 	return cmd
 }
 
-// survey reads every case that is there.
-func survey(ctx context.Context, paths []string) (*triage.Table, error) {
+// survey reads every case that is there. None of them becomes the output; a table of
+// an earlier time among them may.
+func (p *program) survey(ctx context.Context, paths []string, output string) (*triage.Table, error) {
 	found := find(ctx, paths)
 	var rows []triage.Row
 	read := 0
@@ -84,6 +85,9 @@ func survey(ctx context.Context, paths []string) (*triage.Table, error) {
 		if r.err != nil {
 			found.miss(r.file, r.err)
 			continue
+		}
+		if err := p.spare(output, r.file); err != nil {
+			return nil, err
 		}
 		read++
 		rows = append(rows, r.rows...)
