@@ -79,6 +79,29 @@ func (t *topic) byKey(m terms) map[string]*item {
 	return out
 }
 
+// pair gives an item of the redacted side, whose name is a pseudonym, the key of the one
+// of the other side that it may be, where no other one has it.
+func (m terms) pair(as, bs map[string]*item) {
+	if m.a == m.b {
+		return
+	}
+	if m.b {
+		as, bs = bs, as
+	}
+	for _, key := range slices.Sorted(maps.Keys(as)) {
+		if bs[key] != nil || !pseudonym().MatchString(as[key].what) {
+			continue
+		}
+		for _, other := range slices.Sorted(maps.Keys(bs)) {
+			if as[other] == nil && fits(as[key].what, bs[other].what) {
+				as[other] = as[key]
+				delete(as, key)
+				break
+			}
+		}
+	}
+}
+
 // named finds the item of that very name; nil if there is none.
 func (t *topic) named(what string) *item {
 	if i, ok := t.at[what]; ok {
@@ -110,6 +133,7 @@ func (t *topic) differ(m terms, o *topic) ([]Difference, []NotKnown) {
 	ds, told := precise(t, o)
 	var ns []NotKnown
 	as, bs := t.byKey(m), o.byKey(m)
+	m.pair(as, bs)
 	keys := slices.AppendSeq(slices.Collect(maps.Keys(as)), maps.Keys(bs))
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {

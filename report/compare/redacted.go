@@ -125,6 +125,9 @@ func maskAddresses(s string) string {
 // fits tells whether the redacted text may have been the other one.
 func fits(redacted, open string) bool {
 	redacted, open = maskAddresses(redacted), maskAddresses(open)
+	if !strings.Contains(redacted, "#") { // comments of a hosts file are left out
+		open, _, _ = strings.Cut(open, " #")
+	}
 	at := pseudonym().FindAllStringIndex(redacted, -1)
 	for i, span := range at {
 		before := redacted[:span[0]]

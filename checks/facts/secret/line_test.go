@@ -38,7 +38,7 @@ func TestLines(t *testing.T) {
 		`/cb?ticket=ST-12-abc&amp;sid=abc&amp;x=1`:                                              `/cb?ticket=***&amp;sid=***&amp;x=1`,
 		`"/cb?sid=abc\u0026state=def\u0026x=1"`:                                                 `"/cb?sid=***\u0026state=***\u0026x=1"`,
 		`/sso?SAMLRequest=fVLJ&RelayState=x1&SAMLart=AAQ`:                                       `/sso?SAMLRequest=***&RelayState=***&SAMLart=***`,
-		`/shop;jsessionid=ABC123?x=1`:                                                           `/shop;jsessionid=***`,
+		`/shop;jsessionid=ABC123?x=1`:                                                           `/shop;jsessionid=***?x=1`,
 		`/cb#access_token=abc&state=s1`:                                                         `/cb#access_token=***&state=***`,
 		`WWW-Authenticate: Negotiate YIIZabcdEFGH1234==`:                                        `WWW-Authenticate: Negotiate ***`,
 		`sent Basic YWxpY2U6aHVudGVyMg== to it`:                                                 `sent Basic *** to it`,
@@ -79,8 +79,8 @@ func TestTimeIsLinear(t *testing.T) {
 			}
 			return best
 		}
-		small, big := took(1<<16), took(1<<20)
-		if big > 40*small && big > 200*time.Millisecond {
+		small, big := took(1<<14), took(1<<18)
+		if big > 40*small && big > 3*time.Second { // a busy machine is no fault, the square of it is minutes
 			t.Errorf("%q: %v, and sixteen times the text %v", part, small, big)
 		}
 		t.Logf("%-20q %v %v", part, small, big)

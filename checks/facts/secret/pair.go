@@ -97,6 +97,9 @@ func (m masker) pair(s string, i, floor int) (from, end int) {
 		if strings.HasPrefix(s[from:], "//") {
 			return 0, 0
 		}
+		if j > 0 && s[j-1] == ';' && s[i] == '=' && s[from] != '"' && s[from] != '\'' { // of a path: its query follows (RFC 3986 section 3.3)
+			return from, from + word(s[from:], inURL+"?")
+		}
 	case sessionLike(name):
 		if begin, end := value(s, from); opaque(s[begin:end]) {
 			return begin, end
