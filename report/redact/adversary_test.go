@@ -330,3 +330,23 @@ func TestVariantsOfWords(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestNamesThatStayAreNoLeaks: what is left where it is no name is not found there.
+func TestNamesThatStayAreNoLeaks(t *testing.T) {
+	for in, want := range map[string]string{
+		"/home/cafe/x 2001:db8::cafe 2001:db8:cafe::1 cafe": "/home/user2/x 2001:db8::cafe 2001:db8:cafe::1 user2",
+		"password=postgres then postgres is up":             "password=hidden1 then postgres is up",
+		"/home/4chan/x of 4chan; /home/00z/x 02:00:00z":     "/home/user2/x of user2; /home/user3/x 02:00:00z",
+		"http://target/ target":                             "http://host1/ target",
+	} {
+		if got := redactLine(t, in); got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+	}
+	r := around("/home/shopd/x of shopd")
+	r.Facts[0].Owners = &facts.Owners{Processes: []facts.Process{{PID: 8, Name: "gunicorn", UID: 998, User: "shopd"}}}
+	to, key := Redact(r)
+	if got := to.Facts[0].Units.Units[0].Log[0]; got != "/home/user2/x of shopd" || len(key.Leaks("facts.json", []byte(write(t, to)))) > 0 {
+		t.Errorf("%s %v", got, key.Leaks("facts.json", []byte(write(t, to))))
+	}
+}

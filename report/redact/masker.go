@@ -141,7 +141,7 @@ func (m *masker) search() {
 			continue
 		case e.Kind == User:
 			// "00z" is part of a time, and what is called like a program or a unit stays.
-			if len(e.Original) < 3 || digit(low[0]) || ordinary()(low) || m.enums[low] || m.kept[low] {
+			if len(e.Original) < 3 || digit(low[0]) && letters(low) < 4 || ordinary()(low) || m.enums[low] || m.kept[low] {
 				n.placed = userPlace
 			}
 		case e.Kind == Host:
@@ -316,9 +316,14 @@ func some(s string) []string {
 	return []string{s}
 }
 
+// stays tells whether a word may be left in texts although it is somebody's name.
+func (m *masker) stays(low string) bool {
+	return m.kept[low] || m.enums[low] || commonUsers()[low] || commonHosts()[low]
+}
+
 // key is what is told of it all.
 func (m *masker) key() *Key {
-	k := &Key{stays: m.kept}
+	k := &Key{stays: m.stays}
 	at := map[int]int{}
 	for i, e := range m.entries {
 		if e.Original != e.Pseudonym && e.Count > 0 {

@@ -70,8 +70,8 @@ type Entry struct {
 // it is, and for Leaks; it cannot be marshalled, so that no archive gets it by mistake.
 type Key struct {
 	Entries []Entry
-	words   []needle        // of the entries, how to find them
-	stays   map[string]bool // names of programs, units and the like, which stay
+	words   []needle          // of the entries, how to find them
+	stays   func(string) bool // tells names of programs, units and the like, which stay
 	once    sync.Once
 	index   *needles // of words
 }

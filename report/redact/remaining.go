@@ -124,7 +124,7 @@ func (k *Key) remaining(text string) []remains {
 	byWord := map[string][]*Entry{}
 	for i := range k.Entries {
 		e := &k.Entries[i]
-		if e.Kind == Address || e.Kind == Hardware || k.stays[strings.ToLower(e.Original)] || letters(e.Original) < 4 || vague(e.Original) {
+		if e.Kind == Address || e.Kind == Hardware || k.stays != nil && k.stays(strings.ToLower(e.Original)) || letters(e.Original) < 4 || vague(e.Original) {
 			continue
 		}
 		if w, ok := firstWord(e.Original); ok {
@@ -148,7 +148,7 @@ func (k *Key) remaining(text string) []remains {
 		}
 		if list := byWord[simple(text[i:j])]; len(list) > 0 {
 			for _, e := range list {
-				if standsAt(text[i:], e.Original) {
+				if standsAt(text[i:], e.Original) && !ofNumber(text, i, j) {
 					found = append(found, remains{i, e})
 				}
 			}
@@ -156,6 +156,11 @@ func (k *Key) remaining(text string) []remains {
 		i = j
 	}
 	return found
+}
+
+// ofNumber tells whether a word is part of an address: "cafe" of 2001:db8::cafe.
+func ofNumber(text string, i, j int) bool {
+	return strings.Trim(strings.ToLower(text[i:j]), "0123456789abcdef") == "" && (i > 0 && text[i-1] == ':' && (i == 1 || text[i-2] == ':' || inWord(rune(text[i-2]))) || j+1 < len(text) && text[j] == ':' && (text[j+1] == ':' || inWord(rune(text[j+1]))))
 }
 
 // standsAt tells whether a text begins with an original, and no letter follows.
