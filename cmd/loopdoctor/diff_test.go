@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/loopdoctor/loopdoctor/report"
 	"github.com/loopdoctor/loopdoctor/report/compare"
 )
 
@@ -174,4 +175,21 @@ func FuzzDiff(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A bundle says whether it is masked, also if there was nothing to mask.
+func TestBundleSaysThatItIsRedacted(t *testing.T) {
+	for name, flags := range map[string][]string{"a.zip": nil, "a-UNREDACTED.zip": {"--no-redact"}} {
+		file := filepath.Join(t.TempDir(), name)
+		if status, _, stderr := do("", append([]string{"bundle", "--replay", dropped, "-o", file}, flags...)...); status != report.ExitFault {
+			t.Fatalf("exit status %d: %s", status, stderr)
+		}
+		c, err := readCase(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.redacted(), flags == nil; got != want {
+			t.Errorf("%s is redacted: %v", name, got)
+		}
+	}
 }
