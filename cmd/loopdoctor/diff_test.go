@@ -136,8 +136,16 @@ func TestTriageMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, out, stderr := do("", "triage", replayDir)
-	if _, again, _ := do("", "triage", replayDir); status != 0 || stderr != "" || out != again {
+	args := []string{"triage", replayDir}
+	if testing.Short() {
+		for i := range files[:len(files)/10] {
+			files[i] = files[10*i]
+		}
+		files = files[:len(files)/10]
+		args = append(args[:1], files...)
+	}
+	status, out, stderr := do("", args...)
+	if _, again, _ := do("", args...); status != 0 || stderr != "" || out != again {
 		t.Errorf("exit status %d, %s, the same again: %v", status, stderr, out == again)
 	}
 	for _, file := range files {
