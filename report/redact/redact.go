@@ -13,8 +13,7 @@
 // .local and .internal), prefix lengths, ports, process ids, uids, times, versions of
 // kernels, and the names of programs, units, images, containers and interfaces. Kept as
 // well, as nothing marks them: a bare name in a sentence of a log, names of databases,
-// what GITHUB_REPOSITORY, PGSERVICE and the like name, and addresses that are written as
-// one number.
+// and what GITHUB_REPOSITORY, PGSERVICE and the like name.
 package redact
 
 import (
