@@ -350,3 +350,9 @@ func TestNamesThatStayAreNoLeaks(t *testing.T) {
 		t.Errorf("%s %v", got, key.Leaks("facts.json", []byte(write(t, to))))
 	}
 }
+
+func TestAddressesAsNumbers(t *testing.T) {
+	if got := redactLine(t, "http://168108075/ http://0x0a15202b:80/ http://2130706433/ http://80/ at 168108076"); got != "http://host1/ http://host2:80/ http://2130706433/ http://80/ at 168108076" {
+		t.Error(got)
+	}
+}

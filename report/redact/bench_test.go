@@ -85,7 +85,7 @@ func TestHostileTexts(t *testing.T) {
 		t.Skip("measures time")
 	}
 	for _, part := range []string{"a:", "1.", "1.2.3.4", "::", "a.", "a-.", "_", "/home/a/", "~a/", "x@a.b.c ", "//a@", "://a:b@", "password=", "host=", "-----BEGIN PRIVATE KEY-----", "bearer ", "user=\"", "alice", "alice:",
-		"gh", "ghp_", "eyJ", "Host: ", "%2f", "\\", "C:\\Users\\", "ip-1-2-3-4-", "é", "\x00", "cafe:", "10.2.*", "AKIA", "names"} {
+		"gh", "ghp_", "eyJ", "Host: ", "%2f", "\\", "C:\\Users\\", "ip-1-2-3-4-", "é", "\x00", "cafe:", "10.2.*", "AKIA", "'a'@'b'", "a%40b.de ", "/home/a.de/b/", "C:/Users/A B/", "AA-BB-CC-12-34-", "aabb.cc12.", "//target", "names"} {
 		small, big := 1<<11, 1<<15
 		took := func(n int) time.Duration {
 			line := strings.Repeat(part, n/len(part))

@@ -3,6 +3,7 @@ package redact
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts/secret"
@@ -111,6 +112,9 @@ func (m *masker) learn(s string) string {
 		for _, x := range urlAt().FindAllStringSubmatch(s, -1) {
 			if !hides(x[1]) {
 				m.user(x[1])
+			}
+			if n, err := strconv.ParseUint(x[2], 10, 32); err == nil && len(x[2]) >= 8 && n>>24 != 127 { // an address as one number
+				m.entry(Host, x[2])
 			}
 			m.host(x[2])
 		}

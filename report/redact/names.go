@@ -13,10 +13,10 @@ import (
 )
 
 // words.txt is every word that stands in a string of loopdoctor itself: of rules,
-// messages of servers, settings, and what its reports say. A host called so tells
-// nothing, and a user called so is masked only where the place says that a user is
-// meant: otherwise the user "drop" would change what a rule does. A test keeps the
-// list complete.
+// messages of servers, settings, and what its reports say. A user, a host or an
+// organization called so is masked only where the place says that one is meant:
+// otherwise the user "drop" would change what a rule does. Markup, style and script of
+// the page need no entry (unsaid). A test keeps the list complete.
 //
 //go:embed words.txt
 var wordList string

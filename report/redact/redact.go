@@ -6,15 +6,14 @@
 // The headers of packets are copied: those that a capture keeps have blank addresses. Who
 // has some from elsewhere makes them so before he writes them (capture.HeadersOnly).
 //
-// What stays: a bare name in a sentence of a log, names of databases, and what
-// GITHUB_REPOSITORY, PGSERVICE and the like name.
-//
 // Replaced, everywhere in the recording and the same everywhere: names of users (in
 // paths of homes, too), names of hosts, addresses other than loopback, hardware
 // addresses, secrets, fingerprints of certificates and the organizations that they
 // name. Kept: the class of each (loopback, private, link-local, multicast, the endings
 // .local and .internal), prefix lengths, ports, process ids, uids, times, versions of
-// kernels, and the names of programs, units, images, containers and interfaces.
+// kernels, and the names of programs, units, images, containers and interfaces. Kept as
+// well, as nothing marks them: a bare name in a sentence of a log, names of databases,
+// and what GITHUB_REPOSITORY, PGSERVICE and the like name.
 package redact
 
 import (
@@ -103,8 +102,11 @@ func (k *Key) Of(kind Kind) []Entry {
 //
 // The same recording gives the same result, and a redacted one stays as it is. A user
 // whose name is a word that loopdoctor, a packet filter or a server uses ("drop",
-// "mark", "local"), or of one or two letters, is masked where the place says that a user
-// is meant (fields for users, homes, ~name, name@host, user=name), and only there.
+// "mark", "local"), that of a program or a unit, or of one or two letters, is masked
+// where the place says that a user is meant (fields for users, homes, ~name, name@host,
+// user=name), and only there; so is a host (fields for hosts, URLs, name@host), and an
+// organization (certificates). Of words that have several parts, other ways to join
+// these are masked as well: blue-whale, blue_whale, bluewhale.
 func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
 	m := newMasker(words)
 	m.walk(r, looking)

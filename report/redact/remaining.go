@@ -117,19 +117,30 @@ type remains struct {
 	entry *Entry
 }
 
+// Of an original that has more words, or more bytes, its beginning is looked for.
+const (
+	longestSearch = 12
+	widestSearch  = 512
+)
+
 // remaining lists where an original of at least four letters stands as a word of its own,
 // whatever the case of its letters and however these are composed. Words of loopdoctor
 // itself and names that stay are no originals here.
 func (k *Key) remaining(text string) []remains {
-	byWord := map[string][]*Entry{}
+	originals := map[string]*Entry{}
+	longest := map[string]int{} // by its first word: how many words the longest original has
 	for i := range k.Entries {
 		e := &k.Entries[i]
 		if e.Kind == Address || e.Kind == Hardware || k.stays != nil && k.stays(strings.ToLower(e.Original)) || letters(e.Original) < 4 || vague(e.Original) {
 			continue
 		}
-		if w, ok := firstWord(e.Original); ok {
-			byWord[w] = append(byWord[w], e)
+		ends := wordEnds(e.Original, longestSearch)
+		if len(ends) == 0 {
+			continue
 		}
+		originals[simple(e.Original[:ends[len(ends)-1]])] = e
+		first := simple(e.Original[:ends[0]])
+		longest[first] = max(longest[first], len(ends))
 	}
 	var found []remains
 	for i := 0; i < len(text); {
@@ -138,49 +149,44 @@ func (k *Key) remaining(text string) []remains {
 			i += n
 			continue
 		}
-		j := i
-		for j < len(text) {
-			r, n := utf8.DecodeRuneInString(text[j:])
-			if !inWord(r) {
-				break
-			}
-			j += n
-		}
-		if list := byWord[simple(text[i:j])]; len(list) > 0 {
-			for _, e := range list {
-				if standsAt(text[i:], e.Original) && !ofNumber(text, i, j) {
-					found = append(found, remains{i, e})
-				}
+		end := i + wordEnds(text[i:], 1)[0]
+		for _, to := range wordEnds(text[i:], longest[simple(text[i:end])]) {
+			if e := originals[simple(text[i:i+to])]; e != nil && !ofNumber(text, i, i+to) {
+				found = append(found, remains{i, e})
 			}
 		}
-		i = j
+		i = end
 	}
 	return found
+}
+
+// wordEnds is where the first words of a text end that begins with one.
+func wordEnds(s string, most int) []int {
+	var ends []int
+	in := false
+	for i, r := range s {
+		if i > widestSearch && (len(ends) > 0 || !in) || len(ends) >= most {
+			return ends
+		}
+		switch is := inWord(r); {
+		case i == 0 && !is:
+			return nil
+		case in && !is:
+			ends = append(ends, i)
+			in = false
+		case is:
+			in = true
+		}
+	}
+	if in && len(ends) < most {
+		ends = append(ends, len(s))
+	}
+	return ends
 }
 
 // ofNumber tells whether a word is part of an address: "cafe" of 2001:db8::cafe.
 func ofNumber(text string, i, j int) bool {
 	return strings.Trim(strings.ToLower(text[i:j]), "0123456789abcdef") == "" && (i > 0 && text[i-1] == ':' && (i == 1 || text[i-2] == ':' || inWord(rune(text[i-2]))) || j+1 < len(text) && text[j] == ':' && (text[j+1] == ':' || inWord(rune(text[j+1]))))
-}
-
-// standsAt tells whether a text begins with an original, and no letter follows.
-func standsAt(text, original string) bool {
-	want := simple(original)
-	got, rest := "", text
-	for len(got) < len(want) && rest != "" {
-		_, n := utf8.DecodeRuneInString(rest)
-		for n < len(rest) { // what is composed with it
-			r, more := utf8.DecodeRuneInString(rest[n:])
-			if !unicode.Is(unicode.M, r) {
-				break
-			}
-			n += more
-		}
-		got += simple(rest[:n])
-		rest = rest[n:]
-	}
-	r, _ := utf8.DecodeRuneInString(rest)
-	return got == want && !inWord(r)
 }
 
 func inWord(r rune) bool {
@@ -194,15 +200,6 @@ func letters(s string) (n int) {
 		}
 	}
 	return n
-}
-
-// firstWord is the first word of a text that begins with one.
-func firstWord(s string) (string, bool) {
-	end := strings.IndexFunc(s, func(r rune) bool { return !inWord(r) })
-	if end < 0 {
-		end = len(s)
-	}
-	return simple(s[:end]), end > 0
 }
 
 // simple makes one of all spellings of a text that differ in the case of letters alone,

@@ -28,7 +28,7 @@ var (
 	userNames   = lazySet(`user logname sudo_user username doas_user pguser github_actor x-user x-remote-user remote-user x-forwarded-user x-authenticated-user x-auth-request-user x-webauth-user user.name`)
 	hostNames   = lazySet(`host hostname pghost localdomain codespace_name display docker_host computername runner_name http.proxyhost https.proxyhost socksproxyhost x-host x-hostname`)
 	hostHeaders = lazySet(`x-served-by x-backend-server x-backend x-server x-server-name x-server-id x-instance x-instance-id x-upstream x-node x-pod x-forwarded-host x-forwarded-server x-forwarded-for x-real-ip x-cache x-powered-host via alt-svc forwarded`)
-	linkNames   = lazySet(`location content-location refresh link referer`)
+	linkNames   = lazySet(`location content-location referer`)
 	sessionName = lazyExp(`(?i)^(?:set-cookie|.*sess(?:ion)?[-_]?id)$`)
 )
 
