@@ -229,3 +229,20 @@ func TestServicesUnseen(t *testing.T) {
 	expect(t, machine("127.0.0.1", dials("127.0.0.1", facts.Refused), unit("app.service", "inactive")), "broken", "active service-not-started proven")
 	expect(t, machine("127.0.0.1", dials("127.0.0.1", facts.Refused), unit("app.service", "inactive"), contains("exited", exited(1))), "broken", "active server-exited-or-crash-looping proven", "active service-not-started proven")
 }
+
+// What is searched of a log is short, whatever somebody sent: each line is searched by
+// many checks. The reason is at its end.
+func TestLastLines(t *testing.T) {
+	log := slices.Repeat([]string{strings.Repeat("pass key ", 100_000)}, 1000)
+	for _, line := range lastLines(append(log, "permission denied")) {
+		if len(line) > 4096+len("…") {
+			t.Fatalf("a line of %d bytes", len(line))
+		}
+	}
+	if n := len(lastLines(log)); n > 50 {
+		t.Errorf("%d lines", n)
+	}
+	if got := telling(append(log, "permission denied")); got != "permission denied" {
+		t.Errorf("it says %.80q", got)
+	}
+}
