@@ -226,6 +226,10 @@ func TestWhoAndWhereInArguments(t *testing.T) {
 		"x|/homes/jdoe/a|/home2/wsmith/a|/media/kbaker/u":            "x|/homes/user1/a|/home2/user2/a|/media/user3/u",
 		"kubectl|--context|jdoe@acmecluster|port-forward":            "kubectl|--context|user1@host1|port-forward",
 		"psql|-h|/var/run/postgresql|-U|postgres":                    "psql|-h|/var/run/postgresql|-U|postgres",
+		"docker|login|-u|jdoe|-p|hunter2zz":                          "docker|login|-u|user1|-p|hidden1",
+		"docker|run|-u|1000:1000|shop":                               "docker|run|-u|1000:1000|shop",
+		"app|jdoe:hunter2zz@tcp(dbprod7:3306)/shop":                  "app|user1:hidden1@tcp(host1:3306)/shop",
+		"x|http_proxy=jdoe:hunter2zz@squidhost7:3128":                "x|http_proxy=user1:hidden1@host1:3128",
 		"du|-sh|x": "du|-sh|x",
 	} {
 		if got := argsOf(t, strings.Split(in, "|")...); got != want {

@@ -33,7 +33,9 @@ var (
 	ofNT = lazyExp(`(?:^|[\s"'=(])([A-Z][A-Z0-9-]{2,14})\\([A-Za-z][\w.-]+)(?:$|[\s"',;)])`)
 	// ann@shop: who, and where. What follows says whether it is one.
 	userAt = lazyExp(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
-	urlAt  = lazyExp(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
+	// jdoe:***@tcp(db7:3306)/shop, jdoe:***@proxy7:3128: a login without a scheme, its password found before.
+	loginAt = lazyExp(`([A-Za-z_][\w.-]*):(?:hidden\d+|\*+)@(?:(?:tcp6?|udp)\()?([A-Za-z0-9][\w.-]*)`)
+	urlAt   = lazyExp(`[A-Za-z][A-Za-z0-9+.-]*://(?:([^\s/?#:@"']*)(?::[^\s/?#"']*)?@)?(\[[^\]\s]*\]|[^\s/?#:@"'<>,;|)\]\\]+)`)
 	// Who says that a name could not be resolved or reached tells it: curl, psql, Node, Go, ssh, getaddrinfo's callers.
 	hostIs = lazyExp(`(?i)(?:\bhost(?:name)?(?: name)?[:=\s]|\bserver at\s|\b(?:getaddrinfo\s+)?(?:ENOTFOUND|EAI_AGAIN)\s|\b(?:lookup|getaddrinfo|connect to|connected to)\s|\bgetaddrinfo\()\s*["'(]*([A-Za-z0-9][A-Za-z0-9.-]*)`)
 	// host=db7 of connection strings and variables, TCP:db7:5432 of socat.
@@ -120,6 +122,10 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	if strings.Contains(s, "@") {
+		for _, x := range loginAt().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+			m.host(x[2])
+		}
 		for _, x := range quotedAt().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 			if !ordinary()(strings.ToLower(x[2])) {

@@ -20,11 +20,13 @@ var clients = sync.OnceValue(func() map[string]client {
 	copying := client{host: "-J", valued: "cFiloPS"}
 	my := client{user: "-u", host: "-h"}
 	pg := client{user: "-U", host: "-h"}
+	engine := client{user: "-u"} // of login; of run and exec it is a user of the container
 	return map[string]client{
 		"ssh": ssh, "autossh": ssh, "mosh": ssh, "mosh-client": ssh, "ssh-copy-id": ssh, "scp": copying, "sftp": copying, "sshfs": copying, "rsync": copying,
 		"mysql": my, "mysqldump": my, "mysqladmin": my, "mysqlimport": my, "mariadb": my, "mariadb-dump": my, "mariadb-admin": my, "mongosh": {user: "-u", host: "--host"},
 		"psql": pg, "pg_dump": pg, "pg_restore": pg, "pg_isready": pg, "createdb": pg, "pgbench": pg, "redis-cli": {host: "-h"}, "valkey-cli": {host: "-h"},
 		"sqlcmd": {user: "-U", host: "-S"}, "smbclient": {user: "-U"}, "ldapsearch": {host: "-h"}, "sudo": {user: "-u", valued: "gCDhpRrTt"}, "runuser": {user: "-u"}, "kubectl": {user: "--context"},
+		"docker": engine, "podman": engine, "skopeo": engine, "helm": engine,
 	}
 })
 
@@ -100,6 +102,7 @@ func (m *masker) valueOf(c client, flag, value string) {
 		}
 	case flag == c.user:
 		name, _, _ := strings.Cut(value, "%") // smbclient -U ann%password
+		name, _, _ = strings.Cut(name, ":") // docker run -u 1000:1000
 		m.user(name)
 	case flag == c.host:
 		for h := range strings.SplitSeq(value, ",") {
