@@ -102,7 +102,7 @@ func (m *masker) valueOf(c client, flag, value string) {
 		}
 	case flag == c.user:
 		name, _, _ := strings.Cut(value, "%") // smbclient -U ann%password
-		name, _, _ = strings.Cut(name, ":") // docker run -u 1000:1000
+		name, _, _ = strings.Cut(name, ":")   // docker run -u 1000:1000
 		m.user(name)
 	case flag == c.host:
 		for h := range strings.SplitSeq(value, ",") {
