@@ -289,6 +289,9 @@ func perhapsElsewhere(pid int, name string) change {
 func holdsOn(device string, prefixes ...string) change {
 	return func(f *facts.Facts) {
 		i := facts.Interface{Name: device, Up: true}
+		if device == "podman0" || device == "docker0" {
+			i.Kind = "bridge"
+		}
 		if device == "lo" {
 			i = *f.Interfaces.Loopback
 			i.Addresses = nil

@@ -154,6 +154,8 @@ func counts(to string, syns int, deltas string) change {
 const (
 	diedOnOutput = "OutRequests=32 OutSegs=32"
 	diedOnWire   = "OutRequests=32 OutTransmits=32 OutSegs=32 lo.txdrop=32"
+	ledOffLo     = "OutRequests=32 OutTransmits=32 OutSegs=32"
+	refusedOffLo = "OutRequests=1 OutTransmits=1 OutSegs=1 InReceives=1 InDelivers=1 InSegs=1 AttemptFails=1"
 	diedOnInput  = "OutRequests=32 OutTransmits=32 OutSegs=32 lo.tx=32 InReceives=32"
 	replyDied    = "OutRequests=64 OutTransmits=32 OutSegs=64 lo.tx=32 InReceives=32 InDelivers=32 InSegs=32"
 	queueFull    = "OutRequests=1 OutTransmits=1 OutSegs=1 lo.tx=1 InReceives=1 InDelivers=1 InSegs=1 ListenOverflows=1 ListenDrops=1"

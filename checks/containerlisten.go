@@ -24,6 +24,9 @@ func turnedAwayInside(f *facts.Facts, judge func(facts.Dial, *containerPort, *ro
 		if p == nil || d.Outcome == facts.Refused && p.Way != nil {
 			continue
 		}
+		if d.Outcome == facts.Refused && !ledAway(f, d) {
+			continue // it may have been refused on this side
+		}
 		r := p.room()
 		if r == nil || len(r.takes) > 0 {
 			continue
@@ -61,7 +64,7 @@ var containerBindsLoopback = &Check{
 	Stage:    StageAnswer, // or where NAT leads into the container, and its kernel refuses
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupContainers},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards, facts.GroupFilters, facts.GroupLedger},
 	Explains: []*Check{closedAtOnce, refused, noAnswer},
 	Refines:  []*Check{forwarderAcceptsBackendDead, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {
@@ -82,7 +85,7 @@ var containerNothingListens = &Check{
 	Stage:    StageListen,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupDials, facts.GroupSockets, facts.GroupContainers},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupForwards, facts.GroupFilters, facts.GroupLedger},
 	Explains: []*Check{refused},
 	Refines:  []*Check{answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {

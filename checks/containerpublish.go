@@ -18,7 +18,7 @@ var containerPortNotPublished = &Check{
 	Stage:    StageListen, // or where the wrong one is published: then it opens and closes
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupContainers},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners, facts.GroupForwards, facts.GroupNamespaces, facts.GroupUnits, facts.GroupCandidates, facts.GroupConfigs},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupOwners, facts.GroupForwards, facts.GroupNamespaces, facts.GroupUnits, facts.GroupCandidates, facts.GroupConfigs, facts.GroupFilters, facts.GroupLedger},
 	Explains: []*Check{refused, closedAtOnce, noAnswer},
 	Refines:  []*Check{noListener, otherNetworkNamespace, forwarderAcceptsBackendDead, containerNothingListens, answeredElsewhere, natHijacksLoopback, filterRejectsLoopback, lostOnOutput},
 	Run: func(f *facts.Facts) []Finding {

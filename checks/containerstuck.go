@@ -78,6 +78,9 @@ func lostInsides(f *facts.Facts) []lostInside {
 		if p == nil {
 			continue
 		}
+		if !ledAway(f, d) || p.Inside != nil && p.Inside.RouteLocalnet != nil && !*p.Inside.RouteLocalnet && d.Addr.IsLoopback() {
+			continue // they are lost before they come to it
+		}
 		k := lostInside{d: d, p: p}
 		if r := p.room(); r != nil {
 			if i := slices.IndexFunc(r.takes, func(s facts.Socket) bool { return s.Queue.Full() }); i >= 0 {

@@ -85,7 +85,7 @@ var containerPausedOrFrozen = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets, facts.GroupOwners},
-	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork, facts.GroupContainers, facts.GroupForwards},
+	Uses:     []facts.Group{facts.GroupDials, facts.GroupAnswers, facts.GroupWork, facts.GroupContainers, facts.GroupForwards, facts.GroupFilters, facts.GroupLedger},
 	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
 	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {

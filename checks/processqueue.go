@@ -18,7 +18,7 @@ var acceptQueueFull = &Check{
 	Stage:    StageAccept,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
-	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials, facts.GroupAnswers, facts.GroupForwards, facts.GroupContainers},
+	Uses:     []facts.Group{facts.GroupOwners, facts.GroupLedger, facts.GroupDials, facts.GroupAnswers, facts.GroupForwards, facts.GroupContainers, facts.GroupFilters},
 	Explains: []*Check{noReply, notAccepted, noAnswer, serverError},
 	Refines:  []*Check{nobodyAccepts, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
