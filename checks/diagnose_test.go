@@ -157,6 +157,9 @@ func unseen(groups ...facts.Group) change {
 // Many listeners share a port with SO_REUSEPORT, and somebody may send facts with
 // absurdly many. This took a minute, and ten minutes of 10,000.
 func TestManyListeners(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector makes seconds of it")
+	}
 	for name, pid := range map[string]int{"stopped": 5000, "of nobody": 0} {
 		changes := []change{}
 		for i := range 3000 {
@@ -166,7 +169,7 @@ func TestManyListeners(t *testing.T) {
 		f.Owners.Visible = true
 		began := time.Now()
 		d := Diagnose(f)
-		if took := time.Since(began); took > 15*time.Second || len(d.Passed) == 0 {
+		if took := time.Since(began); took > 30*time.Second || len(d.Passed) == 0 {
 			t.Errorf("%s: it took %v, and %d checks passed", name, took, len(d.Passed))
 		}
 	}

@@ -49,11 +49,14 @@ func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 					Summary:  fmt.Sprintf("The connection to %s is lost %s: %s%s.", at(f, d.Addr), where, what, perhaps),
 					Evidence: slices.Concat([]Evidence{{"counters", countedAt(l, d, stage)}}, rulesSay(f, d, stage), seen(f, d)),
 					Fixes:    []Fix{acceptAhead(stage)}}
-				if st == StageWire && perhapsLedAway(f, d, l) {
+				if st == StageWire && perhapsLedAway(f, l) {
 					x.Certainty = Inferred
-					x.Summary = fmt.Sprintf("The connection to %s leaves and does not come to lo: a NAT rule leads it to another interface, as to a container, and nobody answers there; or %s.", at(f, d.Addr), what)
 					x.Evidence = append(x.Evidence, Evidence{"counters", fmt.Sprintf("lo +%d packets", l.Delta["lo.tx"])})
-					x.Fixes = append([]Fix{perhapsContainer}, x.Fixes...)
+					x.Summary = fmt.Sprintf("The connection to %s is lost %s: %s; or a NAT rule leads it to another interface.", at(f, d.Addr), where, what)
+					if perhapsToContainer(f, d) {
+						x.Summary = fmt.Sprintf("The connection to %s leaves and does not come to lo: a NAT rule leads it to another interface, as to a container, and nobody answers there; or %s.", at(f, d.Addr), what)
+						x.Fixes = append([]Fix{perhapsContainer}, x.Fixes...)
+					}
 				}
 				fs = append(fs, x)
 			}
@@ -62,14 +65,16 @@ func lostCheck(name, doc string, stage Stage, where, what string) *Check {
 	}
 }
 
-// perhapsLedAway tells whether NAT may have led the packets to a container: lo has counted
-// none, there is a bridge to lead them to, what listens here is an engine's as far as it
-// is seen, and the rules were not.
-func perhapsLedAway(f *facts.Facts, d facts.Dial, l *facts.Ledger) bool {
-	if f.Filters != nil || facts.Enough(l.Delta["lo.tx"]+l.Delta["lo.txdrop"], l.SYNs) || f.Interfaces == nil ||
-		!slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Up && i.Kind == "bridge" }) {
-		return false
-	}
+// perhapsLedAway tells whether NAT may have led the packets to another interface: lo has
+// counted none, there is one, and the rules were not seen.
+func perhapsLedAway(f *facts.Facts, l *facts.Ledger) bool {
+	return f.Filters == nil && !facts.Enough(l.Delta["lo.tx"]+l.Delta["lo.txdrop"], l.SYNs) && f.Interfaces != nil &&
+		slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Up })
+}
+
+// perhapsToContainer tells whether it may be one to a container: there is a bridge, and
+// what listens here is an engine's, as far as it is seen.
+func perhapsToContainer(f *facts.Facts, d facts.Dial) bool {
 	for _, s := range serving(f, d.Addr) {
 		for _, o := range f.Owners.Of(s) {
 			if !o.HoldsForContainers() {
@@ -77,7 +82,7 @@ func perhapsLedAway(f *facts.Facts, d facts.Dial, l *facts.Ledger) bool {
 			}
 		}
 	}
-	return true
+	return slices.ContainsFunc(f.Interfaces.Others, func(i facts.Interface) bool { return i.Up && i.Kind == "bridge" })
 }
 
 var replyLost = &Check{
