@@ -224,7 +224,7 @@ func names(f *facts.Facts) topic {
 	if len(n.Later) > 0 {
 		text += ", after a wait for a name server"
 	}
-	out.add(n.Name, text)
+	out.put(n.Name, part{text: text, same: measured(text)})
 	for _, l := range n.Hosts.Lines {
 		out.add(cmp.Or(n.Hosts.Path, "hosts file"), strings.Join(strings.Fields(l.Text), " "))
 	}
@@ -234,6 +234,7 @@ func names(f *facts.Facts) topic {
 	out.add(cmp.Or(n.Switch.Path, "nsswitch.conf"), "hosts: "+cmp.Or(strings.Join(n.Switch.Sources, " "), n.Switch.Error))
 	for _, s := range n.Servers {
 		p := part{text: cmp.Or(s.Error, strings.TrimSpace(s.Rcode+" "+addrs(s.Answers)))}
+		p.same = measured(p.text)
 		if !s.Asked {
 			p = part{text: "there, not asked"}
 		}
