@@ -113,7 +113,7 @@ func unexplained(t *report.Target) topic {
 func remarks(t *report.Target) topic {
 	out := topic{name: topicRemarks}
 	for _, c := range t.Remarks {
-		if c.Name == "owner-hidden-from-you" { // it is about who looks
+		if c.AboutLooker() {
 			continue
 		}
 		out.put(c.Name, part{text: said(c.Summary), same: shape(c.Summary, t), detail: true})
