@@ -42,7 +42,7 @@ func filters(f *facts.Facts) topic {
 			out.add(what, "perhaps "+d.Verdict+" by "+ruleText(f, d.Rule))
 		}
 		for _, d := range w.Diverts {
-			out.add(what, strings.TrimSuffix(d.Kind+" to "+d.To.String(), " to "+netip.AddrPort{}.String())+" by "+ruleText(f, d.Rule))
+			out.add(what, diverted(d)+" by "+ruleText(f, d.Rule))
 		}
 	}
 	for _, m := range f.Filters.Managers {
@@ -56,6 +56,18 @@ func filters(f *facts.Facts) topic {
 		out.add(b.Path, b.Text)
 	}
 	return out
+}
+
+// diverted is "dnat to 172.17.0.2:80". The port of a source is another each time; one
+// that was asked for is in the rule.
+func diverted(d facts.FilterDivert) string {
+	switch {
+	case !d.To.Addr().IsValid():
+		return d.Kind
+	case d.Kind == "snat" || d.Kind == "masquerade":
+		return d.Kind + " to " + d.To.Addr().String()
+	}
+	return d.Kind + " to " + d.To.String()
 }
 
 // ruleText is where the rule stands and what it says, without its number. The port

@@ -9,7 +9,7 @@ import (
 )
 
 // A duration is noise where loopdoctor measured it. In a setting it is what was set.
-const duration = `\b\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)\b`
+const duration = `\b(?:\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)|less than a second)\b`
 
 var durations = lazy(duration)
 

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -60,6 +61,7 @@ func TestShape(t *testing.T) {
 		{"A connection from 127.0.0.1:62893 to 127.0.0.1:45478 is still there.", "A connection from 127.0.0.1:62893 to 127.0.0.1:45498 is still there.", true},
 		{"A connection from 127.0.0.1:62893 to 127.0.0.1:9000.", "A connection from 127.0.0.1:62893 to 127.0.0.1:9001.", false},
 		{"No program has the UDP port 127.0.0.1:62893.", "No program has the UDP port 127.0.0.2:62893.", false},
+		{"sh (pid 15) was started 1 s ago.", "sh (pid 14) was started less than a second ago.", true},
 		{"node takes 1.2 s to answer.", "node takes 340 ms to answer.", true},
 		{`The queueing discipline "netem delay 1ms" on lo delays it.`, `The queueing discipline "netem delay 30s" on lo delays it.`, false},
 		{"/etc/hosts.deny:2 denies it.", "/etc/hosts.deny:3 denies it.", true},
@@ -75,6 +77,26 @@ func TestShape(t *testing.T) {
 	m := terms{a: true}
 	if !m.alike(shape("It leads to host3.local:5432.", target), shape("It leads to db.local:5432.", target)) {
 		t.Error("a pseudonym is another name")
+	}
+}
+
+// The kernel picks another source port each time.
+func TestTranslatedSource(t *testing.T) {
+	with := func(kind, to string) *facts.Facts {
+		f := healthy("node", "alice")
+		f.Filters = &facts.Filters{Engines: []facts.FilterEngine{{Name: facts.NFTables, Rules: 1}},
+			Walks: []facts.FilterWalk{{Packet: facts.Syn, Addr: v4, Diverts: []facts.FilterDivert{{Kind: kind, To: netip.MustParseAddrPort(to), Rule: facts.FilterRule{Family: "ip", Table: "nat", Chain: "C", Text: kind}}}}}}
+		return f
+	}
+	for _, c := range []struct {
+		kind, a, b string
+		status     int
+	}{
+		{"masquerade", "127.0.0.1:57539", "127.0.0.1:37175", ExitSame}, {"masquerade", "127.0.0.1:57539", "127.0.0.2:57539", ExitDiffers}, {"dnat", "127.0.0.1:5753", "127.0.0.1:3717", ExitDiffers},
+	} {
+		if got := New("1", judged("a", []*facts.Facts{with(c.kind, c.a)}), judged("b", []*facts.Facts{with(c.kind, c.b)})); got.Status != c.status {
+			t.Errorf("%s: exit status %d: %s", c.kind, got.Status, show(got.Targets[0].Differences))
+		}
 	}
 }
 
