@@ -88,6 +88,10 @@ func (a *Answer) Reply() string { return strings.TrimPrefix(a.detail(), a.questi
 // Join reads "a", "a and b", "a, b and c".
 func Join(words []string, word string) string { return join(words, word) }
 
+// AboutLooker tells whether a remark is about who looks: on the same machine another
+// one has it, or has it not.
+func (c *Cause) AboutLooker() bool { return c.Name == "owner-hidden-from-you" }
+
 // Plural is one of the two.
 func Plural(n int, one, many string) string { return plural(n, one, many) }
 

@@ -264,7 +264,6 @@ var noise = []struct {
 	{lazy(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?`), "TIME"},
 	{lazy(`\b(pid|tid|handle|fd|line|process|inode|namespace|rule) \d+`), "$1 N"},
 	{counted, "counter"},
-	{lazy(`\b\d+(\.\d+)? ?(µs|ms|s|min|h)\b`), "DURATION"},
 	{lazy(`\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b`), "MAC"},
 	{lazy(`\b(enx)?[0-9a-f]{12,64}\b`), "ID"},
 	{lazy(`/proc/\d+/`), "/proc/N/"},
@@ -282,21 +281,6 @@ func normal(s string) string {
 		s = n.is().ReplaceAllString(s, n.then)
 	}
 	return s
-}
-
-// numbers finds them, and pseudonyms, whose number is part of the name.
-var numbers = lazy(pseudonyms + `|\d+`)
-
-// shape is what a sentence is about: without its numbers and foreign addresses, and
-// without what comes behind a colon, where it goes into what was measured.
-func shape(s string) string {
-	s, _, _ = strings.Cut(maskAddresses(normal(s)), ": ")
-	return numbers().ReplaceAllStringFunc(s, func(n string) string {
-		if name := strings.TrimRight(n, "0123456789"); name != "" {
-			return name + "1"
-		}
-		return "N"
-	})
 }
 
 // precise finds what is no difference between two causes: one side names what the

@@ -42,7 +42,7 @@ func filters(f *facts.Facts) topic {
 			out.add(what, "perhaps "+d.Verdict+" by "+ruleText(f, d.Rule))
 		}
 		for _, d := range w.Diverts {
-			out.add(what, strings.TrimSuffix(d.Kind+" to "+d.To.String(), " to "+netip.AddrPort{}.String())+" by "+ruleText(f, d.Rule))
+			out.add(what, diverted(d)+" by "+ruleText(f, d.Rule))
 		}
 	}
 	for _, m := range f.Filters.Managers {
@@ -56,6 +56,18 @@ func filters(f *facts.Facts) topic {
 		out.add(b.Path, b.Text)
 	}
 	return out
+}
+
+// diverted is "dnat to 172.17.0.2:80". The port of a source is another each time; one
+// that was asked for is in the rule.
+func diverted(d facts.FilterDivert) string {
+	switch {
+	case !d.To.Addr().IsValid():
+		return d.Kind
+	case d.Kind == "snat" || d.Kind == "masquerade":
+		return d.Kind + " to " + d.To.Addr().String()
+	}
+	return d.Kind + " to " + d.To.String()
 }
 
 // ruleText is where the rule stands and what it says, without its number. The port
@@ -224,7 +236,7 @@ func names(f *facts.Facts) topic {
 	if len(n.Later) > 0 {
 		text += ", after a wait for a name server"
 	}
-	out.add(n.Name, text)
+	out.put(n.Name, part{text: text, same: measured(text)})
 	for _, l := range n.Hosts.Lines {
 		out.add(cmp.Or(n.Hosts.Path, "hosts file"), strings.Join(strings.Fields(l.Text), " "))
 	}
@@ -234,6 +246,7 @@ func names(f *facts.Facts) topic {
 	out.add(cmp.Or(n.Switch.Path, "nsswitch.conf"), "hosts: "+cmp.Or(strings.Join(n.Switch.Sources, " "), n.Switch.Error))
 	for _, s := range n.Servers {
 		p := part{text: cmp.Or(s.Error, strings.TrimSpace(s.Rcode+" "+addrs(s.Answers)))}
+		p.same = measured(p.text)
 		if !s.Asked {
 			p = part{text: "there, not asked"}
 		}

@@ -52,7 +52,7 @@ var configured = lazy(`^(rule|ip rule|sysctl|policy|tc filter .*|net\.\S+|/.*:\d
 func cause(c *report.Cause, t *report.Target) item {
 	i := item{what: c.Name, show: said(c.Summary) + " (" + c.Certainty + ")", parts: []part{
 		{name: "certainty", text: c.Certainty, detail: true}, {name: "affects", text: sorted(c.Affects)}, {name: "candidates", text: sorted(c.Candidates), detail: true},
-		{name: "summary", text: c.Summary, same: shape(c.Summary), detail: true}}}
+		{name: "summary", text: c.Summary, same: shape(c.Summary, t), detail: true}}}
 	for _, e := range c.Evidence {
 		if configured().MatchString(e.Source) {
 			i.parts = append(i.parts, part{name: "setting", text: strings.ReplaceAll(e.Text, strconv.Itoa(int(t.Port)), "PORT"), detail: true})
@@ -104,7 +104,7 @@ func unexplained(t *report.Target) topic {
 	out := topic{name: "unexplained"}
 	for _, s := range t.Symptoms {
 		if len(s.ExplainedBy) == 0 {
-			out.put(s.Name, part{text: said(s.Summary), same: shape(s.Summary)})
+			out.put(s.Name, part{text: said(s.Summary), same: shape(s.Summary, t)})
 		}
 	}
 	return out
@@ -113,10 +113,10 @@ func unexplained(t *report.Target) topic {
 func remarks(t *report.Target) topic {
 	out := topic{name: topicRemarks}
 	for _, c := range t.Remarks {
-		if c.Name == "owner-hidden-from-you" { // it is about who looks
+		if c.AboutLooker() {
 			continue
 		}
-		out.put(c.Name, part{text: said(c.Summary), same: shape(c.Summary), detail: true})
+		out.put(c.Name, part{text: said(c.Summary), same: shape(c.Summary, t), detail: true})
 	}
 	notChecked(&out, t)
 	return out
@@ -221,7 +221,7 @@ func answers(t *report.Target, f *facts.Facts) topic {
 		if a.End == facts.NotAsked || a.With != "" { // further questions follow from the answer to the first
 			continue
 		}
-		out.put(a.Address+", "+a.Asked(), part{text: a.Reply(), same: ends().ReplaceAllString(a.Reply(), "")})
+		out.put(a.Address+", "+a.Asked(), part{text: a.Reply(), same: measured(ends().ReplaceAllString(a.Reply(), ""))})
 	}
 	return out
 }

@@ -6,6 +6,7 @@ package triage
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -47,9 +48,10 @@ type Row struct {
 	Verdict   checks.Verdict `json:"verdict"`
 	Cause     string         `json:"cause"` // the first active one; empty: none
 	Certainty string         `json:"certainty"`
-	More      []string       `json:"more"` // further causes, those behind the first too
-	Then      string         `json:"then"` // what the version that looked said first, where this one says something else
-	Host      string         `json:"host"` // "linux, WSL 2 nat, container shop-web"
+	More      []string       `json:"more"`    // further causes, those behind the first too
+	Remarks   []string       `json:"remarks"` // what may be wrong for another client, or elsewhere
+	Then      string         `json:"then"`    // what the version that looked said first, where this one says something else
+	Host      string         `json:"host"`    // "linux, WSL 2 nat, container shop-web"
 	Kernel    string         `json:"kernel"`
 	Version   string         `json:"version"` // of the loopdoctor that looked
 	Redacted  bool           `json:"redacted"`
@@ -93,6 +95,11 @@ func Rows(c *Case) []Row {
 				r.More = append(r.More, x.Name)
 			}
 		}
+		for j := range t.Remarks {
+			if x := &t.Remarks[j]; !x.AboutLooker() && !slices.Contains(r.Remarks, x.Name) {
+				r.Remarks = append(r.Remarks, x.Name)
+			}
+		}
 		if c.Stored != nil && c.Stored != c.Report {
 			if j := slices.IndexFunc(c.Stored.Targets, func(s report.Target) bool { return s.Target == t.Target && s.Intent == t.Intent }); j >= 0 {
 				if then, _ := first(&c.Stored.Targets[j]); then != r.name {
@@ -114,7 +121,7 @@ func first(t *report.Target) (name, says string) {
 		}
 	}
 	if t.Verdict == checks.Works {
-		return works, "nothing is wrong"
+		return works, "nothing is wrong from where it was looked"
 	}
 	for _, s := range t.Symptoms {
 		if len(s.ExplainedBy) == 0 {
@@ -204,7 +211,50 @@ func (g *Group) rank() int {
 	return 0
 }
 
-// listed is how many groups the summary names.
+// remarked is how many of them have a remark.
+func (g *Group) remarked() int {
+	n := 0
+	for i := range g.Rows {
+		if len(g.Rows[i].Remarks) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// note is what those that work have in common, the most frequent remark first:
+// "Remarks: 2 v6-first-v4-only-server, 1 exposed-beyond-loopback."
+func (g *Group) note() string {
+	if g.Name != works {
+		return ""
+	}
+	count := map[string]int{}
+	for i := range g.Rows {
+		for _, name := range g.Rows[i].Remarks {
+			count[name]++
+		}
+	}
+	var words []string
+	for _, name := range slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(-cmp.Compare(count[a], count[b]), cmp.Compare(a, b))
+	}) {
+		words = append(words, fmt.Sprintf("%d %s", count[name], name))
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "Remarks: " + few(words) + "."
+}
+
+// few lists the first ones, and how many more there are.
+func few(words []string) string {
+	if n := len(words) - listed; n > 1 {
+		words = append(slices.Clone(words[:listed]), fmt.Sprintf("%d more", n))
+	}
+	return strings.Join(words, ", ")
+}
+
+// listed is how many groups the summary names, and how many remarks a group.
 const listed = 5
 
 func (t *Table) summary(targets int) string {
@@ -216,14 +266,14 @@ func (t *Table) summary(targets int) string {
 		text += " of " + report.Count(targets, "target", "targets")
 	}
 	var words []string
-	for i, g := range t.Groups {
-		if i == listed && len(t.Groups) > listed+1 {
-			words = append(words, fmt.Sprintf("%d more", len(t.Groups)-listed))
-			break
+	for _, g := range t.Groups {
+		word := fmt.Sprintf("%d %s", len(g.Rows), g.Name)
+		if n := g.remarked(); n > 0 && g.Name == works {
+			word += fmt.Sprintf(" (%d with remarks)", n)
 		}
-		words = append(words, fmt.Sprintf("%d %s", len(g.Rows), g.Name))
+		words = append(words, word)
 	}
-	text += ": " + strings.Join(words, ", ")
+	text += ": " + few(words)
 	if n := len(t.Unreadable); n > 0 {
 		text += "; " + report.Count(n, "file", "files") + " could not be read"
 	}

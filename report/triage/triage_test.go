@@ -108,6 +108,49 @@ func TestKindOfHost(t *testing.T) {
 	}
 }
 
+// What works, with a remark, is not what nothing is to be said of.
+func TestRemarks(t *testing.T) {
+	remarked := func(cause string, remarks ...string) *report.Report {
+		r := named(cause, noon)
+		for _, name := range remarks {
+			r.Targets[0].Remarks = append(r.Targets[0].Remarks, report.Cause{Name: name, State: "remark", Summary: "It is so."})
+		}
+		return r
+	}
+	const v6, open = "v6-first-v4-only-server", "exposed-beyond-loopback"
+	table := New("2.0", 5, rows(map[string]*report.Report{
+		"a.json": remarked("", v6, open, v6), "b.json": remarked("", v6), "c.json": remarked(""), "d.json": remarked("", "owner-hidden-from-you"), "e.json": remarked("no-listener", open),
+	}), nil, nil)
+	if want := "5 reports: 1 no-listener, 4 works (2 with remarks)."; table.Summary != want {
+		t.Errorf("got  %s\nwant %s", table.Summary, want)
+	}
+	works := table.Groups[1]
+	const note = "Remarks: 2 v6-first-v4-only-server, 1 exposed-beyond-loopback."
+	if works.title() != "works: 4 cases, nothing is wrong from where it was looked" || works.note() != note {
+		t.Errorf("%s\n%s", works.title(), works.note())
+	}
+	for i, want := range [][]string{{v6, open}, {v6}, nil, nil} {
+		if r := works.Rows[i]; !slices.Equal(r.Remarks, want) || len(r.More) > 0 {
+			t.Errorf("%s: remarks %v, more %v", r.File, r.Remarks, r.More)
+		}
+	}
+	if got := works.Rows[0].file(); got != "a.json (remarks: v6-first-v4-only-server, exposed-beyond-loopback)" {
+		t.Error(got)
+	}
+	if got := table.Groups[0].Rows[0]; got.file() != "e.json (and lo-down; remarks: exposed-beyond-loopback)" {
+		t.Error(got.file())
+	}
+	for name, write := range formats {
+		var out bytes.Buffer
+		if err := write(&out, table); err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(strings.Fields(out.String()), " "); strings.Count(text, v6) < 2 || !strings.Contains(text, note) && name != "json" || !strings.Contains(text, "from where it was looked") || strings.Contains(text, "owner-hidden-from-you") {
+			t.Errorf("%s:\n%s", name, text)
+		}
+	}
+}
+
 var formats = map[string]func(io.Writer, *Table) error{
 	"wide":     func(w io.Writer, t *Table) error { return Text(w, t, report.TextOptions{Width: 200}) },
 	"narrow":   func(w io.Writer, t *Table) error { return Text(w, t, report.TextOptions{Width: 60}) },

@@ -59,6 +59,9 @@ func (r *Row) file() string {
 	if len(r.More) > 0 {
 		words = append(words, "and "+strings.Join(r.More, ", "))
 	}
+	if len(r.Remarks) > 0 {
+		words = append(words, "remarks: "+strings.Join(r.Remarks, ", "))
+	}
 	if len(words) == 0 {
 		return r.File
 	}
@@ -82,6 +85,10 @@ func Text(w io.Writer, t *Table, o report.TextOptions) error {
 	for i := range t.Groups {
 		g := &t.Groups[i]
 		l.Section(g.title())
+		if note := g.note(); note != "" {
+			l.Prose(note)
+			l.Gap()
+		}
 		if wide {
 			rows := [][]string{head}
 			for j := range g.Rows {
@@ -154,6 +161,9 @@ func Markdown(w io.Writer, t *Table) error {
 	for i := range t.Groups {
 		g := &t.Groups[i]
 		p.Heading(3, g.title())
+		if note := g.note(); note != "" {
+			p.Para(note)
+		}
 		rows := [][]string{{"when", "target", "verdict", "certainty", "host", "kernel", "version", "file"}}
 		for j := range g.Rows {
 			rows = append(rows, g.Rows[j].cells())
@@ -183,6 +193,7 @@ func HTML(w io.Writer, t *Table) error {
 		"head":    style.Head,
 		"verdict": func() checks.Verdict { return t.verdict() },
 		"title":   func(g Group) string { return g.title() },
+		"note":    func(g Group) string { return g.note() },
 		"target":  func(r Row) string { return r.target() },
 		"file":    func(r Row) string { return r.file() },
 		"minute":  report.Minute,
