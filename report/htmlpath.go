@@ -41,6 +41,7 @@ func (m mark) Class() string {
 type station struct {
 	Key, Name, Does string
 	stages          []checks.Stage
+	passer          string // what passes it: "A connection"
 	Marks           []mark
 	State           string // the marks in words
 	Breaks          bool
@@ -119,9 +120,9 @@ func (t *Target) hasAnswerStage() bool {
 
 // path makes the picture of a target; id is its anchor.
 func (r *Report) path(t *Target, id string) path {
-	p := path{ID: id, Title: "The path of the packet", Corner: "To"}
+	p, passer := path{ID: id, Title: "The path of the packet", Corner: "To"}, "A connection"
 	if t.Intent == facts.ToBind {
-		p.Title, p.Corner = "The way to the port", "Port"
+		p.Title, p.Corner, passer = "The way to the port", "Port", "An attempt to take the port"
 		p.Stations = bindStations()
 		p.bindLanes(t)
 	} else {
@@ -135,7 +136,7 @@ func (r *Report) path(t *Target, id string) path {
 				p.Legend = append(p.Legend, m)
 			}
 		}
-		s.State, s.Breaks = p.state(s), slices.Contains(s.Marks, markBroken)
+		s.State, s.Breaks, s.passer = p.state(s), slices.Contains(s.Marks, markBroken), passer
 		s.Rows = r.seenAt(t, s.Key)
 		t.findingsAt(s, id, p.Stations)
 		t.checkedAt(s)

@@ -106,11 +106,13 @@ func certain(t *testing.T, r *Report, target *Target, p path) {
 	}
 }
 
+// letters are the marks in the tables of the tests.
+var letters = map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markNeedless: '-'}
+
 // TestPath shows what each kind of evidence makes of a connection that failed. Letters are the
 // marks from the client to the process: p passed, B broken, F felt, b broken too, r remark,
 // i idle, u not reached, ? unknown, - nothing to do.
 func TestPath(t *testing.T) {
-	letter := map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markNeedless: '-'}
 	yes := true
 	syn := Conversation{Server: "127.0.0.1:80", Packets: []Packet{{FromClient: true, Flags: "S", Out: true, In: true}}}
 	synack := Conversation{Server: "127.0.0.1:80", Packets: []Packet{{FromClient: true, Flags: "S", Out: true, In: true}, {Flags: "S.", Out: true, In: true}}}
@@ -153,7 +155,7 @@ func TestPath(t *testing.T) {
 		r := &Report{}
 		got := ""
 		for _, s := range r.path(&target, "t").Stations {
-			got += string(letter[s.Marks[0]])
+			got += string(letters[s.Marks[0]])
 		}
 		if got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
