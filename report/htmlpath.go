@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,13 +27,14 @@ const (
 	markUnreached mark = "not reached"   //
 	markUnknown   mark = "not looked at" // nothing seen says whether it was passed
 	markUntried   mark = "not tried"     // nobody connected
+	markSilent    mark = "asked, no answer"
 	markNeedless  mark = "nothing to do" // a literal address needs no resolver
 )
 
 // Class names the mark in the style sheet.
 func (m mark) Class() string {
 	return map[mark]string{markPassed: "passed", markBroken: "broken", markFelt: "felt", markBehind: "behind", markRemarked: "remark", markIdle: "idle",
-		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markNeedless: "needless"}[m]
+		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markSilent: "unknown", markNeedless: "needless"}[m]
 }
 
 // station is one stop of the path. Marks has one for each lane.
@@ -221,7 +221,7 @@ func (p *path) connectLanes(t *Target) {
 	}
 	for i := range as {
 		a := &as[i]
-		l := lane{Name: a.Address, Outcome: a.fate(), Broken: -1, Connects: a.Outcome.Works()}
+		l := lane{Name: a.Address, Outcome: t.fate(a), Broken: -1, Connects: t.gotThrough(a)}
 		if len(clients) > 1 && a.Client != "" {
 			l.Name += " as " + a.Client
 		}
@@ -231,207 +231,21 @@ func (p *path) connectLanes(t *Target) {
 	}
 }
 
-// fate is the outcome without the client, whom the lane names.
-func (a *Address) fate() string {
+// fate is the outcome without the client, whom the lane names. Nobody connects by UDP: there
+// it is what came of the question.
+func (t *Target) fate(a *Address) string {
 	x := *a
 	x.As = nil
+	if a.Outcome == facts.Skipped {
+		switch q := t.asked(a); {
+		case q == nil:
+		case t.answered(a) != nil:
+			return "answered: " + t.answered(a).reply()
+		case q.End == facts.Silence:
+			return string(markSilent)
+		default:
+			return q.detail()
+		}
+	}
 	return x.outcome()
-}
-
-// marks tells how one connection fared at each station, and where it broke.
-func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
-	marks = make([]mark, len(ss))
-	tried := a.Outcome != facts.Skipped && a.Outcome != ""
-	for i := range marks {
-		marks[i] = markUnknown
-		if !tried {
-			marks[i] = markUntried
-		}
-	}
-	pass := func(from, to checks.Stage) {
-		for st := from; st <= to; st++ {
-			if i := at(ss, st); i > 0 {
-				marks[i] = markPassed
-			}
-		}
-	}
-	if tried {
-		marks[0] = markPassed
-	}
-	switch {
-	case !t.resolved(a):
-		marks[at(ss, checks.StageResolve)] = markNeedless
-	default:
-		pass(checks.StageResolve, checks.StageResolve)
-	}
-	feltAt := t.feltAt(a)
-	cause := t.causeOf(a, feltAt)
-	stage := feltAt
-	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
-		stage = stageOf(cause.Stage)
-	}
-	switch {
-	case a.Outcome.Works():
-		pass(checks.StageRoute, checks.StageReply)
-		if a.Accepted != nil && *a.Accepted {
-			pass(checks.StageAccept, checks.StageAccept)
-		}
-		if t.answered(a) {
-			pass(checks.StageAccept, checks.StageAnswer)
-		}
-	case tried:
-		pass(checks.StageRoute, t.came(a, feltAt, stage, cause))
-		if feltAt == checks.StageNone { // it need not work
-			end := at(ss, idleStage(a))
-			marks[end] = markIdle
-			for i := end + 1; i < len(ss) && a.Outcome != facts.Timeout; i++ {
-				marks[i] = markUnreached
-			}
-		}
-	}
-	brokenAt = -1
-	if stage != checks.StageNone {
-		brokenAt = at(ss, stage)
-		marks[brokenAt] = markBroken
-		for i := brokenAt + 1; i < len(ss) && !a.Outcome.Works(); i++ {
-			marks[i] = markUnreached
-		}
-		if stage == checks.StageAccept && a.Outcome == facts.Timeout { // a full queue: the kernel does not even answer
-			marks[at(ss, checks.StageReply)] = markUnreached
-		}
-		if i := at(ss, feltAt); i != brokenAt && i > 0 {
-			marks[i] = markFelt
-		}
-	}
-	for _, c := range t.Causes {
-		if i := at(ss, stageOf(c.Stage)); c.State == string(checks.Latent) && slices.Contains(c.Affects, a.Address) && i > brokenAt && brokenAt >= 0 {
-			marks[i] = markBehind
-		}
-	}
-	for _, c := range t.Remarks {
-		i := at(ss, stageOf(c.Stage))
-		if (marks[i] == markPassed || marks[i] == markIdle) && i > 0 && slices.Contains(c.Affects, a.Address) {
-			marks[i] = markRemarked
-		}
-	}
-	return marks, brokenAt
-}
-
-// resolved tells whether the address came out of a name.
-func (t *Target) resolved(a *Address) bool {
-	if _, err := netip.ParseAddr(strings.Trim(t.Host, "[]")); err == nil {
-		return false
-	}
-	return !slices.Contains([]string{"", "loopback", "named", "named by the error"}, a.Source)
-}
-
-// feltAt is the stage at which this client's connection fails.
-func (t *Target) feltAt(a *Address) checks.Stage {
-	if tried := a.Outcome != facts.Skipped; a.Stage != "" && (tried || t.alone(a)) { // else it is the other client's
-		return stageOf(a.Stage)
-	}
-	if !a.Outcome.Works() && a.Outcome != facts.Skipped {
-		return checks.StageNone // it need not work
-	}
-	// It connects, or it was not worth trying, and is felt all the same: the name leads
-	// elsewhere, the client asks a proxy, another program answers. Where another client of ours
-	// fails at this address the symptom is that one's.
-	for i := range t.Addresses {
-		if o := &t.Addresses[i]; o.Address == a.Address && o.Stage != "" {
-			return checks.StageNone
-		}
-	}
-	for _, s := range t.Symptoms {
-		if st := stageOf(s.Stage); st != checks.StageBind && slices.Contains(s.Affects, a.Address) {
-			return st
-		}
-	}
-	return checks.StageNone
-}
-
-// causeOf is the cause of what is felt: the first that is active there.
-func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {
-	for i := range t.Causes {
-		c := &t.Causes[i]
-		if feltAt != checks.StageNone && c.State == string(checks.Active) && slices.Contains(c.Affects, a.Address) {
-			return c
-		}
-	}
-	return nil
-}
-
-// came is the last stage of which it was seen that a connection which failed had
-// passed it. That it was refused or not answered says that connect() found a
-// route. A symptom at output, on lo, at input or on the way back stands there because the
-// kernel's counters say so; a proven cause has something to prove its place with.
-func (t *Target) came(a *Address, feltAt, stage checks.Stage, cause *Cause) checks.Stage {
-	if a.Outcome != facts.Refused && a.Outcome != facts.Timeout {
-		return checks.StageNone
-	}
-	last := checks.StageRoute
-	counted := feltAt == checks.StageWire || feltAt == checks.StageInput || feltAt == checks.StageReply
-	if counted || cause != nil && cause.Certainty == checks.Proven.String() {
-		last = max(last, feltAt-1)
-	}
-	if t.alone(a) { // else the packets may be another client's
-		last = max(last, t.carried(a))
-	}
-	if stage != checks.StageNone {
-		last = min(last, stage-1)
-	}
-	if a.Outcome == facts.Timeout { // nothing came back
-		last = min(last, checks.StageListen)
-	}
-	return last
-}
-
-// alone tells whether one client only dialled the address.
-func (t *Target) alone(a *Address) bool {
-	n := 0
-	for i := range t.Addresses {
-		if t.Addresses[i].Address == a.Address {
-			n++
-		}
-	}
-	return n == 1
-}
-
-// carried reads the capture: a packet of the client that was seen on lo has passed
-// the output hooks, and a SYN that was answered by a SYN met a listener. That one was seen to
-// arrive does not say that it passed lo: the capture stands before traffic control. A reset
-// may be forged, and proves nothing.
-func (t *Target) carried(a *Address) checks.Stage {
-	last := checks.StageNone
-	for _, c := range t.Packets {
-		if c.Server != endpoint(a.Address, t.Port) {
-			continue
-		}
-		for _, p := range c.Packets {
-			switch {
-			case !p.FromClient && strings.Contains(p.Flags, "S"):
-				last = max(last, checks.StageListen)
-			case p.FromClient:
-				last = max(last, checks.StageOutput)
-			}
-		}
-	}
-	return last
-}
-
-// idleStage is where an address that need not work ends.
-func idleStage(a *Address) checks.Stage {
-	switch a.Outcome {
-	case facts.Refused:
-		return checks.StageListen
-	case facts.Timeout:
-		return checks.StageAccept
-	}
-	return checks.StageRoute
-}
-
-// answered tells whether the server answered a question of ours at the address.
-func (t *Target) answered(a *Address) bool {
-	return slices.ContainsFunc(t.Answers, func(x Answer) bool {
-		return x.Address == a.Address && x.With == "" && x.End == facts.Answered && (x.Client == a.Client || x.Client == "" || a.Client == "")
-	})
 }

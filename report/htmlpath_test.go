@@ -94,8 +94,8 @@ func certain(t *testing.T, r *Report, target *Target, p path) {
 		counted := felt == checks.StageWire || felt == checks.StageInput || felt == checks.StageReply
 		for j, s := range q.Stations {
 			switch m := q.Stations[j].Marks[i]; {
-			case m != markPassed || a.Outcome.Works():
-			case a.Outcome == facts.Skipped && s.Key != "resolver":
+			case m != markPassed || less.gotThrough(a):
+			case a.Outcome == facts.Skipped && less.asked(a) == nil && s.Key != "resolver":
 				t.Errorf("%s was not tried, and passes %s", a.Address, s.Name)
 			case !counted && j > at(q.Stations, checks.StageRoute):
 				t.Errorf("%s (%s) passes %s, and nothing says so", a.Address, a.Outcome, s.Name)
@@ -107,11 +107,11 @@ func certain(t *testing.T, r *Report, target *Target, p path) {
 }
 
 // letters are the marks in the tables of the tests.
-var letters = map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markNeedless: '-'}
+var letters = map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markSilent: 's', markNeedless: '-'}
 
 // TestPath shows what each kind of evidence makes of a connection that failed. Letters are the
 // marks from the client to the process: p passed, B broken, F felt, b broken too, r remark,
-// i idle, u not reached, ? unknown, - nothing to do.
+// i idle, s silent, u not reached, ? unknown, - nothing to do.
 func TestPath(t *testing.T) {
 	yes := true
 	syn := Conversation{Server: "127.0.0.1:80", Packets: []Packet{{FromClient: true, Flags: "S", Out: true, In: true}}}
@@ -122,28 +122,37 @@ func TestPath(t *testing.T) {
 		causes  []Cause
 		remarks []Cause
 		packets []Conversation
+		answers []Answer
 		want    string
 	}{
-		{"accepted", Address{Outcome: facts.Connected, Accepted: &yes}, nil, nil, nil, "p-ppppppp"},
-		{"not known whether accepted", Address{Outcome: facts.Connected}, nil, nil, nil, "p-pppppp?"},
-		{"not tried", Address{Outcome: facts.Skipped}, nil, nil, nil, "?-???????"},
-		{"refused, and nothing else is known", Address{Outcome: facts.Refused, Stage: "listen"}, nil, nil, nil, "p-p???Buu"},
-		{"refused by a filter that is inferred", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "input", Certainty: "inferred"}}, nil, nil, "p-p??BFuu"},
-		{"refused where nothing listens", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "listen", Certainty: "proven"}}, nil, nil, "p-ppppBuu"},
-		{"lost, says a counter", Address{Outcome: facts.Timeout, Stage: "input"}, nil, nil, nil, "p-pppBuuu"},
-		{"lost, and its SYN was captured", Address{Outcome: facts.Timeout, Stage: "accept"}, nil, nil, []Conversation{syn}, "p-pp???uB"},
-		{"lost, and a SYN came back", Address{Outcome: facts.Timeout, Stage: "accept"}, nil, nil, []Conversation{synack}, "p-ppppp" + "uB"},
-		{"the accept queue is full", Address{Outcome: facts.Timeout, Stage: "accept"}, []Cause{{Stage: "accept", Certainty: "proven"}}, nil, nil, "p-pppppuB"},
-		{"led astray", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "output", Certainty: "proven"}}, nil, nil, "p-pBuuFuu"},
-		{"stopped behind a filter", Address{Outcome: facts.Timeout, Stage: "input"}, []Cause{{Stage: "input", Certainty: "proven"}, {Stage: "accept", State: "latent"}}, nil, nil, "p-pppBuub"},
-		{"unreachable", Address{Outcome: facts.Unreachable, Stage: "route"}, nil, nil, nil, "p-Buuuuuu"},
-		{"nothing there, and nothing has to be", Address{Outcome: facts.Refused}, nil, nil, nil, "p-p???iuu"},
-		{"the same with a remark", Address{Outcome: facts.Refused}, nil, []Cause{{Stage: "listen"}}, nil, "p-p???ruu"},
+		{"accepted", Address{Outcome: facts.Connected, Accepted: &yes}, nil, nil, nil, nil, "p-ppppppp"},
+		{"not known whether accepted", Address{Outcome: facts.Connected}, nil, nil, nil, nil, "p-pppppp?"},
+		{"not tried", Address{Outcome: facts.Skipped}, nil, nil, nil, nil, "?-???????"},
+		{"refused, and nothing else is known", Address{Outcome: facts.Refused, Stage: "listen"}, nil, nil, nil, nil, "p-p???Buu"},
+		{"refused by a filter that is inferred", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "input", Certainty: "inferred"}}, nil, nil, nil, "p-p??BFuu"},
+		{"refused where nothing listens", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "listen", Certainty: "proven"}}, nil, nil, nil, "p-ppppBuu"},
+		{"lost, says a counter", Address{Outcome: facts.Timeout, Stage: "input"}, nil, nil, nil, nil, "p-pppBuuu"},
+		{"lost, and its SYN was captured", Address{Outcome: facts.Timeout, Stage: "accept"}, nil, nil, []Conversation{syn}, nil, "p-pp???uB"},
+		{"lost, and a SYN came back", Address{Outcome: facts.Timeout, Stage: "accept"}, nil, nil, []Conversation{synack}, nil, "p-ppppp" + "uB"},
+		{"the accept queue is full", Address{Outcome: facts.Timeout, Stage: "accept"}, []Cause{{Stage: "accept", Certainty: "proven"}}, nil, nil, nil, "p-pppppuB"},
+		{"led astray", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Stage: "output", Certainty: "proven"}}, nil, nil, nil, "p-pBuuFuu"},
+		{"stopped behind a filter", Address{Outcome: facts.Timeout, Stage: "input"}, []Cause{{Stage: "input", Certainty: "proven"}, {Stage: "accept", State: "latent"}}, nil, nil, nil, "p-pppBuub"},
+		{"unreachable", Address{Outcome: facts.Unreachable, Stage: "route"}, nil, nil, nil, nil, "p-Buuuuuu"},
+		{"nothing there, and nothing has to be", Address{Outcome: facts.Refused}, nil, nil, nil, nil, "p-p???iuu"},
+		{"the same with a remark", Address{Outcome: facts.Refused}, nil, []Cause{{Stage: "listen"}}, nil, nil, "p-p???ruu"},
+		{"UDP, and it answered", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.Answered}}, "p-pppppppp"},
+		{"UDP, and it was silent", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.Silence}}, "p-p??????s"},
+		{"UDP, silent, and no socket takes it", Address{Outcome: facts.Skipped, Stage: "listen"}, nil, nil, nil, []Answer{{End: facts.Silence}}, "p-p???Buuu"},
+		{"UDP, and nobody asked", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.NotAsked}}, "?-????????"},
+		{"UDP, answered with an error", Address{Outcome: facts.Skipped, Stage: "answer"}, nil, nil, nil, []Answer{{End: facts.Answered}}, "p-pppppppB"},
 	} {
 		a := test.address
 		a.Address, a.Source = "127.0.0.1", "named"
 		a.Expected = a.Stage != "" || a.Outcome.Works()
-		target := Target{Host: "127.0.0.1", Port: 80, Intent: facts.Connect, Addresses: []Address{a}, Causes: test.causes, Remarks: test.remarks, Packets: test.packets}
+		target := Target{Host: "127.0.0.1", Port: 80, Intent: facts.Connect, Addresses: []Address{a}, Causes: test.causes, Remarks: test.remarks, Packets: test.packets, Answers: test.answers}
+		for i := range target.Answers {
+			target.Answers[i].Address = "127.0.0.1"
+		}
 		for _, cs := range [][]Cause{target.Causes, target.Remarks} {
 			for i := range cs {
 				cs[i].Affects = []string{"127.0.0.1"}

@@ -1,0 +1,239 @@
+package report
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/loopdoctor/loopdoctor/checks"
+	"github.com/loopdoctor/loopdoctor/checks/facts"
+)
+
+// This file tells how far each connection came, and whose failure it is.
+
+// marks tells how one connection fared at each station, and where it broke.
+func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
+	marks = make([]mark, len(ss))
+	tried := a.Outcome != facts.Skipped && a.Outcome != "" || t.asked(a) != nil
+	through := t.gotThrough(a)
+	for i := range marks {
+		marks[i] = markUnknown
+		if !tried {
+			marks[i] = markUntried
+		}
+	}
+	pass := func(from, to checks.Stage) {
+		for st := from; st <= to; st++ {
+			if i := at(ss, st); i > 0 {
+				marks[i] = markPassed
+			}
+		}
+	}
+	if tried {
+		marks[0] = markPassed
+	}
+	switch {
+	case !t.resolved(a):
+		marks[at(ss, checks.StageResolve)] = markNeedless
+	default:
+		pass(checks.StageResolve, checks.StageResolve)
+	}
+	feltAt := t.feltAt(a)
+	cause := t.causeOf(a, feltAt)
+	stage := feltAt
+	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
+		stage = stageOf(cause.Stage)
+	}
+	switch {
+	case through:
+		pass(checks.StageRoute, checks.StageReply)
+		if a.Accepted != nil && *a.Accepted {
+			pass(checks.StageAccept, checks.StageAccept)
+		}
+		if t.answered(a) != nil {
+			pass(checks.StageAccept, checks.StageAnswer)
+		}
+	case a.Outcome == facts.Skipped && tried: // a datagram left, and whether it met anybody is not known
+		pass(checks.StageRoute, checks.StageRoute)
+		if stage == checks.StageNone {
+			marks[at(ss, checks.StageAnswer)] = markSilent
+		}
+	case tried:
+		pass(checks.StageRoute, t.came(a, feltAt, stage, cause))
+		if feltAt == checks.StageNone { // it need not work
+			end := at(ss, idleStage(a))
+			marks[end] = markIdle
+			for i := end + 1; i < len(ss) && a.Outcome != facts.Timeout; i++ {
+				marks[i] = markUnreached
+			}
+		}
+	}
+	brokenAt = -1
+	if stage != checks.StageNone {
+		brokenAt = at(ss, stage)
+		marks[brokenAt] = markBroken
+		for i := brokenAt + 1; i < len(ss) && !through; i++ {
+			marks[i] = markUnreached
+		}
+		if stage == checks.StageAccept && a.Outcome == facts.Timeout { // a full queue: the kernel does not even answer
+			marks[at(ss, checks.StageReply)] = markUnreached
+		}
+		if i := at(ss, feltAt); i != brokenAt && i > 0 {
+			marks[i] = markFelt
+		}
+	}
+	for _, c := range t.Causes {
+		if i := at(ss, stageOf(c.Stage)); c.State == string(checks.Latent) && slices.Contains(c.Affects, a.Address) && i > brokenAt && brokenAt >= 0 {
+			marks[i] = markBehind
+		}
+	}
+	for _, c := range t.Remarks {
+		i := at(ss, stageOf(c.Stage))
+		if (marks[i] == markPassed || marks[i] == markIdle) && i > 0 && slices.Contains(c.Affects, a.Address) {
+			marks[i] = markRemarked
+		}
+	}
+	return marks, brokenAt
+}
+
+// resolved tells whether the address came out of a name.
+func (t *Target) resolved(a *Address) bool {
+	if _, err := netip.ParseAddr(strings.Trim(t.Host, "[]")); err == nil {
+		return false
+	}
+	return !slices.Contains([]string{"", "loopback", "named", "named by the error"}, a.Source)
+}
+
+// feltAt is the stage at which this client's connection fails.
+func (t *Target) feltAt(a *Address) checks.Stage {
+	if tried := a.Outcome != facts.Skipped; a.Stage != "" && (tried || t.alone(a)) { // else it is the other client's
+		return stageOf(a.Stage)
+	}
+	if !a.Outcome.Works() && a.Outcome != facts.Skipped {
+		return checks.StageNone // it need not work
+	}
+	// It connects, or it was not worth trying, and is felt all the same: the name leads
+	// elsewhere, the client asks a proxy, another program answers. Where another client of ours
+	// fails at this address the symptom is that one's.
+	for i := range t.Addresses {
+		if o := &t.Addresses[i]; o.Address == a.Address && o.Stage != "" {
+			return checks.StageNone
+		}
+	}
+	for _, s := range t.Symptoms {
+		if st := stageOf(s.Stage); st != checks.StageBind && slices.Contains(s.Affects, a.Address) {
+			return st
+		}
+	}
+	return checks.StageNone
+}
+
+// causeOf is the cause of what is felt: the first that is active there.
+func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {
+	for i := range t.Causes {
+		c := &t.Causes[i]
+		if feltAt != checks.StageNone && c.State == string(checks.Active) && slices.Contains(c.Affects, a.Address) {
+			return c
+		}
+	}
+	return nil
+}
+
+// came is the last stage of which it was seen that a connection which failed had
+// passed it. That it was refused or not answered says that connect() found a
+// route. A symptom at output, on lo, at input or on the way back stands there because the
+// kernel's counters say so; a proven cause has something to prove its place with.
+func (t *Target) came(a *Address, feltAt, stage checks.Stage, cause *Cause) checks.Stage {
+	if a.Outcome != facts.Refused && a.Outcome != facts.Timeout {
+		return checks.StageNone
+	}
+	last := checks.StageRoute
+	counted := feltAt == checks.StageWire || feltAt == checks.StageInput || feltAt == checks.StageReply
+	if counted || cause != nil && cause.Certainty == checks.Proven.String() {
+		last = max(last, feltAt-1)
+	}
+	if t.alone(a) { // else the packets may be another client's
+		last = max(last, t.carried(a))
+	}
+	if stage != checks.StageNone {
+		last = min(last, stage-1)
+	}
+	if a.Outcome == facts.Timeout { // nothing came back
+		last = min(last, checks.StageListen)
+	}
+	return last
+}
+
+// alone tells whether one client only dialled the address.
+func (t *Target) alone(a *Address) bool {
+	n := 0
+	for i := range t.Addresses {
+		if t.Addresses[i].Address == a.Address {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// carried reads the capture: a packet of the client that was seen on lo has passed
+// the output hooks, and a SYN that was answered by a SYN met a listener. That one was seen to
+// arrive does not say that it passed lo: the capture stands before traffic control. A reset
+// may be forged, and proves nothing.
+func (t *Target) carried(a *Address) checks.Stage {
+	last := checks.StageNone
+	for _, c := range t.Packets {
+		if c.Server != endpoint(a.Address, t.Port) {
+			continue
+		}
+		for _, p := range c.Packets {
+			switch {
+			case !p.FromClient && strings.Contains(p.Flags, "S"):
+				last = max(last, checks.StageListen)
+			case p.FromClient:
+				last = max(last, checks.StageOutput)
+			}
+		}
+	}
+	return last
+}
+
+// idleStage is where an address that need not work ends.
+func idleStage(a *Address) checks.Stage {
+	switch a.Outcome {
+	case facts.Refused:
+		return checks.StageListen
+	case facts.Timeout:
+		return checks.StageAccept
+	}
+	return checks.StageRoute
+}
+
+// gotThrough tells whether the connection came up, or of UDP, where there is none, whether an
+// answer came.
+func (t *Target) gotThrough(a *Address) bool {
+	return a.Outcome.Works() || a.Outcome == facts.Skipped && t.answered(a) != nil
+}
+
+// asked finds a question that was put to the server at the address, one that was answered
+// before the others; nil: there is none.
+func (t *Target) asked(a *Address) *Answer {
+	if x := t.answered(a); x != nil {
+		return x
+	}
+	return t.heard(a, func(e facts.End) bool { return e != facts.NotAsked })
+}
+
+// answered finds the server's answer to a question of ours at the address.
+func (t *Target) answered(a *Address) *Answer {
+	return t.heard(a, func(e facts.End) bool { return e == facts.Answered })
+}
+
+func (t *Target) heard(a *Address, ended func(facts.End) bool) *Answer {
+	for i := range t.Answers {
+		x := &t.Answers[i]
+		if x.Address == a.Address && x.With == "" && ended(x.End) && (x.Client == a.Client || x.Client == "" || a.Client == "") {
+			return x
+		}
+	}
+	return nil
+}
