@@ -38,14 +38,7 @@ func TestBindPath(t *testing.T) {
 			target.Causes[i].Summary = string(rune('A' + i))
 		}
 		p := (&Report{}).path(&target, "t")
-		var lanes, filed []string
-		for l := range p.Lanes {
-			got := ""
-			for _, s := range p.Stations {
-				got += string(letters[s.Marks[l]])
-			}
-			lanes = append(lanes, got)
-		}
+		var filed []string
 		for i := range target.Causes {
 			var at []string
 			for _, s := range p.Stations {
@@ -57,7 +50,7 @@ func TestBindPath(t *testing.T) {
 			}
 			filed = append(filed, strings.Join(at, "+"))
 		}
-		if got := strings.Join(lanes, " "); got != test.want {
+		if got := drawn(p); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 		if got := strings.Join(filed, " "); got != test.filed {

@@ -44,10 +44,15 @@ func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
 	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
 		stage = stageOf(cause.Stage)
 	}
+	if stage == checks.StageAccept && a.accepted() {
+		// The kernel shares the connections out among several sockets: this one was taken,
+		// others go to a program that takes none.
+		stage = checks.StageListen
+	}
 	switch {
 	case through:
 		pass(checks.StageRoute, checks.StageReply)
-		if a.Accepted != nil && *a.Accepted {
+		if a.accepted() {
 			pass(checks.StageAccept, checks.StageAccept)
 		}
 		if t.answered(a) != nil {
@@ -113,26 +118,20 @@ func (t *Target) feltAt(a *Address) checks.Stage {
 		return checks.StageNone // it need not work
 	}
 	// It connects, or it was not worth trying, and is felt all the same: the name leads
-	// elsewhere, the client asks a proxy, another program answers. Where another client of ours
-	// fails at this address the symptom is that one's.
-	for i := range t.Addresses {
-		if o := &t.Addresses[i]; o.Address == a.Address && o.Stage != "" {
-			return checks.StageNone
-		}
-	}
-	for _, s := range t.Symptoms {
-		if st := stageOf(s.Stage); st != checks.StageBind && slices.Contains(s.Affects, a.Address) {
-			return st
-		}
+	// elsewhere, the client asks a proxy, another program answers.
+	if s := t.symptomOf(a); s != nil {
+		return stageOf(s.Stage)
 	}
 	return checks.StageNone
 }
 
-// causeOf is the cause of what is felt: the first that is active there.
+// causeOf is the cause of what is felt: the first that is active there, and explains what
+// this client feels.
 func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {
+	s := t.symptomOf(a)
 	for i := range t.Causes {
 		c := &t.Causes[i]
-		if feltAt != checks.StageNone && c.State == string(checks.Active) && slices.Contains(c.Affects, a.Address) {
+		if feltAt != checks.StageNone && c.State == string(checks.Active) && slices.Contains(c.Affects, a.Address) && (s == nil || slices.Contains(s.ExplainedBy, c.Name)) {
 			return c
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/loopdoctor/loopdoctor/checks"
@@ -109,6 +110,19 @@ func certain(t *testing.T, r *Report, target *Target, p path) {
 // letters are the marks in the tables of the tests.
 var letters = map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markSilent: 's', markNeedless: '-'}
 
+// drawn is the lanes of a picture in letters.
+func drawn(p path) string {
+	var lanes []string
+	for l := range p.Lanes {
+		got := ""
+		for _, s := range p.Stations {
+			got += string(letters[s.Marks[l]])
+		}
+		lanes = append(lanes, got)
+	}
+	return strings.Join(lanes, " ")
+}
+
 // TestPath shows what each kind of evidence makes of a connection that failed. Letters are the
 // marks from the client to the process: p passed, B broken, F felt, b broken too, r remark,
 // i idle, s silent, u not reached, ? unknown, - nothing to do.
@@ -162,11 +176,68 @@ func TestPath(t *testing.T) {
 			}
 		}
 		r := &Report{}
-		got := ""
-		for _, s := range r.path(&target, "t").Stations {
-			got += string(letters[s.Marks[0]])
+		if got := drawn(r.path(&target, "t")); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
-		if got != test.want {
+	}
+}
+
+// TestPathOfClients has two clients at one address, dev and root: what one of them feels is
+// not drawn for the other.
+func TestPathOfClients(t *testing.T) {
+	yes, no := true, false
+	refused := Symptom{Name: "refused", Stage: "listen"}
+	for _, test := range []struct {
+		name      string
+		dev, root Address
+		symptoms  []Symptom
+		causes    []Cause
+		answers   []Answer
+		stages    string
+		want      string
+	}{
+		{"one is not accepted", Address{Outcome: facts.Connected, Accepted: &no}, Address{Outcome: facts.Connected, Accepted: &yes},
+			[]Symptom{{Name: "not-accepted", Stage: "accept", ExplainedBy: []string{"stopped"}}}, []Cause{{Name: "stopped", Stage: "accept"}}, nil,
+			"accept ", "p-ppppppB p-ppppppp"},
+		{"one is refused, and the cause is the other's", Address{Outcome: facts.Refused}, Address{Outcome: facts.Timeout},
+			[]Symptom{refused, {Name: "no-reply", Stage: "accept", ExplainedBy: []string{"queue"}}}, []Cause{{Name: "queue", Stage: "accept"}}, nil,
+			"listen accept", "p-p???Buu p-pppppuB"},
+		{"one is refused, the other answered with an error", Address{Outcome: facts.Refused}, Address{Outcome: facts.Connected, Accepted: &yes},
+			[]Symptom{refused, {Name: "server-error", Stage: "answer", ExplainedBy: []string{"application"}}}, []Cause{{Name: "application", Stage: "answer"}},
+			[]Answer{{Client: "root", End: facts.Answered}},
+			"listen answer", "p-p???Buuu p-pppppppB"},
+		{"only one was asked about", Address{Outcome: facts.Connected, Accepted: &yes}, Address{Outcome: facts.Connected, Accepted: &yes},
+			[]Symptom{{Name: "server-error", Stage: "answer"}}, nil, []Answer{{Client: "root", End: facts.Answered}},
+			" answer", "p-ppppppp? p-pppppppB"},
+		{"denied, and lost", Address{Outcome: facts.Denied}, Address{Outcome: facts.Timeout},
+			[]Symptom{{Name: "denied", Stage: "route", ExplainedBy: []string{"seccomp"}}, {Name: "no-reply", Stage: "input"}}, []Cause{{Name: "seccomp", Stage: "route"}}, nil,
+			"route input", "p-Buuuuuu p-pppBuuu"},
+		{"both met the good one of two listeners", Address{Outcome: facts.Connected, Accepted: &yes}, Address{Outcome: facts.Connected, Accepted: &yes},
+			[]Symptom{{Name: "not-accepted", Stage: "accept", ExplainedBy: []string{"stopped"}}}, []Cause{{Name: "stopped", Stage: "accept"}}, nil,
+			"accept accept", "p-ppppBpF p-ppppBpF"},
+	} {
+		target := Target{Host: "127.0.0.1", Port: 80, Intent: facts.Connect, Addresses: []Address{test.dev, test.root}, Symptoms: test.symptoms, Causes: test.causes, Answers: test.answers}
+		for i := range target.Addresses {
+			a := &target.Addresses[i]
+			a.Address, a.Source, a.Expected, a.Client = "127.0.0.1", "named", true, []string{"dev", "root"}[i]
+		}
+		for i := range target.Symptoms {
+			target.Symptoms[i].Affects = []string{"127.0.0.1"}
+			if c := checks.ByName(target.Symptoms[i].Name); c == nil || !c.IsSymptom() {
+				t.Errorf("%s: there is no symptom %s", test.name, target.Symptoms[i].Name)
+			}
+		}
+		for i := range target.Causes {
+			target.Causes[i].Affects, target.Causes[i].State, target.Causes[i].Certainty = []string{"127.0.0.1"}, "active", "proven"
+		}
+		for i := range target.Answers {
+			target.Answers[i].Address = "127.0.0.1"
+		}
+		target.breakAddresses()
+		if got := target.Addresses[0].Stage + " " + target.Addresses[1].Stage; got != test.stages {
+			t.Errorf("%s: broke at %q, want %q", test.name, got, test.stages)
+		}
+		if got := drawn((&Report{}).path(&target, "t")); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
