@@ -9,97 +9,8 @@ import (
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
 
-// This file tells how far each connection came, and whose failure it is.
-
-// marks tells how one connection fared at each station, and where it broke.
-func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
-	marks = make([]mark, len(ss))
-	tried := a.Outcome != facts.Skipped && a.Outcome != "" || t.asked(a) != nil
-	through := t.gotThrough(a)
-	for i := range marks {
-		marks[i] = markUnknown
-		if !tried {
-			marks[i] = markUntried
-		}
-	}
-	pass := func(from, to checks.Stage) {
-		for st := from; st <= to; st++ {
-			if i := at(ss, st); i > 0 {
-				marks[i] = markPassed
-			}
-		}
-	}
-	if tried {
-		marks[0] = markPassed
-	}
-	switch {
-	case !t.resolved(a):
-		marks[at(ss, checks.StageResolve)] = markNeedless
-	default:
-		pass(checks.StageResolve, checks.StageResolve)
-	}
-	feltAt := t.feltAt(a)
-	cause := t.causeOf(a, feltAt)
-	stage := feltAt
-	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
-		stage = stageOf(cause.Stage)
-	}
-	if stage == checks.StageAccept && a.accepted() {
-		// The kernel shares the connections out among several sockets: this one was taken,
-		// others go to a program that takes none.
-		stage = checks.StageListen
-	}
-	switch {
-	case through:
-		pass(checks.StageRoute, checks.StageReply)
-		if a.accepted() {
-			pass(checks.StageAccept, checks.StageAccept)
-		}
-		if t.answered(a) != nil {
-			pass(checks.StageAccept, checks.StageAnswer)
-		}
-	case a.Outcome == facts.Skipped && tried: // a datagram left, and whether it met anybody is not known
-		pass(checks.StageRoute, checks.StageRoute)
-		if stage == checks.StageNone {
-			marks[at(ss, checks.StageAnswer)] = markSilent
-		}
-	case tried:
-		pass(checks.StageRoute, t.came(a, feltAt, stage, cause))
-		if feltAt == checks.StageNone { // it need not work
-			end := at(ss, idleStage(a))
-			marks[end] = markIdle
-			for i := end + 1; i < len(ss) && a.Outcome != facts.Timeout; i++ {
-				marks[i] = markUnreached
-			}
-		}
-	}
-	brokenAt = -1
-	if stage != checks.StageNone {
-		brokenAt = at(ss, stage)
-		marks[brokenAt] = markBroken
-		for i := brokenAt + 1; i < len(ss) && !through; i++ {
-			marks[i] = markUnreached
-		}
-		if stage == checks.StageAccept && a.Outcome == facts.Timeout { // a full queue: the kernel does not even answer
-			marks[at(ss, checks.StageReply)] = markUnreached
-		}
-		if i := at(ss, feltAt); i != brokenAt && i > 0 {
-			marks[i] = markFelt
-		}
-	}
-	for _, c := range t.Causes {
-		if i := at(ss, stageOf(c.Stage)); c.State == string(checks.Latent) && slices.Contains(c.Affects, a.Address) && i > brokenAt && brokenAt >= 0 {
-			marks[i] = markBehind
-		}
-	}
-	for _, c := range t.Remarks {
-		i := at(ss, stageOf(c.Stage))
-		if (marks[i] == markPassed || marks[i] == markIdle) && i > 0 && slices.Contains(c.Affects, a.Address) {
-			marks[i] = markRemarked
-		}
-	}
-	return marks, brokenAt
-}
+// This file says what is known of how far a connection came: what was seen that had
+// passed a station.
 
 // resolved tells whether the address came out of a name.
 func (t *Target) resolved(a *Address) bool {
@@ -136,6 +47,24 @@ func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {
 		}
 	}
 	return nil
+}
+
+// elsewhere is the mark of lo, the input hooks and the listener where the connection went
+// by none of them: into a container or to another machine. Empty: nothing says so, or
+// packets of it were seen on lo.
+func (t *Target) elsewhere(a *Address, feltAt checks.Stage, cause *Cause) mark {
+	// The causes of a refusal that comes from the kernel inside a container.
+	inside := cause != nil && cause.Certainty == checks.Proven.String() && a.Outcome == facts.Refused &&
+		(cause.Name == "container-binds-loopback" || cause.Name == "container-nothing-listens")
+	switch {
+	case t.alone(a) && t.carried(a) != checks.StageNone:
+		return ""
+	case a.led || inside:
+		return markLed
+	case a.unmet && (feltAt == checks.StageNone || feltAt > checks.StageAccept): // else the counters tell where its last packet was lost
+		return markUnknown
+	}
+	return ""
 }
 
 // came is the last stage of which it was seen that a connection which failed had

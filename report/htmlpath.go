@@ -28,13 +28,14 @@ const (
 	markUnknown   mark = "not looked at" // nothing seen says whether it was passed
 	markUntried   mark = "not tried"     // nobody connected
 	markSilent    mark = "asked, no answer"
-	markNeedless  mark = "nothing to do" // a literal address needs no resolver
+	markLed       mark = "led past by NAT" // into a container, or to another machine
+	markNeedless  mark = "nothing to do"   // a literal address needs no resolver
 )
 
 // Class names the mark in the style sheet.
 func (m mark) Class() string {
 	return map[mark]string{markPassed: "passed", markBroken: "broken", markFelt: "felt", markBehind: "behind", markRemarked: "remark", markIdle: "idle",
-		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markSilent: "unknown", markNeedless: "needless"}[m]
+		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markSilent: "unknown", markLed: "idle", markNeedless: "needless"}[m]
 }
 
 // station is one stop of the path. Marks has one for each lane.
@@ -248,4 +249,101 @@ func (t *Target) fate(a *Address) string {
 		}
 	}
 	return x.outcome()
+}
+
+// marks tells how one connection fared at each station, and where it broke.
+func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
+	marks = make([]mark, len(ss))
+	tried := a.Outcome != facts.Skipped && a.Outcome != "" || t.asked(a) != nil
+	through := t.gotThrough(a)
+	for i := range marks {
+		marks[i] = markUnknown
+		if !tried {
+			marks[i] = markUntried
+		}
+	}
+	pass := func(from, to checks.Stage) {
+		for st := from; st <= to; st++ {
+			if i := at(ss, st); i > 0 {
+				marks[i] = markPassed
+			}
+		}
+	}
+	if tried {
+		marks[0] = markPassed
+	}
+	switch {
+	case !t.resolved(a):
+		marks[at(ss, checks.StageResolve)] = markNeedless
+	default:
+		pass(checks.StageResolve, checks.StageResolve)
+	}
+	feltAt := t.feltAt(a)
+	cause := t.causeOf(a, feltAt)
+	stage := feltAt
+	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
+		stage = stageOf(cause.Stage)
+	}
+	if stage == checks.StageAccept && a.accepted() {
+		// The kernel shares the connections out among several sockets: this one was taken,
+		// others go to a program that takes none.
+		stage = checks.StageListen
+	}
+	switch {
+	case through:
+		pass(checks.StageRoute, checks.StageReply)
+		if a.accepted() {
+			pass(checks.StageAccept, checks.StageAccept)
+		}
+		if t.answered(a) != nil {
+			pass(checks.StageAccept, checks.StageAnswer)
+		}
+	case a.Outcome == facts.Skipped && tried: // a datagram left, and whether it met anybody is not known
+		pass(checks.StageRoute, checks.StageRoute)
+		if stage == checks.StageNone {
+			marks[at(ss, checks.StageAnswer)] = markSilent
+		}
+	case tried:
+		pass(checks.StageRoute, t.came(a, feltAt, stage, cause))
+		if feltAt == checks.StageNone { // it need not work
+			end := at(ss, idleStage(a))
+			marks[end] = markIdle
+			for i := end + 1; i < len(ss) && a.Outcome != facts.Timeout; i++ {
+				marks[i] = markUnreached
+			}
+		}
+	}
+	if m := t.elsewhere(a, feltAt, cause); m != "" {
+		for st := checks.StageWire; st <= checks.StageListen; st++ {
+			if i := at(ss, st); marks[i] == markPassed || m == markLed && marks[i] == markUnknown {
+				marks[i] = m
+			}
+		}
+	}
+	brokenAt = -1
+	if stage != checks.StageNone {
+		brokenAt = at(ss, stage)
+		marks[brokenAt] = markBroken
+		for i := brokenAt + 1; i < len(ss) && !through; i++ {
+			marks[i] = markUnreached
+		}
+		if stage == checks.StageAccept && a.Outcome == facts.Timeout { // a full queue: the kernel does not even answer
+			marks[at(ss, checks.StageReply)] = markUnreached
+		}
+		if i := at(ss, feltAt); i != brokenAt && i > 0 {
+			marks[i] = markFelt
+		}
+	}
+	for _, c := range t.Causes {
+		if i := at(ss, stageOf(c.Stage)); c.State == string(checks.Latent) && slices.Contains(c.Affects, a.Address) && i > brokenAt && brokenAt >= 0 {
+			marks[i] = markBehind
+		}
+	}
+	for _, c := range t.Remarks {
+		i := at(ss, stageOf(c.Stage))
+		if (marks[i] == markPassed || marks[i] == markIdle) && i > 0 && slices.Contains(c.Affects, a.Address) {
+			marks[i] = markRemarked
+		}
+	}
+	return marks, brokenAt
 }

@@ -108,7 +108,7 @@ func certain(t *testing.T, r *Report, target *Target, p path) {
 }
 
 // letters are the marks in the tables of the tests.
-var letters = map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markSilent: 's', markNeedless: '-'}
+var letters = map[mark]byte{markPassed: 'p', markBroken: 'B', markFelt: 'F', markBehind: 'b', markRemarked: 'r', markIdle: 'i', markUnreached: 'u', markUnknown: '?', markUntried: '?', markSilent: 's', markLed: 'L', markNeedless: '-'}
 
 // drawn is the lanes of a picture in letters.
 func drawn(p path) string {
@@ -125,7 +125,7 @@ func drawn(p path) string {
 
 // TestPath shows what each kind of evidence makes of a connection that failed. Letters are the
 // marks from the client to the process: p passed, B broken, F felt, b broken too, r remark,
-// i idle, s silent, u not reached, ? unknown, - nothing to do.
+// i idle, s silent, L led past, u not reached, ? unknown, - nothing to do.
 func TestPath(t *testing.T) {
 	yes := true
 	syn := Conversation{Server: "127.0.0.1:80", Packets: []Packet{{FromClient: true, Flags: "S", Out: true, In: true}}}
@@ -154,6 +154,13 @@ func TestPath(t *testing.T) {
 		{"unreachable", Address{Outcome: facts.Unreachable, Stage: "route"}, nil, nil, nil, nil, "p-Buuuuuu"},
 		{"nothing there, and nothing has to be", Address{Outcome: facts.Refused}, nil, nil, nil, nil, "p-p???iuu"},
 		{"the same with a remark", Address{Outcome: facts.Refused}, nil, []Cause{{Stage: "listen"}}, nil, nil, "p-p???ruu"},
+		{"led into a container", Address{Outcome: facts.Connected, led: true}, nil, nil, nil, nil, "p-ppLLLp?"},
+		{"its server's side is not here", Address{Outcome: facts.Connected, unmet: true}, nil, nil, nil, nil, "p-pp???p?"},
+		{"the same, and its packets were seen on lo", Address{Outcome: facts.Connected, led: true}, nil, nil, []Conversation{synack}, nil, "p-pppppp?"},
+		{"its last packet was lost on the way in", Address{Outcome: facts.Connected, Stage: "input", unmet: true}, nil, nil, nil, nil, "p-pppBpp?"},
+		{"refused in a container", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Name: "container-nothing-listens", Stage: "listen", Certainty: "proven"}}, nil, nil, nil, "p-ppLLBuu"},
+		{"refused in a container, perhaps", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Name: "container-nothing-listens", Stage: "listen", Certainty: "inferred"}}, nil, nil, nil, "p-p???Buu"},
+		{"led out of the machine, and lost", Address{Outcome: facts.Timeout, Stage: "accept", led: true}, nil, nil, nil, nil, "p-p?LLLuB"},
 		{"UDP, and it answered", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.Answered}}, "p-pppppppp"},
 		{"UDP, and it was silent", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.Silence}}, "p-p??????s"},
 		{"UDP, silent, and no socket takes it", Address{Outcome: facts.Skipped, Stage: "listen"}, nil, nil, nil, []Answer{{End: facts.Silence}}, "p-p???Buuu"},

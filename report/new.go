@@ -212,6 +212,7 @@ func addresses(f *facts.Facts) []Address {
 			x := base
 			x.Outcome, x.Errno, x.ElapsedMS, x.As = d.Outcome, d.Errno, d.ElapsedMS, &d.As
 			x.Client = f.Host.Client(d.As, d.AsPID).Name()
+			x.led, x.unmet = checks.LedAway(f, d), d.NoServer && d.Outcome == facts.Connected
 			if d.Server != nil {
 				accepted := d.Server.Accepted
 				x.Accepted = &accepted
