@@ -36,6 +36,45 @@ func (t *Target) feltAt(a *Address) checks.Stage {
 	return checks.StageNone
 }
 
+// breaksAt is the stage that ends the way of this client's connection, the one at which that
+// is felt, and the cause, if there is one.
+func (t *Target) breaksAt(a *Address) (stage, feltAt checks.Stage, cause *Cause) {
+	feltAt = t.feltAt(a)
+	cause = t.causeOf(a, feltAt)
+	stage = feltAt
+	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
+		stage = stageOf(cause.Stage)
+	}
+	switch {
+	case stage == checks.StageAccept && a.accepted():
+		// The kernel shares the connections out among several sockets: this one was taken,
+		// others go to a program that takes none.
+		stage = checks.StageListen
+	case stage == checks.StageWire && t.elsewhere(a, feltAt, cause) == markLed:
+		// It was lost behind the rule that led it away, and never came to lo.
+		stage, feltAt = checks.StageOutput, checks.StageOutput
+	}
+	return stage, feltAt, cause
+}
+
+// causeAt tells whether a cause belongs to a station: to those where it ends a way that is
+// drawn, or to that of its stage where it ends none.
+func (t *Target) causeAt(all []station, key string, c *Cause) bool {
+	if t.Intent == facts.ToBind {
+		return t.bindFindingAt(all, key, c.Stage, c.Affects)
+	}
+	ends := false
+	for i := range t.Addresses[:min(len(t.Addresses), lanesDrawn)] {
+		if stage, _, cause := t.breaksAt(&t.Addresses[i]); cause == c {
+			if all[at(all, stage)].Key == key {
+				return true
+			}
+			ends = true
+		}
+	}
+	return !ends && all[at(all, stageOf(c.Stage))].Key == key
+}
+
 // causeOf is the cause of what is felt: the first that is active there, and explains what
 // this client feels.
 func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {

@@ -278,17 +278,7 @@ func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
 	default:
 		pass(checks.StageResolve, checks.StageResolve)
 	}
-	feltAt := t.feltAt(a)
-	cause := t.causeOf(a, feltAt)
-	stage := feltAt
-	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
-		stage = stageOf(cause.Stage)
-	}
-	if stage == checks.StageAccept && a.accepted() {
-		// The kernel shares the connections out among several sockets: this one was taken,
-		// others go to a program that takes none.
-		stage = checks.StageListen
-	}
+	stage, feltAt, cause := t.breaksAt(a)
 	switch {
 	case through:
 		pass(checks.StageRoute, checks.StageReply)

@@ -2,6 +2,8 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +58,23 @@ func TestPathsOfTheLab(t *testing.T) {
 				}
 				if brokenAt != p.Lanes[l].Broken {
 					t.Errorf("%s breaks at %d and %d", p.Lanes[l].Name, brokenAt, p.Lanes[l].Broken)
+				}
+			}
+			for i := range target.Causes {
+				c := &target.Causes[i]
+				under := map[string]bool{}
+				for _, s := range p.Stations {
+					for _, f := range s.Findings {
+						under[s.Key] = under[s.Key] || f.Anchor == fmt.Sprintf("t1-cause-%d", i+1)
+					}
+				}
+				if !slices.Contains(slices.Collect(maps.Values(under)), true) {
+					t.Errorf("%s is filed under no station", c.Name)
+				}
+				for l, a := range target.Addresses[:min(len(target.Addresses), len(p.Lanes))] {
+					if _, _, cause := target.breaksAt(&a); target.Intent == facts.Connect && cause == c && p.Lanes[l].Broken >= 0 && !under[p.Stations[p.Lanes[l].Broken].Key] {
+						t.Errorf("%s ends the way to %s, and is not filed where that breaks", c.Name, p.Lanes[l].Name)
+					}
 				}
 			}
 			if (broken > 0) != (len(target.Symptoms) > 0) {
@@ -160,6 +179,7 @@ func TestPath(t *testing.T) {
 		{"its last packet was lost on the way in", Address{Outcome: facts.Connected, Stage: "input", unmet: true}, nil, nil, nil, nil, "p-pppBpp?"},
 		{"refused in a container", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Name: "container-nothing-listens", Stage: "listen", Certainty: "proven"}}, nil, nil, nil, "p-ppLLBuu"},
 		{"refused in a container, perhaps", Address{Outcome: facts.Refused, Stage: "listen"}, []Cause{{Name: "container-nothing-listens", Stage: "listen", Certainty: "inferred"}}, nil, nil, nil, "p-p???Buu"},
+		{"led out of the machine, and lost there", Address{Outcome: facts.Timeout, Stage: "wire", led: true}, []Cause{{Stage: "wire", Certainty: "proven"}}, nil, nil, nil, "p-pBuuuuu"},
 		{"led out of the machine, and lost", Address{Outcome: facts.Timeout, Stage: "accept", led: true}, nil, nil, nil, nil, "p-p?LLLuB"},
 		{"UDP, and it answered", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.Answered}}, "p-pppppppp"},
 		{"UDP, and it was silent", Address{Outcome: facts.Skipped}, nil, nil, nil, []Answer{{End: facts.Silence}}, "p-p??????s"},

@@ -283,7 +283,7 @@ func (t *Target) findingsAt(s *station, id string, all []station) {
 	}
 	for i := range t.Causes {
 		c := &t.Causes[i]
-		if here(c.Stage, c.Affects) {
+		if t.causeAt(all, s.Key, c) {
 			f := finding{Label: "Cause", Summary: c.Summary, Anchor: fmt.Sprintf("%s-cause-%d", id, i+1), Rows: c.Evidence}
 			if c.State == string(checks.Latent) {
 				f.Label = "Behind it"
