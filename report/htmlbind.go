@@ -49,6 +49,9 @@ func (p *path) bindLanes(t *Target) {
 		if b.Errno != "" {
 			l.Outcome, l.Broken = "cannot be taken ("+b.Errno+")", bindStation(b.Errno)
 			marks[l.Broken] = markBroken
+			if bindStations()[l.Broken].Key == "permission" && !t.beyondAddress(&b) {
+				marks[l.Broken-1] = markUnknown
+			}
 			for i := l.Broken + 1; i < len(marks); i++ {
 				marks[i] = markUnreached
 			}
@@ -74,13 +77,27 @@ func bindStation(errno string) int {
 	return 3
 }
 
-// bindCauseStation is where the attempts to take the port broke; all that is said of a
-// bind belongs there.
-func (t *Target) bindCauseStation(all []station, stage string) int {
+// beyondAddress tells whether a bind that was forbidden is known to have been so for the
+// port, which the kernel asks about after the address. Programs of seccomp, of a security
+// module and of the control group forbid it before that, mostly with EPERM.
+func (t *Target) beyondAddress(b *Bind) bool {
+	return b.Errno == "EACCES" && slices.ContainsFunc(t.Causes, func(c Cause) bool {
+		return c.Name == "privileged-port" && c.Certainty == checks.Proven.String() && slices.Contains(c.Affects, b.Address)
+	})
+}
+
+// bindFindingAt tells whether what is said of a bind belongs to a station: to those where
+// the attempts at its addresses broke, or to that of its stage where none did.
+func (t *Target) bindFindingAt(all []station, key, stage string, affects []string) bool {
+	broke := false
 	for _, b := range t.Binds {
-		if b.Errno != "" && (b.ReuseAddr || t.Network == "udp") {
-			return bindStation(b.Errno)
+		if b.Errno == "" || !b.ReuseAddr && t.Network != "udp" || !slices.Contains(affects, b.Address) {
+			continue
 		}
+		if all[bindStation(b.Errno)].Key == key {
+			return true
+		}
+		broke = true
 	}
-	return max(1, at(all, stageOf(stage)))
+	return !broke && all[max(1, at(all, stageOf(stage)))].Key == key
 }

@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,19 +27,22 @@ const (
 	markUnreached mark = "not reached"   //
 	markUnknown   mark = "not looked at" // nothing seen says whether it was passed
 	markUntried   mark = "not tried"     // nobody connected
-	markNeedless  mark = "nothing to do" // a literal address needs no resolver
+	markSilent    mark = "asked, no answer"
+	markLed       mark = "led past by NAT" // into a container, or to another machine
+	markNeedless  mark = "nothing to do"   // a literal address needs no resolver
 )
 
 // Class names the mark in the style sheet.
 func (m mark) Class() string {
 	return map[mark]string{markPassed: "passed", markBroken: "broken", markFelt: "felt", markBehind: "behind", markRemarked: "remark", markIdle: "idle",
-		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markNeedless: "needless"}[m]
+		markUnreached: "unreached", markUnknown: "unknown", markUntried: "unknown", markSilent: "unknown", markLed: "idle", markNeedless: "needless"}[m]
 }
 
 // station is one stop of the path. Marks has one for each lane.
 type station struct {
 	Key, Name, Does string
 	stages          []checks.Stage
+	passer          string // what passes it: "A connection"
 	Marks           []mark
 	State           string // the marks in words
 	Breaks          bool
@@ -119,9 +121,9 @@ func (t *Target) hasAnswerStage() bool {
 
 // path makes the picture of a target; id is its anchor.
 func (r *Report) path(t *Target, id string) path {
-	p := path{ID: id, Title: "The path of the packet", Corner: "To"}
+	p, passer := path{ID: id, Title: "The path of the packet", Corner: "To"}, "A connection"
 	if t.Intent == facts.ToBind {
-		p.Title, p.Corner = "The way to the port", "Port"
+		p.Title, p.Corner, passer = "The way to the port", "Port", "An attempt to take the port"
 		p.Stations = bindStations()
 		p.bindLanes(t)
 	} else {
@@ -135,7 +137,7 @@ func (r *Report) path(t *Target, id string) path {
 				p.Legend = append(p.Legend, m)
 			}
 		}
-		s.State, s.Breaks = p.state(s), slices.Contains(s.Marks, markBroken)
+		s.State, s.Breaks, s.passer = p.state(s), slices.Contains(s.Marks, markBroken), passer
 		s.Rows = r.seenAt(t, s.Key)
 		t.findingsAt(s, id, p.Stations)
 		t.checkedAt(s)
@@ -220,7 +222,7 @@ func (p *path) connectLanes(t *Target) {
 	}
 	for i := range as {
 		a := &as[i]
-		l := lane{Name: a.Address, Outcome: a.fate(), Broken: -1, Connects: a.Outcome.Works()}
+		l := lane{Name: a.Address, Outcome: t.fate(a), Broken: -1, Connects: t.gotThrough(a)}
 		if len(clients) > 1 && a.Client != "" {
 			l.Name += " as " + a.Client
 		}
@@ -230,17 +232,30 @@ func (p *path) connectLanes(t *Target) {
 	}
 }
 
-// fate is the outcome without the client, whom the lane names.
-func (a *Address) fate() string {
+// fate is the outcome without the client, whom the lane names. Nobody connects by UDP: there
+// it is what came of the question.
+func (t *Target) fate(a *Address) string {
 	x := *a
 	x.As = nil
+	if a.Outcome == facts.Skipped {
+		switch q := t.asked(a); {
+		case q == nil:
+		case t.answered(a) != nil:
+			return "answered: " + t.answered(a).reply()
+		case q.End == facts.Silence:
+			return string(markSilent)
+		default:
+			return q.detail()
+		}
+	}
 	return x.outcome()
 }
 
 // marks tells how one connection fared at each station, and where it broke.
 func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
 	marks = make([]mark, len(ss))
-	tried := a.Outcome != facts.Skipped && a.Outcome != ""
+	tried := a.Outcome != facts.Skipped && a.Outcome != "" || t.asked(a) != nil
+	through := t.gotThrough(a)
 	for i := range marks {
 		marks[i] = markUnknown
 		if !tried {
@@ -263,20 +278,20 @@ func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
 	default:
 		pass(checks.StageResolve, checks.StageResolve)
 	}
-	feltAt := t.feltAt(a)
-	cause := t.causeOf(a, feltAt)
-	stage := feltAt
-	if cause != nil && stageOf(cause.Stage) != checks.StageBind && stageOf(cause.Stage) != checks.StageNone {
-		stage = stageOf(cause.Stage)
-	}
+	stage, feltAt, cause := t.breaksAt(a)
 	switch {
-	case a.Outcome.Works():
+	case through:
 		pass(checks.StageRoute, checks.StageReply)
-		if a.Accepted != nil && *a.Accepted {
+		if a.accepted() {
 			pass(checks.StageAccept, checks.StageAccept)
 		}
-		if t.answered(a) {
+		if t.answered(a) != nil {
 			pass(checks.StageAccept, checks.StageAnswer)
+		}
+	case a.Outcome == facts.Skipped && tried: // a datagram left, and whether it met anybody is not known
+		pass(checks.StageRoute, checks.StageRoute)
+		if stage == checks.StageNone {
+			marks[at(ss, checks.StageAnswer)] = markSilent
 		}
 	case tried:
 		pass(checks.StageRoute, t.came(a, feltAt, stage, cause))
@@ -288,11 +303,18 @@ func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
 			}
 		}
 	}
+	if m := t.elsewhere(a, feltAt, cause); m != "" {
+		for st := checks.StageWire; st <= checks.StageListen; st++ {
+			if i := at(ss, st); marks[i] == markPassed || m == markLed && marks[i] == markUnknown {
+				marks[i] = m
+			}
+		}
+	}
 	brokenAt = -1
 	if stage != checks.StageNone {
 		brokenAt = at(ss, stage)
 		marks[brokenAt] = markBroken
-		for i := brokenAt + 1; i < len(ss) && !a.Outcome.Works(); i++ {
+		for i := brokenAt + 1; i < len(ss) && !through; i++ {
 			marks[i] = markUnreached
 		}
 		if stage == checks.StageAccept && a.Outcome == facts.Timeout { // a full queue: the kernel does not even answer
@@ -314,123 +336,4 @@ func (t *Target) marks(ss []station, a *Address) (marks []mark, brokenAt int) {
 		}
 	}
 	return marks, brokenAt
-}
-
-// resolved tells whether the address came out of a name.
-func (t *Target) resolved(a *Address) bool {
-	if _, err := netip.ParseAddr(strings.Trim(t.Host, "[]")); err == nil {
-		return false
-	}
-	return !slices.Contains([]string{"", "loopback", "named", "named by the error"}, a.Source)
-}
-
-// feltAt is the stage at which this client's connection fails.
-func (t *Target) feltAt(a *Address) checks.Stage {
-	if tried := a.Outcome != facts.Skipped; a.Stage != "" && (tried || t.alone(a)) { // else it is the other client's
-		return stageOf(a.Stage)
-	}
-	if !a.Outcome.Works() && a.Outcome != facts.Skipped {
-		return checks.StageNone // it need not work
-	}
-	// It connects, or it was not worth trying, and is felt all the same: the name leads
-	// elsewhere, the client asks a proxy, another program answers. Where another client of ours
-	// fails at this address the symptom is that one's.
-	for i := range t.Addresses {
-		if o := &t.Addresses[i]; o.Address == a.Address && o.Stage != "" {
-			return checks.StageNone
-		}
-	}
-	for _, s := range t.Symptoms {
-		if st := stageOf(s.Stage); st != checks.StageBind && slices.Contains(s.Affects, a.Address) {
-			return st
-		}
-	}
-	return checks.StageNone
-}
-
-// causeOf is the cause of what is felt: the first that is active there.
-func (t *Target) causeOf(a *Address, feltAt checks.Stage) *Cause {
-	for i := range t.Causes {
-		c := &t.Causes[i]
-		if feltAt != checks.StageNone && c.State == string(checks.Active) && slices.Contains(c.Affects, a.Address) {
-			return c
-		}
-	}
-	return nil
-}
-
-// came is the last stage of which it was seen that a connection which failed had
-// passed it. That it was refused or not answered says that connect() found a
-// route. A symptom at output, on lo, at input or on the way back stands there because the
-// kernel's counters say so; a proven cause has something to prove its place with.
-func (t *Target) came(a *Address, feltAt, stage checks.Stage, cause *Cause) checks.Stage {
-	if a.Outcome != facts.Refused && a.Outcome != facts.Timeout {
-		return checks.StageNone
-	}
-	last := checks.StageRoute
-	counted := feltAt == checks.StageWire || feltAt == checks.StageInput || feltAt == checks.StageReply
-	if counted || cause != nil && cause.Certainty == checks.Proven.String() {
-		last = max(last, feltAt-1)
-	}
-	if t.alone(a) { // else the packets may be another client's
-		last = max(last, t.carried(a))
-	}
-	if stage != checks.StageNone {
-		last = min(last, stage-1)
-	}
-	if a.Outcome == facts.Timeout { // nothing came back
-		last = min(last, checks.StageListen)
-	}
-	return last
-}
-
-// alone tells whether one client only dialled the address.
-func (t *Target) alone(a *Address) bool {
-	n := 0
-	for i := range t.Addresses {
-		if t.Addresses[i].Address == a.Address {
-			n++
-		}
-	}
-	return n == 1
-}
-
-// carried reads the capture: a packet of the client that was seen on lo has passed
-// the output hooks, and a SYN that was answered by a SYN met a listener. That one was seen to
-// arrive does not say that it passed lo: the capture stands before traffic control. A reset
-// may be forged, and proves nothing.
-func (t *Target) carried(a *Address) checks.Stage {
-	last := checks.StageNone
-	for _, c := range t.Packets {
-		if c.Server != endpoint(a.Address, t.Port) {
-			continue
-		}
-		for _, p := range c.Packets {
-			switch {
-			case !p.FromClient && strings.Contains(p.Flags, "S"):
-				last = max(last, checks.StageListen)
-			case p.FromClient:
-				last = max(last, checks.StageOutput)
-			}
-		}
-	}
-	return last
-}
-
-// idleStage is where an address that need not work ends.
-func idleStage(a *Address) checks.Stage {
-	switch a.Outcome {
-	case facts.Refused:
-		return checks.StageListen
-	case facts.Timeout:
-		return checks.StageAccept
-	}
-	return checks.StageRoute
-}
-
-// answered tells whether the server answered a question of ours at the address.
-func (t *Target) answered(a *Address) bool {
-	return slices.ContainsFunc(t.Answers, func(x Answer) bool {
-		return x.Address == a.Address && x.With == "" && x.End == facts.Answered && (x.Client == a.Client || x.Client == "" || a.Client == "")
-	})
 }

@@ -227,7 +227,7 @@ func (r *Report) about(p *Process) []Evidence {
 func (s *station) Else() string {
 	for _, m := range s.Marks {
 		if m == markPassed || m == markRemarked {
-			return "A connection passed it; nothing more was looked at here."
+			return s.passer + " passed it; nothing more was looked at here."
 		}
 	}
 	return "Nothing was seen of it."
@@ -266,15 +266,14 @@ func (t *Target) captured(key string) []Evidence {
 
 // findingsAt lists what is wrong at a station, and worth saying.
 func (t *Target) findingsAt(s *station, id string, all []station) {
-	here := func(stage string) bool {
-		i := at(all, stageOf(stage))
+	here := func(stage string, affects []string) bool {
 		if t.Intent == facts.ToBind {
-			i = t.bindCauseStation(all, stage)
+			return t.bindFindingAt(all, s.Key, stage, affects)
 		}
-		return all[i].Key == s.Key
+		return all[at(all, stageOf(stage))].Key == s.Key
 	}
 	for _, x := range t.Symptoms {
-		if here(x.Stage) {
+		if here(x.Stage, x.Affects) {
 			f := finding{Label: "Felt", Summary: cmp.Or(x.Summary, x.Name), Rows: x.Evidence}
 			if len(x.ExplainedBy) == 0 {
 				f.Label = "Unexplained"
@@ -284,7 +283,7 @@ func (t *Target) findingsAt(s *station, id string, all []station) {
 	}
 	for i := range t.Causes {
 		c := &t.Causes[i]
-		if here(c.Stage) {
+		if t.causeAt(all, s.Key, c) {
 			f := finding{Label: "Cause", Summary: c.Summary, Anchor: fmt.Sprintf("%s-cause-%d", id, i+1), Rows: c.Evidence}
 			if c.State == string(checks.Latent) {
 				f.Label = "Behind it"
@@ -294,7 +293,7 @@ func (t *Target) findingsAt(s *station, id string, all []station) {
 	}
 	for i := range t.Remarks {
 		c := &t.Remarks[i]
-		if here(c.Stage) {
+		if here(c.Stage, c.Affects) {
 			s.Findings = append(s.Findings, finding{Label: "Remark", Summary: c.Summary, Anchor: fmt.Sprintf("%s-remark-%d", id, i+1)})
 		}
 	}

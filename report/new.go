@@ -99,14 +99,14 @@ func target(f *facts.Facts, d *checks.Diagnosis) Target {
 		}
 	}
 	if d == nil {
-		t.Addresses = addresses(f, nil)
+		t.Addresses = addresses(f)
 		t.Summary = "loopdoctor could not judge " + t.Target + "."
 		t.status = ExitFailed
 		return t
 	}
 	t.Verdict = d.Verdict
 	t.Summary = summary(f, d)
-	t.Addresses = addresses(f, d.Symptoms)
+	t.Addresses = addresses(f)
 	all := f.Target.Expected()
 	for _, s := range d.Symptoms {
 		t.Symptoms = append(t.Symptoms, Symptom{
@@ -114,6 +114,7 @@ func target(f *facts.Facts, d *checks.Diagnosis) Target {
 			Evidence: evidence(s.Evidence), ExplainedBy: slices.Clone(s.ExplainedBy), WouldSettle: whole(s.Settle),
 		})
 	}
+	t.breakAddresses()
 	for _, c := range d.Causes {
 		out := cause(c.Finding, all)
 		out.State, out.Candidates = string(c.State), slices.Clone(c.Candidates)
@@ -198,14 +199,10 @@ func printable(x checks.Fix) bool {
 }
 
 // addresses lists each address once for every client that dialled it.
-func addresses(f *facts.Facts, symptoms []checks.Symptom) []Address {
+func addresses(f *facts.Facts) []Address {
 	var out []Address
 	for _, a := range f.Target.Addresses {
 		base := Address{Address: addr(a.Addr), Expected: a.Expected, Source: a.Source, Outcome: facts.Skipped}
-		broke := checks.StageNone
-		if a.Expected {
-			broke = brokenAt(a.Addr, f.Target.Intent, symptoms)
-		}
 		dialled := false
 		for _, d := range f.Dials {
 			if d.Addr != a.Addr {
@@ -215,21 +212,30 @@ func addresses(f *facts.Facts, symptoms []checks.Symptom) []Address {
 			x := base
 			x.Outcome, x.Errno, x.ElapsedMS, x.As = d.Outcome, d.Errno, d.ElapsedMS, &d.As
 			x.Client = f.Host.Client(d.As, d.AsPID).Name()
+			x.led, x.unmet = checks.LedAway(f, d), d.NoServer && d.Outcome == facts.Connected
 			if d.Server != nil {
 				accepted := d.Server.Accepted
 				x.Accepted = &accepted
 			}
-			if !d.Outcome.Works() || broke >= checks.StageAccept { // another client's failure is not this one's
-				x.Stage = broke.String()
-			}
 			out = append(out, x)
 		}
-		base.Stage = broke.String()
 		if !dialled {
 			out = append(out, base)
 		}
 	}
 	return out
+}
+
+// breakAddresses writes down where the connection of each client broke: at the first
+// symptom that is this client's. One that came up breaks where the kernel hands it over,
+// or later.
+func (t *Target) breakAddresses() {
+	for i := range t.Addresses {
+		a := &t.Addresses[i]
+		if s := t.symptomOf(a); a.Expected && s != nil && (!a.Outcome.Works() || stageOf(s.Stage) >= checks.StageAccept) {
+			a.Stage = s.Stage
+		}
+	}
 }
 
 // brokenAt is the stage of the first symptom at the address. What keeps a

@@ -168,6 +168,9 @@ type Address struct {
 	ElapsedMS float64       `json:"elapsed_ms"`
 	As        *uint32       `json:"as"`     // null: nobody dialled
 	Client    string        `json:"client"` // the name of who did
+
+	led   bool // a rule of NAT is seen to lead the connection off this machine's loopback
+	unmet bool // it came up, and the server's side of it is not in this network namespace
 }
 
 // Socket is one socket, and who holds it.

@@ -181,7 +181,7 @@ func (a *Address) outcome() string {
 	switch a.Outcome {
 	case facts.Connected:
 		text = "connected in " + duration(a.ElapsedMS)
-		if a.Accepted != nil && *a.Accepted {
+		if a.accepted() {
 			text += ", accepted"
 		} else if a.Accepted != nil {
 			text += ", not accepted"
