@@ -16,3 +16,22 @@ func LedAway(f *facts.Facts, d facts.Dial) bool {
 		return leads(v.Kind) && strings.HasPrefix(v.Route, "unicast ")
 	})
 }
+
+// wentAway tells whether the packets of a dial are seen to have gone past lo, by the rules
+// or, where these were not read, by the counters: what loses or refuses them on this side
+// of a container is no matter of the container.
+func wentAway(f *facts.Facts, d facts.Dial) bool {
+	l := ledgerOf(f, d.Addr)
+	if l != nil {
+		stayed := l.Delta["lo.tx"]+l.Delta["lo.txdrop"] > 0 || l.Delta["OutRsts"] > 0
+		if st, lost := lostAt(f, d); stayed || lost && st == StageOutput {
+			return false
+		}
+	}
+	if f.Filters != nil {
+		if w := f.Filters.Walk(d, facts.Syn); w != nil && (len(w.Stops) > 0 || w.Partial == "" || len(w.Diverts) > 0) {
+			return len(w.Stops) == 0 && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "dnat" })
+		}
+	}
+	return l != nil && l.Delta["OutTransmits"] > 0 // they were sent, and no counter of lo moved
+}

@@ -24,7 +24,7 @@ func turnedAwayInside(f *facts.Facts, judge func(facts.Dial, *containerPort, *ro
 		if p == nil || d.Outcome == facts.Refused && p.Way != nil {
 			continue
 		}
-		if d.Outcome == facts.Refused && !ledAway(f, d) {
+		if d.Outcome == facts.Refused && !wentAway(f, d) {
 			continue // it may have been refused on this side
 		}
 		r := p.room()

@@ -33,24 +33,6 @@ func byNATAlone(f *facts.Facts, a netip.Addr) (p *containerPort, held bool) {
 	return p, held
 }
 
-// ledAway tells whether NAT is seen to have led the packets of a dial off lo: what loses
-// or refuses them on this side of a container is no matter of the container.
-func ledAway(f *facts.Facts, d facts.Dial) bool {
-	l := ledgerOf(f, d.Addr)
-	if l != nil {
-		stayed := l.Delta["lo.tx"]+l.Delta["lo.txdrop"] > 0 || l.Delta["OutRsts"] > 0
-		if st, lost := lostAt(f, d); stayed || lost && st == StageOutput {
-			return false
-		}
-	}
-	if f.Filters != nil {
-		if w := f.Filters.Walk(d, facts.Syn); w != nil && (len(w.Stops) > 0 || w.Partial == "" || len(w.Diverts) > 0) {
-			return len(w.Stops) == 0 && slices.ContainsFunc(w.Diverts, func(v facts.FilterDivert) bool { return v.Kind == "dnat" })
-		}
-	}
-	return l != nil && l.Delta["OutTransmits"] > 0 // they were sent, and no counter of lo moved
-}
-
 var dockerNoUserlandProxy = &Check{
 	Name:     "docker-no-userland-proxy",
 	Doc:      "the container engine publishes by NAT alone, and its way from loopback is closed or does not exist",

@@ -78,7 +78,7 @@ func lostInsides(f *facts.Facts) []lostInside {
 		if p == nil {
 			continue
 		}
-		if !ledAway(f, d) || p.Inside != nil && p.Inside.RouteLocalnet != nil && !*p.Inside.RouteLocalnet && d.Addr.IsLoopback() {
+		if !wentAway(f, d) || p.Inside != nil && p.Inside.RouteLocalnet != nil && !*p.Inside.RouteLocalnet && d.Addr.IsLoopback() {
 			continue // they are lost before they come to it
 		}
 		k := lostInside{d: d, p: p}
