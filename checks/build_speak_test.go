@@ -29,6 +29,11 @@ func heardFrom(from string, changes ...reply) change {
 	}
 }
 
+// leftWaiting: the connection of the question is in the accept queue when the wait is over.
+func leftWaiting(a *facts.Answer) {
+	a.Server = &facts.ServerSide{Local: netip.AddrPortFrom(a.Addr, port), State: "established", Unread: 97, WaitedMS: 1000}
+}
+
 // again makes it the answer to a second question.
 func again(q facts.Question) reply {
 	return func(a *facts.Answer) { a.Question, a.TLS, a.With = q, false, facts.ToSettle+"another one" }

@@ -45,7 +45,7 @@ var nobodyAccepts = &Check{
 			x.Fixes = []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}
 			fs = append(fs, x)
 		}
-		return mergeAddresses(f, append(fs, twinAcceptsNothing(f)...))
+		return mergeAddresses(f, slices.Concat(fs, twinAcceptsNothing(f), questionLeft(f)))
 	},
 }
 
@@ -61,6 +61,28 @@ func twinAcceptsNothing(f *facts.Facts) []Finding {
 		fs = append(fs, Finding{Affects: []netip.Addr{a}, Certainty: Proven, Evidence: []Evidence{queueEvidence(f, *s)},
 			Summary: fmt.Sprintf("%s listens on %s, but does not accept connections.%s", holder(f, *s), s.Local, oneOf(f, a)),
 			Fixes:   []Fix{{Do: "See what that process is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}})
+	}
+	return fs
+}
+
+// questionLeft is the same of the connection over which a question was put, where the one
+// before it was accepted: the program has not come back since.
+func questionLeft(f *facts.Facts) []Finding {
+	var fs []Finding
+	for _, a := range unheard(f) {
+		ls := serving(f, a.Addr)
+		if a.Server == nil || a.Server.Accepted || a.Server.Local.Port() != f.Target.Port || serversAt(f, a.Addr) != 1 || !f.Work.Stays(ls[0]) ||
+			slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a.Addr && unanswered(d) }) {
+			continue
+		}
+		x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Stage: StageAnswer, Evidence: []Evidence{
+			{"connection", fmt.Sprintf("%s to %s is established and still in the accept queue after %.0f ms", a.From, at(f, a.Addr), a.Server.WaitedMS)}, queueEvidence(f, ls[0])},
+			Summary: fmt.Sprintf("%s listens on %s, and took one connection, but does not come back for the next: it is busy with another one, or stuck.", holder(f, ls[0]), at(f, a.Addr)),
+			Fixes:   []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}}
+		if len(f.Owners.Of(ls[0])) == 0 {
+			x.Settle = "sudo loopdoctor " + at(f, a.Addr)
+		}
+		fs = append(fs, x)
 	}
 	return fs
 }

@@ -191,7 +191,8 @@ func elsewhere(f *facts.Facts) topic {
 	return out
 }
 
-func places(as []netip.AddrPort) string {
+// places lists addresses, or endpoints, in an order that no look changes.
+func places[T fmt.Stringer](as []T) string {
 	var out []string
 	for _, a := range as {
 		out = append(out, a.String())
@@ -245,7 +246,7 @@ func names(f *facts.Facts) topic {
 	}
 	out.add(cmp.Or(n.Switch.Path, "nsswitch.conf"), "hosts: "+cmp.Or(strings.Join(n.Switch.Sources, " "), n.Switch.Error))
 	for _, s := range n.Servers {
-		p := part{text: cmp.Or(s.Error, strings.TrimSpace(s.Rcode+" "+addrs(s.Answers)))}
+		p := part{text: cmp.Or(s.Error, strings.TrimSpace(s.Rcode+" "+places(s.Answers)))}
 		p.same = measured(p.text)
 		if !s.Asked {
 			p = part{text: "there, not asked"}
@@ -253,15 +254,6 @@ func names(f *facts.Facts) topic {
 		out.put("name server "+s.Addr.Addr().String(), p)
 	}
 	return out
-}
-
-func addrs(as []netip.Addr) string {
-	var out []string
-	for _, a := range as {
-		out = append(out, a.String())
-	}
-	slices.Sort(out)
-	return strings.Join(out, ", ")
 }
 
 func loopback(f *facts.Facts) topic {
