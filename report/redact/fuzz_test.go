@@ -57,6 +57,7 @@ func FuzzText(f *testing.F) {
 	f.Add(`C:\Users\Ann Lee\x -p hunter22 fe80::1%eth0 ::ffff:10.1.2.3 3c:52:82:aa:bb:cc`, `CORP\bob`, "10.1.2.3.nip.io", "")
 	f.Add("hidden1 user1 host1.domain1.example 240.0.0.1 3fff::1 organization2", "user3", "host2", "masked1")
 	f.Add("Authorization: Basic aGk6aGk= eyJhbGciOi.eyJzdWIiOi.x AKIAIOSFODNN7EXAMPLE 7.2.1.10.in-addr.arpa", "a+b", "x.y.z.local", ".")
+	f.Add("AuthoriZAtion:basic aGk6aGk=", "", "", "") // as arguments, two
 	f.Fuzz(func(t *testing.T, line, user, host, word string) {
 		r := around(strings.ToValidUTF8(line, ""))
 		x := r.Facts[0]

@@ -30,8 +30,8 @@ func inner(s string) (before, value, after string) {
 }
 
 // none are words that stand in the place of a secret and are none: how a message or a
-// manual goes on.
-var none = lazySet(`- null nil none true false yes no on off x required optional empty missing invalid wrong unknown not
+// manual goes on, or a scheme whose credentials are the next argument.
+var none = lazySet(`bearer basic digest negotiate - null nil none true false yes no on off x required optional empty missing invalid wrong unknown not
 	password passwd pass secret token key pwd user username name string value file`)
 
 // variable is what a shell replaces: $TOKEN, ${TOKEN}, $(cat token).
