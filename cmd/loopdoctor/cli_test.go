@@ -55,6 +55,7 @@ func TestBadUsage(t *testing.T) {
 		"--timeout 5 80":                        "missing unit",
 		"--timeout":                             "needs an argument",
 		"--output= 80":                          "the name of a file is empty",
+		"completion tcsh":                       "there is none for tcsh, but for bash, fish, powershell, zsh",
 		"--record x -o x 80":                    "both write to x",
 		"--record - -o - 80":                    "both write to the standard output",
 		"--record - --format json 80":           "add -o FILE",

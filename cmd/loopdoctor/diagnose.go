@@ -43,7 +43,7 @@ func (p *program) diagnose(ctx context.Context, o *options, targets []facts.Targ
 		return err
 	}
 	if o.record != "" {
-		if err := errors.Join(writeRecording(saved, seen), saved.commit()); err != nil {
+		if err := saveRecording(saved, seen); err != nil {
 			return fail(fmt.Errorf("record: %w", err))
 		}
 	}

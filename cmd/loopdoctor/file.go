@@ -35,16 +35,21 @@ func create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	old, err := os.Stat(path)
+	if err == nil {
+		// Also the one that gives way to the new one: what is write-protected stays.
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
 			return nil, err
 		}
-		if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
+		if opened, err := f.Stat(); err != nil || !os.SameFile(old, opened) {
 			f.Close()
 			return nil, fmt.Errorf("open %s: it is another file now", path)
 		}
-		return &file{Writer: f, closer: f}, nil
+		if !old.Mode().IsRegular() {
+			return &file{Writer: f, closer: f}, nil
+		}
+		f.Close()
 	}
 	for n := 0; ; n++ {
 		f, err := os.OpenFile(fmt.Sprintf("%s.%d-%d.tmp", path, os.Getpid(), n), os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
@@ -57,6 +62,11 @@ func create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
 		if err != nil {
 			return nil, fmt.Errorf("create %s: %w", path, err)
 		}
+		if old != nil { // nobody may read what they could not read before
+			if made, err := f.Stat(); err == nil {
+				_ = f.Chmod(made.Mode().Perm() & old.Mode().Perm())
+			}
+		}
 		return &file{Writer: f, temp: f, path: path, closer: f}, nil
 	}
 }
@@ -64,6 +74,9 @@ func create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
 // create prepares a file that belongs to who called sudo, if that one could have
 // made it as well: a bundle that root alone may read cannot be sent by who ran it.
 func (p *program) create(path string, perm fs.FileMode, stdout io.Writer) (*file, error) {
+	if w := p.stream(path); w != nil {
+		return &file{Writer: w}, nil
+	}
 	f, err := create(path, perm, stdout)
 	if err != nil || f.temp == nil || os.Geteuid() != 0 {
 		return f, err
@@ -75,6 +88,23 @@ func (p *program) create(path string, perm fs.FileMode, stdout io.Writer) (*file
 		_ = f.temp.Chown(int(uid), int(gid))
 	}
 	return f, nil
+}
+
+// stream is the one of the standard streams that the path is a name of, as /dev/stdout
+// is: a file in its place would take from the shell what else was written there.
+func (p *program) stream(path string) io.Writer {
+	named, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	for _, w := range []io.Writer{p.stdout, p.stderr} {
+		if f, ok := w.(*os.File); ok {
+			if info, err := f.Stat(); err == nil && os.SameFile(named, info) {
+				return w
+			}
+		}
+	}
+	return nil
 }
 
 // couldMake tells whether a user could have made a file where it will be: in a
@@ -114,8 +144,11 @@ func followed(path string) (string, error) {
 		if err == nil && info.Mode()&fs.ModeSymlink == 0 {
 			return at, nil
 		}
-		if err != nil { // a link to nothing, or of a kind of its own, as /dev/stdout
-			return path, nil
+		if err != nil {
+			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+				return at, nil // a link to what is still to be made
+			}
+			return path, nil // one of a kind of its own, as /dev/stdout
 		}
 		dir, _ := filepath.Split(at)
 		if dir, err = filepath.EvalSymlinks(cmp.Or(dir, ".")); err != nil {
@@ -253,6 +286,14 @@ func writeRecording(w io.Writer, r *facts.Recording) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "\t")
 	return e.Encode(r)
+}
+
+// saveRecording writes all of it, or leaves nothing.
+func saveRecording(to sink, r *facts.Recording) error {
+	if err := writeRecording(to, r); err != nil {
+		return err
+	}
+	return to.commit()
 }
 
 // readRecording reads what --record wrote, here or elsewhere, be it in a bundle.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/report"
 )
 
@@ -42,6 +43,102 @@ func TestFileIsPipe(t *testing.T) {
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 		t.Errorf("it was replaced: %v", info.Mode())
+	}
+}
+
+// The standard output by another name is what it is: what else a shell wrote there stays.
+func TestFileIsStream(t *testing.T) {
+	log, err := os.OpenFile(filepath.Join(t.TempDir(), "log"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for _, args := range [][]string{{"--replay", dropped, "-q", "-o", "/dev/stdout"}, {"--no-capture", "-q", "--record", "/dev/stderr", "127.0.0.1:1"}, {"open", dropped, "-o", log.Name()}} {
+		cmd := exec.Command("/proc/self/exe", args...)
+		cmd.Args[0], cmd.Stdout, cmd.Stderr = "loopdoctor", log, log
+		fmt.Fprintln(log, "before")
+		_ = cmd.Run() // its status is that of the fault
+		fmt.Fprintln(log, "after")
+	}
+	b, err := os.ReadFile(log.Name())
+	lines := strings.Split(string(b), "\n")
+	if err != nil || strings.Count(string(b), "before\n") != 3 || strings.Count(string(b), "after\n") != 3 || len(lines) < 20 || !strings.Contains(string(b), `"facts_schema"`) {
+		t.Errorf("%v, the log holds %.300q", err, b)
+	}
+	if len(folder(t, filepath.Dir(log.Name()))) != 1 {
+		t.Errorf("beside it is %v", folder(t, filepath.Dir(log.Name())))
+	}
+}
+
+// A disk without space leaves nothing, and nothing of an earlier time changes.
+func TestFileOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"new", "old"} {
+		old := filepath.Join(dir, "old")
+		if err := os.WriteFile(old, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := create(filepath.Join(dir, name), 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Writer = full
+		if err := saveRecording(f, &facts.Recording{}); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.abandon()
+		full.Close()
+		if b, err := os.ReadFile(old); string(b) != "old" || len(folder(t, dir)) != 1 {
+			t.Errorf("%s: %v in %v, old holds %q", name, err, folder(t, dir), b)
+		}
+	}
+}
+
+// A file keeps who may read and write it; one that may not be written stays.
+func TestFileKeepsMode(t *testing.T) {
+	dir := t.TempDir()
+	for mode, want := range map[os.FileMode]os.FileMode{0o600: 0o600, 0o640: 0o640, 0o666: 0o644, 0o444: 0o444} {
+		path := filepath.Join(dir, mode.String())
+		if err := errors.Join(os.WriteFile(path, []byte("old"), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		if mode == 0o444 && os.Geteuid() != 0 {
+			if f, err := create(path, 0o644, nil); !errors.Is(err, os.ErrPermission) {
+				t.Errorf("%v, %v", f, err)
+			}
+			continue
+		}
+		f, err := create(path, 0o644, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(f, "new")
+		if err := f.commit(); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%v became %v, %v", mode, info.Mode(), err)
+		}
+	}
+	// What a link leads to is made there.
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("later", link); err != nil {
+		t.Fatal(err)
+	}
+	f, err := create(link, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(f, "new")
+	if err := f.commit(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "later")); string(b) != "new" {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 

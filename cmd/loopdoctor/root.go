@@ -93,7 +93,29 @@ func (p *program) root() *cobra.Command {
 	f.StringVar(&o.record, "record", "", "save what was seen to `FILE` (-: standard output, instead of the report)")
 	o.replayFlag(cmd)
 	cmd.AddCommand(p.run(), p.bundle(), p.open(), p.diff(), p.triage(), p.explain(), p.checks(), p.man(), p.version())
+	refuseOtherShells(cmd)
 	return cmd
+}
+
+// refuseOtherShells makes the name of a shell without completion an error: cobra takes
+// it for a wish for help.
+func refuseOtherShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		panic(err)
+	}
+	completion.Args = cobra.ArbitraryArgs
+	completion.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		var shells []string
+		for _, c := range cmd.Commands() {
+			shells = append(shells, c.Name())
+		}
+		return fmt.Errorf("completion: there is none for %s, but for %s", args[0], strings.Join(shells, ", "))
+	}
 }
 
 // lookFlags are those that say at what to look, as whom, from where and how.

@@ -174,7 +174,7 @@ func (p *program) diagnoseMet(ctx context.Context, o *options, w *host.Watched, 
 		seen.Facts = append(seen.Facts, f)
 	}
 	if o.record != "" {
-		if err := errors.Join(writeRecording(saved, seen), saved.commit()); err != nil {
+		if err := saveRecording(saved, seen); err != nil {
 			return fmt.Errorf("record: %w", err)
 		}
 	}
