@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/cdproto/input"
 )
 
 // The pages about several reports, in a browser, and the report under a keyboard.
@@ -107,13 +105,5 @@ func TestReportByKeyboard(t *testing.T) {
 	}
 	if bad := b.misdeeds(); len(bad) > 0 {
 		t.Errorf("the page did %q", bad)
-	}
-}
-
-// tabKey presses Tab.
-func (b *tab) tabKey() {
-	b.t.Helper()
-	for _, what := range []input.DispatchKeyEventType{"rawKeyDown", "keyUp"} {
-		call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: what, Key: "Tab", Code: "Tab", WindowsVirtualKeyCode: 9})
 	}
 }
