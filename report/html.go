@@ -43,8 +43,9 @@ func HTML(w io.Writer, r *Report) error {
 		"undo":         func(f Fix) []string { return r.undo(&f) },
 		"undoNote":     func(f Fix) string { return r.undoNote(&f) },
 		"some":         some,
+		"spans":        spans,
 		"inc":          func(i int) int { return i + 1 }, // people count from one
-		"size":         func(s string) string { return fmt.Sprintf("%d kB", (len(s)+999)/1000) },
+		"size":         func(s string) string { return fmt.Sprintf("%d\u00a0kB", (len(s)+999)/1000) },
 		"loopback":     func(t Target) bool { return t.IsLoopback() },
 		"open":         func(t Target) []Symptom { return t.open() },
 		"remarksTitle": func(t Target) string { return t.remarksTitle() },

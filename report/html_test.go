@@ -106,3 +106,29 @@ func TestHTMLNeedsNoScript(t *testing.T) {
 		}
 	}
 }
+
+// What has a card of its own has its evidence there; a station leads to it.
+func TestStationsRepeatNothing(t *testing.T) {
+	led, felt := 0, 0
+	for name, run := range cases {
+		r := New(run)
+		page := rendered(t, r)
+		for _, s := range r.sheets() {
+			for _, st := range s.Path.Stations {
+				for _, f := range st.Findings {
+					switch {
+					case f.Label == "Felt" && f.Anchor == "":
+						felt++
+					case f.Anchor == "" || len(f.Rows) > 0 || !strings.Contains(page, `id="`+f.Anchor+`"`):
+						t.Errorf("%s: at %s: %+v", name, st.Key, f)
+					default:
+						led++
+					}
+				}
+			}
+		}
+	}
+	if led < 10 || felt < 5 {
+		t.Errorf("%d findings with a card, %d without", led, felt)
+	}
+}

@@ -264,7 +264,8 @@ func (t *Target) captured(key string) []Evidence {
 	return rows
 }
 
-// findingsAt lists what is wrong at a station, and worth saying.
+// findingsAt lists what is wrong at a station, and worth saying. What has a card of its
+// own has its evidence there.
 func (t *Target) findingsAt(s *station, id string, all []station) {
 	here := func(stage string, affects []string) bool {
 		if t.Intent == facts.ToBind {
@@ -272,11 +273,15 @@ func (t *Target) findingsAt(s *station, id string, all []station) {
 		}
 		return all[at(all, stageOf(stage))].Key == s.Key
 	}
+	open := 0
 	for _, x := range t.Symptoms {
+		if len(x.ExplainedBy) == 0 {
+			open++ // as the page counts its cards
+		}
 		if here(x.Stage, x.Affects) {
 			f := finding{Label: "Felt", Summary: cmp.Or(x.Summary, x.Name), Rows: x.Evidence}
 			if len(x.ExplainedBy) == 0 {
-				f.Label = "Unexplained"
+				f = finding{Label: "Unexplained", Summary: f.Summary, Anchor: fmt.Sprintf("%s-open-%d", id, open)}
 			}
 			s.Findings = append(s.Findings, f)
 		}
@@ -284,7 +289,7 @@ func (t *Target) findingsAt(s *station, id string, all []station) {
 	for i := range t.Causes {
 		c := &t.Causes[i]
 		if t.causeAt(all, s.Key, c) {
-			f := finding{Label: "Cause", Summary: c.Summary, Anchor: fmt.Sprintf("%s-cause-%d", id, i+1), Rows: c.Evidence}
+			f := finding{Label: "Cause", Summary: c.Summary, Anchor: fmt.Sprintf("%s-cause-%d", id, i+1)}
 			if c.State == string(checks.Latent) {
 				f.Label = "Behind it"
 			}

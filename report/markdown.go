@@ -56,7 +56,7 @@ func (m *markdown) target(r *Report, t *Target) {
 			c := &t.Remarks[i]
 			m.WriteString("- " + escape(c.Summary) + " (" + escape(c.Name) + ")")
 			if len(c.Fixes) > 0 {
-				m.WriteString(" **Fix.** " + escape(c.Fixes[0].Do))
+				m.WriteString(" **Fix.** " + prose(c.Fixes[0].Do))
 			}
 			m.WriteByte('\n')
 		}
@@ -146,8 +146,8 @@ func (m *markdown) cause(r *Report, c *Cause, title string) {
 		if i > 0 {
 			label = "**Or.** "
 		}
-		m.para(label, r.heading(f))
-		m.rows("before you run it", r.terms(f))
+		m.WriteString(label + prose(r.heading(f)) + "\n\n")
+		m.terms(r.terms(f))
 		m.fence("sh", r.steps(f))
 		if undo := r.undo(f); len(undo) > 0 {
 			m.para("Undo:")
@@ -173,6 +173,18 @@ func (m *markdown) rows(title string, es []Evidence) {
 		rows = append(rows, []string{e.Source, e.Text})
 	}
 	m.table(rows)
+}
+
+// terms is rows of sentences of ours.
+func (m *markdown) terms(es []Evidence) {
+	if len(es) == 0 {
+		return
+	}
+	m.WriteString("| before you run it |  |\n| --- | --- |\n")
+	for _, e := range es {
+		m.WriteString("| " + escape(e.Source) + " | " + prose(e.Text) + " |\n")
+	}
+	m.WriteByte('\n')
 }
 
 // para writes a paragraph: markup of ours, then text that has none. A single
@@ -220,3 +232,21 @@ var escape = strings.NewReplacer(
 	`*`, `&#42;`, `_`, `\_`, `~`, `&#126;`, `[`, `&#91;`, `]`, `&#93;`, `!`, `&#33;`,
 	`://`, `&#58;//`, `www.`, `www&#46;`, `WWW.`, `WWW&#46;`, `@`, "`@`", `#`, "`#`",
 ).Replace
+
+// prose is escape for a sentence of ours: its commands become code spans. A span takes no
+// escape, so one that a table could cut in two (GFM, section 4.10), or that some tracker
+// could take for a tag, stays text.
+func prose(s string) string {
+	var b strings.Builder
+	for _, p := range spans(s) {
+		switch {
+		case !p.Code:
+			b.WriteString(escape(p.Text))
+		case strings.ContainsAny(p.Text, `|<\`):
+			b.WriteString(escape("`" + p.Text + "`"))
+		default:
+			b.WriteString("`" + p.Text + "`")
+		}
+	}
+	return b.String()
+}

@@ -24,7 +24,7 @@ var reported = []string{
 	"filter-drops-loopback.root", "filter-rejects-loopback.root", "filter-one-family-only.address.root", "filter-drops-loopback.stopped-behind.root",
 	"filter-drops-loopback.user", "no-listener.udp.root", "v6-first-v4-only-server.root", "bound-not-listening.bare-port.root",
 	"filter-drops-replies.ct-direction.root", "accept-queue-full.run.root", "process-stopped-or-debugged.two-users.root",
-	"application-error.root", "untrusted-localhost-cert.root", "hsts-or-https-upgrade.root", "container-binds-loopback.root",
+	"application-error.root", "untrusted-localhost-cert.root", "hsts-or-https-upgrade.root", "container-binds-loopback.root", "v6only-wildcard.nginx.root",
 	"browser-local-network-access.root", "port-held-by-other-app.root", "port-held-by-other-app.v6-alone.root", "ipv6-address-not-ready.root",
 	"healthy-free-port.root", "healthy-dual-stack.root", "no-listener.wsl.root", "filter-rejects-loopback.busy-loopback.root",
 }
@@ -62,6 +62,7 @@ type seenCause struct {
 	Settle      [][]string
 	Fixes       []struct {
 		Title    string
+		Code     []string // of the title
 		Terms    [][2]string
 		Commands [][]string
 	}
@@ -91,7 +92,7 @@ func TestReportInBrowser(t *testing.T) {
 			}
 			c.reportIsRight(t, file)
 		})
-		for _, evil := range []string{`</script><img src=x onerror=alert(1)>`, `"'><svg onload=alert(1)><a href="javascript:alert(1)">x</a>`, "</title></style><script>alert(1)</script><!-- ",
+		for _, evil := range []string{`</script><img src=x onerror=alert(1)>`, `"'><svg onload=alert(1)><a href="javascript:alert(1)">x</a>`, "`</code><img src=x onerror=alert(1)>` ``x` `", "</title></style><script>alert(1)</script><!-- ",
 			"\u202e{{.}}\u2066\x1b[31m\u200b", strings.Repeat("w", 10000)} {
 			t.Run("hostile "+evil[:min(len(evil), 12)], func(t *testing.T) {
 				t.Parallel()
@@ -234,6 +235,9 @@ func says(t *testing.T, got seenTarget, want *report.Target) {
 			if !strings.Contains(g.Fixes[j].Title, strings.TrimSuffix(strings.Join(strings.Fields(f.Do), " "), ".")) {
 				t.Errorf("%s: the fix is %q, want %q", c.Name, g.Fixes[j].Title, f.Do)
 			}
+			if want := f.Do; strings.Count(want, "`") != 2*len(g.Fixes[j].Code) && !strings.Contains(want, "</code>") {
+				t.Errorf("%s: the code of %q is %q", c.Name, want, g.Fixes[j].Code)
+			}
 			if want := typed(f); !reflect.DeepEqual(g.Fixes[j].Commands, want) {
 				t.Errorf("%s: the commands are %q, want %q", c.Name, g.Fixes[j].Commands, want)
 			}
@@ -334,31 +338,34 @@ func (b *tab) wellMade(got seenPage) {
 func (b *tab) fits() {
 	b.t.Helper()
 	eval[any](b, "see.unfold()")
-	for _, screen := range []struct {
-		width  int64
-		scheme string
-	}{{375, "light"}, {800, "light"}, {1600, "dark"}} {
-		b.look(screen.width, 900, screen.scheme, "screen")
+	for _, width := range []int64{375, 800, 1600} {
+		b.look(width, 900, "light", "screen")
 		if wide := eval[[]string](b, "see.wide()"); len(wide) > 0 {
-			b.t.Errorf("wider than %d: %q", screen.width, wide)
+			b.t.Errorf("wider than %d: %q", width, wide)
 		}
-		if screen.width == 800 {
+		if width == 800 {
 			continue
 		}
-		if faint := eval[[]string](b, "see.faint()"); len(faint) > 0 {
-			b.t.Errorf("faint when %s: %q", screen.scheme, faint)
+		for _, scheme := range []string{"light", "dark"} {
+			b.look(width, 900, scheme, "screen")
+			if faint := eval[[]string](b, "see.faint()"); len(faint) > 0 {
+				b.t.Errorf("faint when %s and %d wide: %q", scheme, width, faint)
+			}
 		}
 		if hidden := eval[int](b, "document.querySelectorAll('button.copy').length - see.shown('button.copy')"); hidden != 0 {
 			b.t.Errorf("%d buttons are not shown", hidden)
 		}
 	}
 	eval[any](b, "see.fold()")
-	b.look(794, 1123, "dark", "print") // A4; who prints in the dark prints on white
+	b.look(718, 1047, "dark", "print") // A4 within the browser's margins; who prints in the dark prints on white
 	if hidden := eval[[]string](b, "see.hidden()"); len(hidden) > 0 {
 		b.t.Errorf("not on paper: %q", hidden)
 	}
-	if n := eval[int](b, "see.shown('button, .facts pre')"); n > 0 {
-		b.t.Errorf("%d buttons or facts on paper", n)
+	if n := eval[int](b, "see.shown('button, .facts pre, .fine')"); n > 0 {
+		b.t.Errorf("%d buttons, facts or lists that stand elsewhere on paper", n)
+	}
+	if n := eval[int](b, "document.querySelectorAll('.grid thead').length - see.shown('.grid thead')"); n != 0 {
+		b.t.Errorf("%d tables are no tables on paper", n)
 	}
 	for what, bad := range map[string][]string{"faint on paper": eval[[]string](b, "see.faint()"), "wider than paper": eval[[]string](b, "see.wide()")} {
 		if len(bad) > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -182,4 +183,12 @@ func (b *tab) png() []byte {
 		b.t.Fatal(err)
 	}
 	return picture
+}
+
+// tabKey presses Tab.
+func (b *tab) tabKey() {
+	b.t.Helper()
+	for _, what := range []input.DispatchKeyEventType{"rawKeyDown", "keyUp"} {
+		call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: what, Key: "Tab", Code: "Tab", WindowsVirtualKeyCode: 9})
+	}
 }

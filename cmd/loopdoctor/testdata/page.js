@@ -2,7 +2,13 @@
 // functions; see browser_report_test.go.
 (() => {
 	const text = (e) => e ? e.textContent.replace(/\s+/g, " ").trim() : "";
-	const rows = (dl) => dl ? Array.from(dl.children, (d) => [d.querySelector("dt").textContent, d.querySelector("dd").textContent]) : [];
+	// A sentence as the report has it: code stands between backticks there.
+	const said = (e) => {
+		const copy = e.cloneNode(true);
+		for (const c of copy.querySelectorAll("code")) c.replaceWith("`" + c.textContent + "`");
+		return copy;
+	};
+	const rows = (dl) => dl ? Array.from(dl.children, (d) => [d.querySelector("dt").textContent, said(d.querySelector("dd")).textContent]) : [];
 	const command = (e) => e ? Array.from(e.querySelectorAll("pre code"), (c) => c.textContent) : [];
 	const commands = (e) => Array.from(e.querySelectorAll(":scope > .command"), command);
 
@@ -35,6 +41,8 @@
 		return (hi + 0.05) / (lo + 0.05);
 	};
 	const visible = (e) => e.checkVisibility({ visibilityProperty: true, opacityProperty: true, contentVisibilityAuto: true });
+	// What is for screen readers alone takes no room.
+	const clipped = (e) => e && (getComputedStyle(e).clipPath === "inset(50%)" || clipped(e.parentElement));
 	const skip = "script, style, title, desc, .sr";
 	const texts = function* () {
 		const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -72,7 +80,7 @@
 					title: text(c.querySelector("h2")),
 					rows: rows(c.querySelector(":scope > dl.rows")),
 					settle: commands(c),
-					fixes: Array.from(c.querySelectorAll(":scope > .fix"), (f) => ({ title: text(f.querySelector("h3")), terms: rows(f.querySelector(":scope > dl.rows")), commands: commands(f) })),
+					fixes: Array.from(c.querySelectorAll(":scope > .fix"), (f) => ({ title: text(said(f.querySelector("h3"))), code: Array.from(f.querySelectorAll("h3 code"), (c) => c.textContent), terms: rows(f.querySelector(":scope > dl.rows")), commands: commands(f) })),
 				})),
 				unchecked: text(a.querySelector(".unchecked")),
 			})),
@@ -85,7 +93,7 @@
 			if (document.documentElement.scrollWidth > innerWidth) out.push("the page: " + document.documentElement.scrollWidth + " of " + innerWidth);
 			for (const e of document.querySelectorAll("body *")) {
 				const r = e.getBoundingClientRect();
-				if (visible(e) && !e.closest(".sr") && r.width > 0 && (r.right > innerWidth + 1 || r.left < -1)) out.push(e.outerHTML.slice(0, 120));
+				if (visible(e) && r.width > 0 && (r.right > innerWidth + 1 || r.left < -1) && !clipped(e)) out.push(e.outerHTML.slice(0, 120));
 			}
 			return out.slice(0, 5);
 		},
@@ -112,7 +120,7 @@
 		hidden: () => {
 			const out = [];
 			for (const n of texts()) {
-				if (!n.parentElement.closest(".copy, .facts details") && !visible(n.parentElement)) out.push(n.data.trim().slice(0, 80));
+				if (!n.parentElement.closest(".copy, .facts details, .fine") && !visible(n.parentElement)) out.push(n.data.trim().slice(0, 80));
 			}
 			return out.slice(0, 5);
 		},
@@ -128,6 +136,15 @@
 			return out;
 		},
 		// follow clicks the link to a station in the picture, and tells whether it opens.
+		// stops are what a keyboard has to come to, and focused is where it is: which of them,
+		// and whether that is to be seen.
+		stops: () => Array.from(document.querySelectorAll("a[href], button, summary")).filter(visible).length,
+		focused: () => {
+			const e = document.activeElement, s = getComputedStyle(e);
+			backs = new Map();
+			const seen = s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2 && ratio(over(rgba(s.outlineColor), behind(e)), behind(e)) >= 3;
+			return { which: Array.from(document.querySelectorAll("a[href], button, summary")).filter(visible).indexOf(e), seen, html: e.outerHTML.slice(0, 80) };
+		},
 		follow: async (key) => {
 			document.querySelector(".lanes thead a[href$='-" + key + "']").click();
 			await new Promise((ok) => setTimeout(() => requestAnimationFrame(ok), 50));
