@@ -21,7 +21,12 @@ func (b *boxes) met(ctx context.Context) {
 	if len(b.found.Found) > 0 || b.f.Target.Network != "tcp" {
 		return
 	}
-	ours := ledElsewhere(b.f)
+	// Once more: our own connections are newer than the first look.
+	now, err := linuxSockets(b.f.Target.Port)
+	if err != nil {
+		return
+	}
+	ours := ledElsewhere(b.f.Target, now.Sockets)
 	if len(ours) == 0 {
 		return
 	}
@@ -62,25 +67,17 @@ func (b *boxes) met(ctx context.Context) {
 
 // ledElsewhere is where each connection of this machine to the target was sent to, by the
 // port of the client, if its server's side is not in this network namespace.
-func ledElsewhere(f *facts.Facts) map[uint16]netip.AddrPort {
+func ledElsewhere(t facts.Target, all []facts.Socket) map[uint16]netip.AddrPort {
 	ours := map[uint16]netip.AddrPort{}
-	if f.Sockets == nil {
-		return ours
-	}
 	here := func(from, to netip.AddrPort) bool {
-		return slices.ContainsFunc(f.Sockets.Sockets, func(s facts.Socket) bool {
+		return slices.ContainsFunc(all, func(s facts.Socket) bool {
 			return s.State != facts.Listen && s.Local.Port() == to.Port() && s.Remote.Port() == from.Port()
 		})
 	}
-	for _, s := range f.Sockets.Sockets {
+	for _, s := range all {
 		a := s.Remote.Addr().Unmap()
-		if s.Network == "tcp" && s.State != facts.TimeWait && s.Remote.Port() == f.Target.Port && expected(f.Target, a) && !here(s.Local, s.Remote) {
-			ours[s.Local.Port()] = netip.AddrPortFrom(a, f.Target.Port)
-		}
-	}
-	for _, a := range f.Answers {
-		if a.From.IsValid() && a.Server == nil && expected(f.Target, a.Addr) {
-			ours[a.From.Port()] = netip.AddrPortFrom(a.Addr, f.Target.Port)
+		if s.Network == "tcp" && s.State != facts.TimeWait && s.Remote.Port() == t.Port && expected(t, a) && !here(s.Local, s.Remote) {
+			ours[s.Local.Port()] = netip.AddrPortFrom(a, t.Port)
 		}
 	}
 	return ours
