@@ -58,6 +58,15 @@ func queueInside(length, limit uint32) boxMark {
 	}
 }
 
+// endsThere: no engine told of it, and connections to the target are seen to end there.
+func endsThere(at string) boxMark {
+	return func(c *facts.Container) {
+		neverAsked(c)
+		c.By, c.Reached = "it has the far end of a connection from port 40000, at "+at, netip.MustParseAddrPort(at)
+	}
+}
+func isFrozenInside(c *facts.Container) { c.Inside.Processes[0].Frozen = true }
+
 func localnetClosed(c *facts.Container) { open := false; c.Inside.RouteLocalnet = &open }
 func isPaused(c *facts.Container)       { c.State, c.Status = "paused", "Up 3 minutes (Paused)" }
 func neverAsked(c *facts.Container) {

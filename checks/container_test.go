@@ -16,6 +16,9 @@ func containerSituations() []situation {
 	hidden := func(to string, rest ...change) *facts.Facts {
 		return machine(a, append([]change{listens(a, 0), passesOn("docker-proxy", 50, to, toldToTake(a)), dials(a, facts.Connected, closedBy)}, rest...)...)
 	}
+	hiddenNAT := func(rest ...change) *facts.Facts { // who has it is hidden, and so is where a rule leads
+		return machine(a, append([]change{listens("0.0.0.0", 0), func(f *facts.Facts) { f.Forwards = nil }}, rest...)...)
+	}
 	daemon := func(rest ...change) *facts.Facts { // dockerd has it, and NAT leads on
 		return machine(a, append([]change{listens("0.0.0.0", 19, named("dockerd"))}, rest...)...)
 	}
@@ -104,6 +107,12 @@ func containerSituations() []situation {
 			row{"behind a proxy", machine(a, listens(a, 50, named("docker-proxy")), dials(a, facts.Connected), speaks(facts.AskHTTP, "http://127.0.0.1:62893/"), heardFrom(a, ends(facts.Silence, 0)), passesOn("docker-proxy", 50, "172.17.0.2:80"), boxed("shop-web", at80, isPaused)), says("proven 127.0.0.1 at answer", "shop-web", "paused")},
 			row{"behind NAT, and the queue in there is full", daemon(lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"), queueInside(10, 9), isPaused)), says("proven 127.0.0.1 at wire", "shop-web", "paused", "accept queue is full")},
 			row{"behind NAT, and nobody could see the queue", daemon(lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"), isPaused)), says("inferred 127.0.0.1 at wire", "shop-web", "paused")},
+			row{"its connections alone tell of it, and one comes up", hiddenNAT(dials(a, facts.Connected, noServer), speaks(facts.AskHTTP, "http://127.0.0.1:62893/"), heardFrom(a, ends(facts.Silence, 0)), boxed("shop-web", atAll, within("0.0.0.0:80"), endsThere("172.17.0.2:80"), isFrozenInside)), says("inferred 127.0.0.1 at answer", "shop-web", "paused")},
+			row{"its connections alone tell of it, and none comes up", hiddenNAT(lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"), endsThere("172.17.0.2:80"), isFrozenInside)), says("inferred 127.0.0.1 at wire", "shop-web", "paused")},
+			row{"its connections alone tell of it, and it runs", hiddenNAT(lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"), endsThere("172.17.0.2:80"))), nothing},
+			row{"it is frozen, and another program has the port", machine(a, listens(a, 50, named("node")), lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"), endsThere("172.17.0.2:80"), isFrozenInside)), nothing},
+			row{"it is frozen, and no connection is seen to end there", hiddenNAT(lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"), neverAsked, isFrozenInside)), nothing},
+			row{"it is frozen, and the loss is on the way out", hiddenNAT(lostThere, counts(a, 32, diedOnOutput), boxed("shop-web", atAll, within("0.0.0.0:80"), endsThere("172.17.0.2:80"), isFrozenInside)), nothing},
 			row{"behind NAT, and it runs", daemon(lostThere, counts(a, 32, ledOffLo), boxed("shop-web", atAll, within("0.0.0.0:80"))), nothing},
 			row{"it runs, and is silent", machine(a, listens(a, 50, named("docker-proxy")), dials(a, facts.Connected), speaks(facts.AskHTTP, "http://127.0.0.1:62893/"), heardFrom(a, ends(facts.Silence, 0)), passesOn("docker-proxy", 50, "172.17.0.2:80"), boxed("shop-web", at80, within("0.0.0.0:80"))), nothing},
 		),

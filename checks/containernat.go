@@ -13,7 +13,8 @@ import (
 // NAT leads the connections into the container.
 
 // byNATAlone finds the container to which NAT alone leads what is sent to an address. The
-// daemon is seen to hold the port, or nobody is and no proxy was told to.
+// daemon is seen to hold the port, or nobody is and no proxy was told to; or connections
+// to it are seen to end in the container.
 func byNATAlone(f *facts.Facts, a netip.Addr) (p *containerPort, held bool) {
 	p = publishedAt(f, a)
 	if p == nil || p.Way != nil {
@@ -27,7 +28,7 @@ func byNATAlone(f *facts.Facts, a netip.Addr) (p *containerPort, held bool) {
 			held = true
 		}
 	}
-	if !held && (f.Forwards == nil || f.Forwards.Partial != "") {
+	if !held && !p.Reached.IsValid() && (f.Forwards == nil || f.Forwards.Partial != "") {
 		return nil, false
 	}
 	return p, held

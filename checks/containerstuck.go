@@ -29,7 +29,7 @@ func pausedBehind(f *facts.Facts) []Finding {
 			x := k.tell(f, pausedFinding(f, k.p))
 			x.Summary = fmt.Sprintf("%s is published from %s, which is paused: no connection comes up%s.", at(f, k.d.Addr), theContainer(k.p.Container), cond(k.full != nil, ", since its accept queue is full of those that nobody took", ""))
 			if k.full == nil {
-				x.Certainty = Inferred // a rule may lose them as well
+				x.Certainty, x.Settle = Inferred, settleHolder(f, facts.Forward{}) // a rule may lose them as well
 			}
 			fs = append(fs, x)
 		}
@@ -58,6 +58,9 @@ func pausedFinding(f *facts.Facts, p *containerPort) Finding {
 		fix.Steps, fix.Undo = [][]string{on}, [][]string{off}
 	}
 	x.Fixes = []Fix{fix}
+	if x.Certainty == Inferred {
+		x.Settle = settleHolder(f, facts.Forward{})
+	}
 	return x
 }
 

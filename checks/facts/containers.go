@@ -65,6 +65,10 @@ type Container struct {
 	Inside    *Indoors      `json:"inside,omitempty"`    // nil: not looked into
 	Socket    string        `json:"socket,omitempty"`    // of its engine, where the engine's command has to be told; empty: it finds it by itself
 	By        string        `json:"by,omitempty"`        // how it was found, if no engine said so: "arguments of docker-proxy (pid 812)"
+
+	// Where in it connections of this machine to the target end, as its own sockets show, if
+	// that is how it was found: Ports says so as well.
+	Reached netip.AddrPort `json:"reached,omitzero"`
 }
 
 // Publication is one port of a container: published, or only exposed.

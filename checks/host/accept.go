@@ -74,6 +74,44 @@ func (l *look) movedLater(open []connection) (moved bool) {
 	return moved
 }
 
+// fellSilent dials once more where the first connection came up and the one for the
+// question got no answer: ours may have filled an accept queue, or a rule lets one of
+// several pass. What a client meets from now on is what has to be explained.
+func (l *look) fellSilent(ctx context.Context, open []connection) {
+	var silent []netip.Addr
+	for i, c := range open {
+		d := c.Fact()
+		unasked := slices.ContainsFunc(l.f.Answers, func(a facts.Answer) bool {
+			return a.Addr == d.Addr && a.With == "" && a.End == facts.NotAsked && a.Errno == ""
+		})
+		if !unasked || !d.Outcome.Works() || ctx.Err() != nil {
+			continue
+		}
+		second := l.sources.dial(l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)))
+		if second.Fact().Outcome != facts.Timeout {
+			second.Close()
+			continue
+		}
+		open[i], silent = second, append(silent, d.Addr)
+	}
+	if len(silent) == 0 {
+		return
+	}
+	// What was counted before was before.
+	l.f.Ledger = slices.DeleteFunc(l.f.Ledger, func(r facts.Ledger) bool { return slices.Contains(silent, r.Addr) })
+	for _, g := range []facts.Group{facts.GroupLedger, facts.GroupPackets, facts.GroupFilters, facts.GroupConntrack} {
+		l.expectAgain(g)
+	}
+	l.deeper(ctx, open)
+}
+
+// expectAgain drops why a group was not there: it is looked at once more.
+func (l *look) expectAgain(g facts.Group) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.f.Absent, g)
+}
+
 // outOfFiles tells whether a process that serves the address has as many files open as
 // it may.
 func (l *look) outOfFiles(a netip.Addr) bool {

@@ -46,6 +46,7 @@ func lookContainers(ctx context.Context, f *facts.Facts) (*facts.Containers, err
 	b.withoutEngine()
 	ctx, cancel := context.WithTimeout(ctx, indoorsTime)
 	defer cancel()
+	b.met(ctx)
 	b.lookInside(ctx)
 	if len(b.found.Found) == 0 && len(b.found.Engines) > 0 && b.found.From == "" && b.denied != nil {
 		return nil, b.denied

@@ -255,7 +255,8 @@ func (p *probe) Early(wait time.Duration) {
 }
 
 // Close ends an accepted connection as any client would, since a reset makes
-// servers log an error; the TIME_WAIT is then on our own temporary port. What
+// servers log an error; the TIME_WAIT is then on our own temporary port. So it is where
+// the server is in another network namespace, and may have accepted it. What
 // nobody accepted is reset, so that nothing of it stays.
 func (p *probe) Close() {
 	if p.diag != nil {
@@ -269,7 +270,7 @@ func (p *probe) Close() {
 	// that it will want again: a reset takes it away.
 	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLRDHUP}}
 	ended, _ := unix.Poll(fds, 0)
-	if s := p.fact.Server; s == nil || !s.Accepted || ended > 0 {
+	if s := p.fact.Server; s == nil && !p.fact.NoServer || s != nil && !s.Accepted || ended > 0 {
 		unix.SetsockoptLinger(p.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	unix.Close(p.fd)

@@ -1,9 +1,12 @@
 package host
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +30,33 @@ func TestResetAfterTheHandshakeIsNoRefusal(t *testing.T) {
 	}
 	if len(seen) != 1 || seen[string(facts.Connected)+"  closed reset"] != 500 {
 		t.Errorf("%v", seen)
+	}
+}
+
+// Where the server is in another network namespace it may have accepted: it is left as any
+// client leaves it. What is seen to be unaccepted, or was not looked at, is reset.
+func TestHowAConnectionIsLeft(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	ends := make(chan error, 1)
+	serve(t, v4, func(c net.Conn) { _, err := c.Read(make([]byte, 1)); ends <- err; c.Close() })
+	for name, test := range map[string]struct {
+		change func(*facts.Dial)
+		want   error
+	}{
+		"accepted":       {func(d *facts.Dial) { d.Server = &facts.ServerSide{Accepted: true} }, io.EOF},
+		"not here":       {func(d *facts.Dial) { d.NoServer = true }, io.EOF},
+		"nobody looked":  {func(*facts.Dial) {}, syscall.ECONNRESET},
+		"nobody took it": {func(d *facts.Dial) { d.Server = &facts.ServerSide{} }, syscall.ECONNRESET},
+	} {
+		p := dial(netip.AddrPortFrom(v4, served), us()).(*probe)
+		p.fact.Server, p.fact.NoServer = nil, false
+		test.change(&p.fact)
+		p.Close()
+		if got := <-ends; !errors.Is(got, test.want) {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
 	}
 }
 

@@ -175,6 +175,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	l.deeper(ctx, open)
 	l.open = open
 	l.speak(ctx)
+	l.fellSilent(ctx, open)
 	l.work(ctx)
 	if l.movedLater(open) {
 		l.speak(ctx)

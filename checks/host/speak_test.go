@@ -117,6 +117,46 @@ func TestAMuteListenerIsAskedOnce(t *testing.T) {
 	}
 }
 
+// A connection for the question that gets no answer, where the one before came up, is
+// what a client meets from now on: it is looked into like any other that is lost.
+func TestAConnectionThatFallsSilent(t *testing.T) {
+	x := target("127.0.0.1")
+	x.Speak = facts.AskHTTP
+	for name, test := range map[string]struct {
+		errno   string
+		then    facts.Outcome
+		want    facts.Outcome
+		connect int
+	}{
+		"silent":                 {"", facts.Timeout, facts.Timeout, 2},
+		"silent for once":        {"", facts.Connected, facts.Connected, 2},
+		"there was no time":      {"time was over", facts.Timeout, facts.Connected, 1},
+		"it was refused instead": {"ECONNREFUSED", facts.Timeout, facts.Connected, 1},
+	} {
+		var asked []string
+		m := newMachine(listening("127.0.0.1", false), outcome("127.0.0.1", facts.Connected), asks(&asked, func(inquiry) facts.Answer {
+			return facts.Answer{End: facts.NotAsked, Errno: test.errno}
+		}))
+		ask := m.ask
+		m.ask = func(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer {
+			outcome("127.0.0.1", test.then)(m)
+			return ask(ctx, to, as, q)
+		}
+		f := mustLook(t, m, x, Options{})
+		connects := 0
+		for _, s := range m.asked {
+			if s == "connect 127.0.0.1" {
+				connects++
+			}
+		}
+		_, absent := f.Absent[facts.GroupLedger]
+		lost := test.want == facts.Timeout
+		if connects != test.connect || len(f.Dials) != 1 || f.Dials[0].Outcome != test.want || (len(f.Ledger) > 0) != lost || absent == lost || (len(m.suspects) > 0) != lost {
+			t.Errorf("%s: %q, %+v, %+v, %+v, %q", name, m.asked, f.Dials, f.Ledger, f.Absent, m.suspects)
+		}
+	}
+}
+
 func TestHowAQuestionIsPut(t *testing.T) {
 	var got []inquiry
 	m := newMachine(listening("127.0.0.1", false), outcome("127.0.0.1", facts.Connected))

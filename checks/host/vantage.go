@@ -72,6 +72,14 @@ func (s Spot) As(users []facts.Identity) []facts.Identity {
 	return []facts.Identity{id}
 }
 
+// NoPlaceError says that what was named is not there, or is nothing to look from. Where it
+// may be there and could not be seen, the error is another one.
+type NoPlaceError struct{ Why string }
+
+func (e *NoPlaceError) Error() string { return e.Why }
+
+func noPlace(format string, args ...any) error { return &NoPlaceError{fmt.Sprintf(format, args...)} }
+
 // ManyMeantError says that a name means several containers.
 type ManyMeantError struct {
 	Name string

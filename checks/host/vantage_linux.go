@@ -62,7 +62,7 @@ func find(ctx context.Context, p Place) (Spot, error) {
 func findProcess(ctx context.Context, pid int) (Spot, error) {
 	id, err := linuxProcess(pid)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Spot{}, errors.New("no process has this number")
+		return Spot{}, noPlace("no process has this number")
 	}
 	if err != nil {
 		return Spot{}, err
@@ -118,11 +118,13 @@ func findNamespace(name string) (Spot, error) {
 	var st unix.Statfs_t
 	switch err := unix.Statfs(s.Path, &st); {
 	case errors.Is(err, fs.ErrNotExist) && s.Room.Kind == "ip netns":
-		return s, fmt.Errorf("there is no network namespace of this name%s", others("/run/netns"))
+		return s, noPlace("there is no network namespace of this name%s", others("/run/netns"))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return s, noPlace("%s: %v", s.Path, err)
 	case err != nil:
 		return s, fmt.Errorf("%s: %w", s.Path, err)
 	case st.Type != unix.NSFS_MAGIC && st.Type != unix.PROC_SUPER_MAGIC:
-		return s, fmt.Errorf("%s keeps no namespace", s.Path)
+		return s, noPlace("%s keeps no namespace", s.Path)
 	}
 	// "For each network namespace there may be a directory …", ip-netns(8)
 	if etc := "/etc/netns/" + s.Room.Name; s.Room.Kind == "ip netns" && present(etc) {
@@ -231,13 +233,13 @@ func findContainer(ctx context.Context, name string) (Spot, error) {
 	case failed != nil:
 		return Spot{}, fmt.Errorf("no container of this name is seen, and an engine did not answer: %w", failed)
 	}
-	return Spot{}, errors.New("no container has this name or id here")
+	return Spot{}, noPlace("no container has this name or id here")
 }
 
 // live is the place in a container, which has to run.
 func live(m engine.Meant) (Spot, error) {
 	if m.PID == 0 {
-		return Spot{}, fmt.Errorf("the container does not run (%s): there is nothing to look from", m.State)
+		return Spot{}, noPlace("the container does not run (%s): there is nothing to look from", m.State)
 	}
 	// An engine of another machine, or around this one, has other process numbers.
 	if in, ok := process.Container(m.PID); ok && in.ID != m.ID || !ok && ownRoom(nil).Kind != "" {
@@ -317,9 +319,9 @@ func findPod(ctx context.Context, name string) (Spot, error) {
 	case failed != nil:
 		return Spot{}, fmt.Errorf("no pod of this name is seen, and an engine did not answer: %w", failed)
 	case container != "":
-		return Spot{}, errors.New("no such container of this pod is seen on this node: leave the container out, or name its process with --pid (crictl inspect)")
+		return Spot{}, noPlace("no such container of this pod is seen on this node: leave the container out, or name its process with --pid (crictl inspect)")
 	}
-	return Spot{}, errors.New("no pod of this name is seen on this node: name a process of it with --pid (crictl inspect)")
+	return Spot{}, noPlace("no pod of this name is seen on this node: name a process of it with --pid (crictl inspect)")
 }
 
 // inPod is the place in a container of a pod.

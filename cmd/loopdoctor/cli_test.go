@@ -68,6 +68,10 @@ func TestBadUsage(t *testing.T) {
 		"--as nosuchuser 80":                    "--as nosuchuser: no user has this name",
 		"--as 4194999 80":                       "a uid is written +4194999",
 		"--as +4294967295 80":                   "is no uid",
+		"--pid 4194999 80":                      "--pid 4194999: no process has this number",
+		"--netns loopdoctor-none 80":            "there is no network namespace of this name",
+		"--netns /nonexistent/x 80":             "--netns /nonexistent/x: ",
+		"--netns / 80":                          "/ keeps no namespace",
 		"--speak=telepathy 80":                  "it is one of guess, http, https",
 		"--speak":                               "--speak needs a target",
 		"--speak redis 80":                      "write --speak=redis",
@@ -117,8 +121,8 @@ func TestBadUsage(t *testing.T) {
 		"bundel":                                "did you mean loopdoctor bundle?",
 	} {
 		t.Run(args, func(t *testing.T) {
-			if runtime.GOOS != "linux" && strings.HasPrefix(args, "192.") {
-				t.Skip("looking at a target is tested on Linux")
+			if runtime.GOOS != "linux" && (strings.HasPrefix(args, "192.") || strings.HasPrefix(args, "--pid") || strings.HasPrefix(args, "--netns")) {
+				t.Skip("looking at a target, or from another place, is tested on Linux")
 			}
 			status, stdout, stderr := do("", strings.Fields(args)...)
 			oneLine(t, hint, exitUsage, status, stdout, stderr)

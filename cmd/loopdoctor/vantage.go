@@ -81,7 +81,13 @@ func (p *program) goTo(o *options) (host.Spot, []facts.Identity, error) {
 	flag := o.place.name()
 	value := o.place.all()[slices.Index(places, flag)]
 	failed := func(err error) (host.Spot, []facts.Identity, error) {
-		return host.Spot{}, nil, fail(fmt.Errorf("--%s %s: %w", flag, value, err))
+		err = fmt.Errorf("--%s %s: %w", flag, value, err)
+		var none *host.NoPlaceError
+		var many *host.ManyMeantError
+		if !errors.As(err, &none) && !errors.As(err, &many) { // these are bad usage, as is --as of nobody
+			err = fail(err)
+		}
+		return host.Spot{}, nil, err
 	}
 	forbidden := func(err error) error {
 		if os.Geteuid() == 0 {

@@ -25,6 +25,7 @@ import (
 const (
 	helperVariable = "LOOPDOCTOR_TEST_HELPER"
 	nobody         = 65534
+	talks          = 60
 )
 
 // helpers run in a process of their own, executed through /proc/self/exe: the
@@ -46,6 +47,23 @@ var helpers = map[string]func(){
 		}
 		fmt.Println(20119)
 		_, _ = io.Copy(io.Discard, os.Stdin)
+	},
+	// talk has more connections over its lo than a page of the kernel's list has lines.
+	"talk": func() {
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			check(fmt.Errorf("%w: %s", err, out))
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		check(err)
+		var open []net.Conn
+		for range talks {
+			c, err := net.Dial("tcp", l.Addr().String())
+			check(err)
+			open = append(open, c)
+		}
+		fmt.Println(l.Addr().(*net.TCPAddr).Port)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		runtime.KeepAlive(open)
 	},
 	// find looks for the port that it reads and prints what it found.
 	"find": func() {

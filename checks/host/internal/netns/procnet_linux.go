@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -69,6 +70,10 @@ func (s *space) read(ctx context.Context, port uint16) {
 // readListeners reads the TCP listeners of the network of a process, which has to be the
 // one of that number all the while.
 func readListeners(ctx context.Context, pid int, id uint64) ([]facts.Socket, error) {
+	return readSockets(ctx, pid, id, readFirst)
+}
+
+func readSockets(ctx context.Context, pid int, id uint64, read func(context.Context, string) ([]byte, error)) ([]facts.Socket, error) {
 	var all []facts.Socket
 	for _, file := range []struct {
 		name, counts, protocol string
@@ -77,7 +82,7 @@ func readListeners(ctx context.Context, pid int, id uint64) ([]facts.Socket, err
 		if unused(pid, file.counts, file.protocol) {
 			continue
 		}
-		data, err := readFirst(ctx, procPath(pid, file.name))
+		data, err := read(ctx, procPath(pid, file.name))
 		if errors.Is(err, fs.ErrNotExist) && file.v6 { // a kernel without IPv6 lacks the file
 			continue
 		}
@@ -95,6 +100,29 @@ func readListeners(ctx context.Context, pid int, id uint64) ([]facts.Socket, err
 		return nil, fmt.Errorf("read %s: not in that namespace any more", procPath(pid, "net"))
 	}
 	return all, nil
+}
+
+// Connections are the TCP sockets of the network of a process, which has to be the one of
+// that number all the while: unlike the look at listeners it reads the files to their end.
+func Connections(ctx context.Context, pid int, id uint64) ([]facts.Socket, error) {
+	return readSockets(ctx, pid, id, readWhole)
+}
+
+// mostOfATable is how much of such a file is read: the lines of some thousand sockets.
+const mostOfATable = 1 << 20
+
+// readWhole reads the whole lines of such a file, as far as the limit.
+func readWhole(ctx context.Context, name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, mostOfATable))
+	return data[:bytes.LastIndexByte(data, '\n')+1], err
 }
 
 // unused tells whether no socket of that protocol is in use in the network of a process:
