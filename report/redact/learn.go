@@ -122,6 +122,9 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	if strings.Contains(s, "@") {
+		if bareLogin().MatchString(s) {
+			m.logged = append(m.logged, s)
+		}
 		for _, x := range loginAt().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 			m.host(x[2])

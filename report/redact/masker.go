@@ -19,6 +19,7 @@ type masker struct {
 	kept     map[string]bool // names of programs, containers and the like: no host is called so
 	enums    map[string]bool // words of fields that are not rewritten
 	seen     map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
+	logged   []string        // texts that may hold a login to a host that another one tells of
 	words    []needle
 	variants map[int][]string // of entries that are words of the user: other ways to write them
 	found    *needles
@@ -28,7 +29,7 @@ func newMasker(words []string) *masker {
 	m := &masker{plan: newPlan(), index: map[string]int{}, domains: map[int]bool{}, used: map[string]int{}, taken: map[string]bool{},
 		kept: map[string]bool{}, enums: map[string]bool{}, seen: map[string]bool{}, variants: map[int][]string{}}
 	for _, w := range words {
-		if w = strings.TrimSpace(w); w != "" && !pseudonymous(strings.ToLower(w)) {
+		if w = strings.TrimSpace(w); strings.ContainsFunc(w, letter) && !pseudonymous(strings.ToLower(w)) {
 			m.entry(Word, w)
 			m.variants[m.entry(Word, w)] = variants(w)
 		}
@@ -78,6 +79,9 @@ func (m *masker) next(prefix string) string {
 
 // settle gives pseudonyms, once everything has been seen.
 func (m *masker) settle() {
+	for _, s := range m.logged {
+		m.bareLogins(s, m.user, m.learnSecret)
+	}
 	m.plan.make()
 	for i := range m.entries {
 		e := &m.entries[i]
@@ -164,6 +168,12 @@ func (m *masker) search() {
 			for _, s := range forms(e.Original) {
 				if !common && len(s) >= 4 {
 					m.words = append(m.words, needle{text: s, bounded: !telling(s), entry: i})
+				}
+			}
+			// What Leaks would find of it: without the signs at its end, in any case.
+			if ends := wordEnds(e.Original, longestSearch); !common && len(ends) > 0 && letters(e.Original) >= 4 && !vague(e.Original) {
+				for _, s := range folded(e.Original[:ends[len(ends)-1]]) {
+					m.words = append(m.words, needle{text: s, fold: true, bounded: true, entry: i})
 				}
 			}
 			continue

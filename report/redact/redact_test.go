@@ -83,6 +83,9 @@ func TestText(t *testing.T) {
 		"fe80::42%eth0 16:01:14 std::string 2a01:4f8::c.443 a81.2.69.142 81.2.69.142.":         "fe80::1%eth0 16:01:14 std::string 3fff::1.443 a81.2.69.142 240.0.0.1.",
 		"link/ether 3c:52:82:aa:bb:cc brd ff:ff:ff:ff:ff:ff":                                   "link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff",
 		// secrets
+		"dsn bob:hunter22@db-muc7 of host=db-muc7, hunter22; a:b@nowhere":                "dsn user2:hidden1@host1 of host=host1, hidden1; a:b@nowhere",
+		"password=hunter22! and hunter22, HUNTER22?":                                     "password=hidden1 and hidden1, hidden1?",
+		"bob:hunter22@db7.acme.com/x":                                                    "user2:hidden1@host1.domain1.example/x",
 		"password=hunter22 then hunter22, https://svc:hunter22@acme.com/?token=hunter22": "password=hidden1 then hidden1, https://user2:hidden1@domain1.example/?token=hidden1",
 		"Authorization: Bearer abc123def456ghi789":                                       "Authorization: Bearer hidden1",
 		"AKIAIOSFODNN7EXAMPLE ghp_16C7e42F292c6912E7710c838347Ae178B4a":                  "hidden1 hidden2",
@@ -243,5 +246,24 @@ func TestEveryTextIsTreated(t *testing.T) {
 	}
 	if leaks := key.Leaks("facts.json", before); len(leaks) < maxLeaks {
 		t.Errorf("the original has %d leaks only", len(leaks))
+	}
+}
+
+// TestTwoTurns: a pseudonym can make a name of what was none. It is the redaction of a
+// redaction that has to be the same, and the key tells what stands there in the end.
+func TestTwoTurns(t *testing.T) {
+	r := around("of x")
+	r.Facts[0].Names = &facts.Names{Name: `a"ba"b`}
+	to, key := Redact(r, `a"b`)
+	again, more := Redact(to)
+	if to.Facts[0].Names.Name != again.Facts[0].Names.Name || len(more.Entries) > 0 {
+		t.Errorf("%q, and then %q %v", to.Facts[0].Names.Name, again.Facts[0].Names.Name, more.Entries)
+	}
+	if es := key.Of(Host); len(es) != 1 || es[0].Pseudonym != to.Facts[0].Names.Name {
+		t.Errorf("%v", key.Entries)
+	}
+	// What has no letter and no digit is no word.
+	if got := redactLine(t, `a""b "" 1`, `""`, "="); got != `a""b "" 1` {
+		t.Error(got)
 	}
 }

@@ -45,20 +45,28 @@ func (m masker) args(args []string) []string {
 	}
 	out := make([]string, len(args))
 	var c command
-	var next func(string) string // what becomes of this argument: it is the value of the one before
+	var next taker // what becomes of this argument: it may be the value of the one before
 	for i, a := range args {
-		if next != nil && !strings.HasPrefix(a, "--") {
-			out[i], next = next(a), nil
-			continue
+		if next != nil {
+			to, more, ok := next(a)
+			if next = more; ok {
+				out[i] = to
+				continue
+			}
 		}
 		var named bool
 		if out[i], named = m.one(a); named {
-			next = m.with
+			next = once(m.with)
+		} else if i > 0 {
+			next = m.header(a, args[i-1])
 		} else {
-			next = nil
+			next = m.header(a, "")
 		}
 		if to, value, ok := c.read(m, a); ok {
-			out[i], next = to, value
+			out[i], next = to, nil
+			if value != nil {
+				next = once(value)
+			}
 		}
 	}
 	return out
