@@ -20,6 +20,7 @@ type masker struct {
 	enums    map[string]bool // words of fields that are not rewritten
 	seen     map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
 	logged   []string        // texts that may hold a login to a host that another one tells of
+	bare     bool            // one of them does
 	words    []needle
 	variants map[int][]string // of entries that are words of the user: other ways to write them
 	found    *needles
@@ -80,7 +81,7 @@ func (m *masker) next(prefix string) string {
 // settle gives pseudonyms, once everything has been seen.
 func (m *masker) settle() {
 	for _, s := range m.logged {
-		m.bareLogins(s, m.user, m.learnSecret)
+		m.bareLogins(s, func(user string) { m.user(user); m.bare = true }, m.learnSecret)
 	}
 	m.plan.make()
 	for i := range m.entries {

@@ -123,7 +123,7 @@ func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
 
 // mostTurns bounds how often what was redacted is read again. A pseudonym can take the
 // place of a sign that kept something from being read as a name or as a secret, or bring
-// two words together: "a'b" may be one to mask, and no host is called 'a'bc'. One turn
+// two words together: ab"c may be one to mask, and no host is called ab"cab"c. One turn
 // mostly finds nothing, and some texts need two.
 const mostTurns = 4
 

@@ -253,8 +253,8 @@ func TestEveryTextIsTreated(t *testing.T) {
 // redaction that has to be the same, and the key tells what stands there in the end.
 func TestTwoTurns(t *testing.T) {
 	r := around("of x")
-	r.Facts[0].Names = &facts.Names{Name: `a"ba"b`}
-	to, key := Redact(r, `a"b`)
+	r.Facts[0].Names = &facts.Names{Name: `ab"cab"c`}
+	to, key := Redact(r, `ab"c`)
 	again, more := Redact(to)
 	if to.Facts[0].Names.Name != again.Facts[0].Names.Name || len(more.Entries) > 0 {
 		t.Errorf("%q, and then %q %v", to.Facts[0].Names.Name, again.Facts[0].Names.Name, more.Entries)
@@ -266,4 +266,42 @@ func TestTwoTurns(t *testing.T) {
 	if got := redactLine(t, `a""b "" 1`, `""`, "="); got != `a""b "" 1` {
 		t.Error(got)
 	}
+}
+
+// TestServersOfShares: who mounts a directory tells a server without any dot.
+func TestServersOfShares(t *testing.T) {
+	for in, want := range map[string]string{
+		"smbclient|//nas-muc7/shop|hunter22|-U|bob":                                     "smbclient|//host1/shop|hidden1|-U|user2",
+		"mount|-t|cifs|//nas-muc7/shop|/mnt|-o|username=bob,password=hunter22,vers=3.0": "mount|-t|cifs|//host1/shop|/mnt|-o|username=user2,password=hidden1,vers=3.0",
+		"mount.nfs|nas-muc7:/srv/x|/mnt":                                                "mount.nfs|host1:/srv/x|/mnt",
+		"sh|-c|exec mount -t cifs //nas-muc7/shop /mnt":                                 "sh|-c|exec mount -t cifs //host1/shop /mnt",
+		"curl|-H|Authorization:|Basic|aGk6aGk6aGk=|http://localhost/":                   "curl|-H|Authorization:|Basic|hidden1|http://localhost/",
+		"tool|//nas-muc7/shop":                                                          "tool|//nas-muc7/shop",
+	} {
+		r := around("nothing")
+		r.Facts[0].Owners = &facts.Owners{Processes: []facts.Process{{PID: 7, Args: strings.Split(in, "|")}}}
+		to, _ := Redact(r)
+		if got := strings.Join(to.Facts[0].Owners.Processes[0].Args, "|"); got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+		unmoved(t, r)
+	}
+	if got := redactLine(t, "CIFS: mount of //nas-muc7/shop failed; nas-muc7"); got != "CIFS: mount of //host1/shop failed; host1" {
+		t.Error(got)
+	}
+}
+
+// TestLongSecretsCutOff: a log cuts lines, and a copy of a key that has lost its end is one.
+func TestLongSecretsCutOff(t *testing.T) {
+	long := strings.Repeat("pass key é ", 100)
+	r := around("Cookie: "+long+"1", "saw "+long+"2", "saw "+long[:300], "saw "+long[:200])
+	to, key := Redact(r)
+	log := to.Facts[0].Units.Units[0].Log
+	if log[0] != "Cookie: hidden1" || log[1] != "saw hidden12" || !strings.HasPrefix(log[2], "saw hidden1") || len(log[2]) > 13 || log[3] != "saw "+long[:200] {
+		t.Errorf("%q", log)
+	}
+	if leaks := key.Leaks("facts.json", []byte(write(t, to))); len(leaks) > 0 {
+		t.Errorf("%v", leaks)
+	}
+	unmoved(t, r)
 }

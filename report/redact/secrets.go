@@ -86,7 +86,11 @@ func (m *masker) secrets(s string) string {
 	if len(s) < 6 {
 		return s
 	}
-	return m.bareLogins(secret.Line(s, m.oneSecret), func(string) {}, m.oneSecret)
+	s = secret.Line(s, m.oneSecret)
+	if m.bare {
+		s = m.bareLogins(s, func(string) {}, m.oneSecret)
+	}
+	return s
 }
 
 // bareLogin is ann:secret@db7. Whether it is one, and not what it looks like too, as
