@@ -49,6 +49,7 @@ func TestLines(t *testing.T) {
 		`proxy jdoe:hun:ter2zz@squidhost7:3128`:                                                 `proxy jdoe:***@squidhost7:3128`,
 		`http://jdoe:hun<ter>2@squidhost7:3128`:                                                 `http://jdoe:***@squidhost7:3128`,
 		`/auth?code=`:                                                                           `/auth?code=`,
+		`Cookie= a=b c`:                                                                         `Cookie= ***`,
 		`password=`:                                                                             `password=***`,
 		`proxy jdoe:hunter2zz@squid7.acme.com up`:                                               `proxy jdoe:***@squid7.acme.com up`,
 		`user:hunter2zz@squidhost7:3128`:                                                        `user:***@squidhost7:3128`,

@@ -29,7 +29,7 @@ func Replace(args []string, with func(secret string) string) []string {
 
 // Line is Replace for a line that is no command of its own.
 func Line(s string, with func(secret string) string) string {
-	s, _ = masker{with, true}.one(s)
+	s, _ = masker{with: with, line: true}.one(s)
 	return s
 }
 
@@ -37,6 +37,7 @@ func Line(s string, with func(secret string) string) string {
 type masker struct {
 	with func(string) string
 	line bool // the text is a line, not an argument: a value ends with its word
+	word bool // the arguments are words of a text: of "password= x" the first has no value
 }
 
 func (m masker) args(args []string) []string {
@@ -79,11 +80,15 @@ func (m masker) one(a string) (masked string, next bool) {
 	}
 	// The whole argument is NAME=VALUE: the value may hold any byte.
 	if name, value, ok := strings.Cut(a, "="); ok && !strings.ContainsAny(name, " \t\n?#&;,:{") && Named(name) && !(m.line && strings.ContainsAny(value, " \t\n")) {
+		if m.word && value == "" {
+			return a, false
+		}
 		return name + "=" + m.with(value), false
 	}
 	a = m.pairs(m.logins(m.urls(m.shapes(a))))
 	// A shell's -c and a rewritten title hold a whole command line in one argument.
 	if words := strings.Fields(a); len(words) > 1 {
+		m.word = true
 		if to := m.args(words); !slices.Equal(to, words) {
 			a = strings.Join(to, " ")
 		}
