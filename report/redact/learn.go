@@ -226,11 +226,11 @@ func (m *masker) user(name string) {
 		m.host(domain)
 		name = rest
 	}
-	name = strings.TrimSpace(name)
+	name = strings.Trim(strings.TrimSpace(name), "\"'")
 	if i := strings.IndexFunc(name, sign); i >= 0 {
 		name = name[:i]
 	}
-	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
+	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(strings.TrimFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && r != '_' })) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
 		return
 	}
 	m.entry(User, name)

@@ -84,6 +84,7 @@ func TestText(t *testing.T) {
 		"link/ether 3c:52:82:aa:bb:cc brd ff:ff:ff:ff:ff:ff":                                   "link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff",
 		// secrets
 		"dsn bob:hunter22@db-muc7 of host=db-muc7, hunter22; a:b@nowhere":                "dsn user2:hidden1@host1 of host=host1, hidden1; a:b@nowhere",
+		"password=&amp; x&amp;y, password: user1 authorization: host2":                   "password=hidden1 x&amp;y, password: user1 authorization: host2",
 		"password=hunter22! and hunter22, HUNTER22?":                                     "password=hidden1 and hidden1, hidden1?",
 		"bob:hunter22@db7.acme.com/x":                                                    "user2:hidden1@host1.domain1.example/x",
 		"password=hunter22 then hunter22, https://svc:hunter22@acme.com/?token=hunter22": "password=hidden1 then hidden1, https://user2:hidden1@domain1.example/?token=hidden1",
@@ -302,6 +303,20 @@ func TestLongSecretsCutOff(t *testing.T) {
 	}
 	if leaks := key.Leaks("facts.json", []byte(write(t, to))); len(leaks) > 0 {
 		t.Errorf("%v", leaks)
+	}
+	unmoved(t, r)
+}
+
+// TestSecretsAtTheEdges: signs around a name are no part of it, and a secret in a secret is
+// found once.
+func TestSecretsAtTheEdges(t *testing.T) {
+	r := around("CN=x of bob7, of globex7 corp7", "Cookie:Cookie:-----BEGIN PRIVATE KEY-----", "Cookie:-----BEGIN PRIVATE KEY-----", `password="<x> " <x>`)
+	f := r.Facts[0]
+	f.Environment = &facts.Environment{Variables: []facts.Variable{{Name: "USER", Value: `"bob7`}, {Name: "LOGNAME", Value: `bob7\`}, {Name: "X_TOKEN", Value: `//\`}}}
+	f.Answers = []facts.Answer{{Handshake: &facts.Handshake{Certificates: []facts.Certificate{{Subject: "O=Globex7 corp7 !"}}}}}
+	to, _ := Redact(r)
+	if got := to.Facts[0].Units.Units[0].Log; got[0] != "CN=x of user2, of organization1" || got[1] != "Cookie:Cookie:hidden1" || got[2] != "Cookie:hidden1" || got[3] != `password="<x> " <x>` {
+		t.Errorf("%q", got)
 	}
 	unmoved(t, r)
 }

@@ -42,8 +42,26 @@ var variable = lazyExp(`^["']?(?:\$\w+|\$\{[^{}]*\}?|\$\([^()]*\))["']?$`)
 // hides tells whether what stands in the place of a secret is none: it was masked before,
 // or says that there is none.
 func hides(s string) bool {
-	low := strings.ToLower(strings.Trim(s, `"'\;,.()`))
-	return none()[low] || numbered(low, hidden) || numbered(low, "masked") || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable().MatchString(s) || placeholder().MatchString(low)
+	low := strings.ToLower(strings.Trim(s, "\"'\\;,.() \t\r\n"))
+	return none()[low] || pseudonymous(low) || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable().MatchString(s) || placeholder().MatchString(low) || within(low)
+}
+
+// within tells whether a text is a secret that was found by a narrower rule and what it
+// was found by: "cookie:hidden1".
+func within(low string) bool {
+	if !strings.Contains(low, hidden) {
+		return false
+	}
+	found := false
+	for _, w := range strings.FieldsFunc(low, func(r rune) bool { return notWord(r) && !strings.ContainsRune("-_.", r) }) {
+		switch {
+		case numbered(w, hidden):
+			found = true
+		case !none()[w] && !secret.Named(w):
+			return false
+		}
+	}
+	return found
 }
 
 // placeholder is how a manual names what is to be put in: <token>, also as JSON and HTML

@@ -83,7 +83,7 @@ func (m masker) one(a string) (masked string, next bool) {
 		if m.word && value == "" {
 			return a, false
 		}
-		return name + "=" + m.with(value), false
+		return m.shapes(name) + "=" + m.with(value), false
 	}
 	a = m.pairs(m.logins(m.urls(m.shapes(a))))
 	// A shell's -c and a rewritten title hold a whole command line in one argument.
