@@ -292,7 +292,7 @@ func TestBundleMasksItsMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	l.Close() // nothing listens there any more: that is seen at once, and that nobody accepts is waited for
 	live := []string{"bundle", "--no-capture", "--no-system-changes", "--preview", l.Addr().String()}
 	for name, masked := range map[string]bool{"quexalot7": true, "Quexalot7.corp.test": true, "another": false, "": false} {
 		hostName = func() (string, error) { return name, nil }

@@ -48,6 +48,29 @@ func BenchmarkLeaks(b *testing.B) {
 	}
 }
 
+// BenchmarkLongLines is of a log of 50 lines of 60 KiB each: the time for a byte is to be
+// that of short ones, also if half of the lines are secrets which the other half resembles.
+func BenchmarkLongLines(b *testing.B) {
+	for name, part := range map[string]string{"words": "pass key ", "secrets": "pass key ", "homes": "/home/pass ", "logins": "a:b@c "} {
+		b.Run(name, func(b *testing.B) {
+			line := strings.Repeat(part, 60<<10/len(part))
+			var lines []string
+			for i := range 50 {
+				lines = append(lines, line+fmt.Sprint(i))
+				if name == "secrets" && i%2 == 0 {
+					lines[i] = "Cookie: " + line + fmt.Sprint(i)
+				}
+			}
+			r := around(lines...)
+			b.SetBytes(50 * int64(len(line)))
+			for b.Loop() {
+				to, key := Redact(r)
+				key.Leaks("facts.json", []byte(write(b, to)))
+			}
+		})
+	}
+}
+
 // TestLeaksIsFastEnough: a bundle of 10 MB is scanned in less than two seconds, with
 // thousands of originals. The machine may do other things meanwhile: -thorough says
 // that it does not.

@@ -58,6 +58,11 @@ func FuzzText(f *testing.F) {
 	f.Add("hidden1 user1 host1.domain1.example 240.0.0.1 3fff::1 organization2", "user3", "host2", "masked1")
 	f.Add("Authorization: Basic aGk6aGk= eyJhbGciOi.eyJzdWIiOi.x AKIAIOSFODNN7EXAMPLE 7.2.1.10.in-addr.arpa", "a+b", "x.y.z.local", ".")
 	f.Add("AuthoriZAtion:basic aGk6aGk=", "", "", "") // as arguments, two
+	f.Add("0", "0", strings.Repeat(`a"`, 10), `a"a"`) // masked1masked1 could be a host
+	for i, line := range hostile() {
+		others := []string{"alice", "drop", "hidden1", "user2", "x y", "token", "a\"b", "localhost", "masked1masked1", "="}
+		f.Add(line, others[i%10], others[i/10%10], others[i/7%10])
+	}
 	f.Fuzz(func(t *testing.T, line, user, host, word string) {
 		r := around(strings.ToValidUTF8(line, ""))
 		x := r.Facts[0]
@@ -70,4 +75,26 @@ func FuzzText(f *testing.F) {
 		}
 		unmoved(t, r, word)
 	})
+}
+
+// hostile are lines in which a secret is, or stands beside, what secrets are found by.
+func hostile() (lines []string) {
+	values := []string{"aGk6aGk=", "s3cr3tQQ", "Basic", "bearer", "--token", "-H", "password", "X-Api-Key:", "Authorization:", "Authorization", "http", "http://", "localhost", "{", "=", ":", "@", "user=", "hidden1", "hidden1x",
+		"masked1", "user1", "host1.domain1.example", "***", "a\u00a0b", "a\u0085b", "a\nb c", `"two words"`, `'it"s'`, `a\"b`, "a%20b", "a b", "é", "10.1.2.3", "alice", "Cookie", "=hidden2", "$TOKEN", "<token>"}
+	headers := []string{"Authorization", "authorization", "AuthoriZAtion", "Proxy-Authorization", "Cookie", "X-Api-Key"}
+	for i, v := range values {
+		h := headers[i%len(headers)]
+		scheme := []string{"", "Basic ", "bearer ", "DIGEST ", "Negotiate\u00a0", "token%20"}[i/2%6]
+		lines = append(lines,
+			h+": "+scheme+v,
+			"curl -H "+h+": "+scheme+v+" http://localhost:80/",
+			"-H"+h+":"+scheme+v+" x "+v,
+			`{"`+h+`":"`+scheme+v+`","password":"`+v+`"}`,
+			`{\"`+h+`\": \"`+scheme+v+`\"}`,
+			"http://a:"+v+"@db7.acme.com/x?token="+v+"&code="+v+" "+v,
+			"password="+v+" token: "+v+" --api-key "+v+" user="+v+" host="+v,
+			"'--password' '"+v+"' \""+h+": "+scheme+v+"\" a:"+v+"@localhost:80 a:"+v+"@tcp(db7:1)",
+		)
+	}
+	return lines
 }

@@ -31,6 +31,8 @@ var (
 	// \\server\share, and ACME\ann.
 	unc  = lazyExp(`(?:^|[\s"'=(])\\\\([A-Za-z0-9][\w.-]{2,})\\[\w$]`)
 	ofNT = lazyExp(`(?:^|[\s"'=(])([A-Z][A-Z0-9-]{2,14})\\([A-Za-z][\w.-]+)(?:$|[\s"',;)])`)
+	// //server/share, where something tells of SMB.
+	share = lazyExp(`(?:^|[\s"'=(])//([A-Za-z0-9][\w.-]*)/[\w$]`)
 	// ann@shop: who, and where. What follows says whether it is one.
 	userAt = lazyExp(`([A-Za-z_][\w.+-]*)@(\[?[\w.:-]+\]?)`)
 	// jdoe:***@tcp(db7:3306)/shop, jdoe:***@proxy7:3128: a login without a scheme, its password found before.
@@ -61,7 +63,11 @@ func (m *masker) learn(s string) string {
 	if len(s) >= 6 {
 		s = secret.Line(s, m.learnSecret)
 	}
-	if strings.ContainsAny(s, `/\%`) {
+	low := strings.ToLower(s)
+	has := func(words ...string) bool { // what is sought costs more than to see that it is not there
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
+	}
+	if has("home", "users", "run/media", "mail/", "crontabs", "linger", "documents and settings") {
 		for _, x := range home().FindAllStringSubmatch(s, -1) {
 			name := strings.TrimRight(x[1], ".")
 			if _, _, _, ok := domain(name, false); ok && x[2] != "" {
@@ -70,12 +76,26 @@ func (m *masker) learn(s string) string {
 			}
 			m.user(name)
 		}
+	}
+	if has("/media/") {
 		for _, x := range media().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
+	}
+	if has("users/", `users\`) {
 		for _, x := range twoNames().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
+		for _, x := range twoWords().FindAllStringSubmatch(s, -1) {
+			m.user(x[1])
+		}
+	}
+	if has("cifs", "smb") {
+		for _, x := range share().FindAllStringSubmatch(s, -1) {
+			m.host(x[1])
+		}
+	}
+	if has(`\`) {
 		for _, x := range unc().FindAllStringSubmatch(s, -1) {
 			if !strings.HasPrefix(strings.ToLower(x[1]), "wsl") {
 				m.host(x[1])
@@ -87,21 +107,16 @@ func (m *masker) learn(s string) string {
 				m.user(x[2])
 			}
 		}
+	}
+	if has("%40") {
 		for _, x := range escapedAt().FindAllStringSubmatch(s, -1) {
 			m.at(x[1], x[2])
-		}
-		for _, x := range twoWords().FindAllStringSubmatch(s, -1) {
-			m.user(x[1])
 		}
 	}
 	if strings.Contains(s, "~") {
 		for _, x := range tilde().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 		}
-	}
-	low := strings.ToLower(s)
-	has := func(words ...string) bool { // what is sought costs more than to see that it is not there
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(low, w) })
 	}
 	if has("user", "logname", "login", "actor", "role") {
 		for _, x := range userIs().FindAllStringSubmatch(s, -1) {
@@ -122,6 +137,9 @@ func (m *masker) learn(s string) string {
 		}
 	}
 	if strings.Contains(s, "@") {
+		if bareLogin().MatchString(s) {
+			m.logged = append(m.logged, s)
+		}
 		for _, x := range loginAt().FindAllStringSubmatch(s, -1) {
 			m.user(x[1])
 			m.host(x[2])
@@ -208,11 +226,11 @@ func (m *masker) user(name string) {
 		m.host(domain)
 		name = rest
 	}
-	name = strings.TrimSpace(name)
+	name = strings.Trim(strings.TrimSpace(name), "\"'")
 	if i := strings.IndexFunc(name, sign); i >= 0 {
 		name = name[:i]
 	}
-	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(name) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
+	if name == "" || name[0] == '.' || len(name) > 64 || keptUser(strings.TrimFunc(name, func(r rune) bool { return r < 0x80 && !wordByte(byte(r)) && r != '_' })) || !strings.ContainsFunc(name, func(r rune) bool { return r > ' ' && (r >= 0x80 || wordByte(byte(r))) }) {
 		return
 	}
 	m.entry(User, name)

@@ -12,6 +12,7 @@ type client struct {
 	user, host string // flags whose value is a user, or a host; the value may stick to one of one letter
 	valued     string // further letters of flags that take a value
 	first      bool   // the first argument that is no flag is a host, or user@host
+	shares     bool   // an argument may be //server/share or server:/directory
 }
 
 // clients by the name of their program.
@@ -20,12 +21,13 @@ var clients = sync.OnceValue(func() map[string]client {
 	copying := client{host: "-J", valued: "cFiloPS"}
 	my := client{user: "-u", host: "-h"}
 	pg := client{user: "-U", host: "-h"}
+	share := client{user: "-U", shares: true}
 	engine := client{user: "-u"} // of login; of run and exec it is a user of the container
 	return map[string]client{
 		"ssh": ssh, "autossh": ssh, "mosh": ssh, "mosh-client": ssh, "ssh-copy-id": ssh, "scp": copying, "sftp": copying, "sshfs": copying, "rsync": copying,
 		"mysql": my, "mysqldump": my, "mysqladmin": my, "mysqlimport": my, "mariadb": my, "mariadb-dump": my, "mariadb-admin": my, "mongosh": {user: "-u", host: "--host"},
 		"psql": pg, "pg_dump": pg, "pg_restore": pg, "pg_isready": pg, "createdb": pg, "pgbench": pg, "redis-cli": {host: "-h"}, "valkey-cli": {host: "-h"},
-		"sqlcmd": {user: "-U", host: "-S"}, "smbclient": {user: "-U"}, "ldapsearch": {host: "-h"}, "sudo": {user: "-u", valued: "gCDhpRrTt"}, "runuser": {user: "-u"}, "kubectl": {user: "--context"},
+		"sqlcmd": {user: "-U", host: "-S"}, "smbclient": share, "smbcacls": share, "mount": share, "mount.cifs": share, "mount.smb3": share, "mount.nfs": share, "mount.nfs4": share, "rpcclient": {user: "-U", first: true}, "ldapsearch": {host: "-h"}, "sudo": {user: "-u", valued: "gCDhpRrTt"}, "runuser": {user: "-u"}, "kubectl": {user: "--context"},
 		"docker": engine, "podman": engine, "skopeo": engine, "helm": engine,
 	}
 })
@@ -74,6 +76,9 @@ func (m *masker) logins(program string, args []string) {
 		if ssh {
 			m.sshArgument(flag, a)
 		}
+		if c.shares && !isFlag {
+			m.share(a)
+		}
 		switch {
 		case skip:
 			skip = false
@@ -90,6 +95,16 @@ func (m *masker) logins(program string, args []string) {
 			name, _, _ := strings.Cut(strings.TrimPrefix(a, "ssh://"), ":")
 			m.login(name)
 		}
+	}
+}
+
+// share learns from //server/share of SMB and server:/directory of NFS.
+func (m *masker) share(a string) {
+	if rest, ok := strings.CutPrefix(a, "//"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		m.host(host)
+	} else if host, rest, ok := strings.Cut(a, ":"); ok && strings.HasPrefix(rest, "/") && !strings.HasPrefix(rest, "//") {
+		m.host(host)
 	}
 }
 

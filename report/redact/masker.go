@@ -19,6 +19,8 @@ type masker struct {
 	kept     map[string]bool // names of programs, containers and the like: no host is called so
 	enums    map[string]bool // words of fields that are not rewritten
 	seen     map[string]bool // texts that were learned from; later, those in which nothing is to be replaced
+	logged   []string        // texts that may hold a login to a host that another one tells of
+	bare     bool            // one of them does
 	words    []needle
 	variants map[int][]string // of entries that are words of the user: other ways to write them
 	found    *needles
@@ -28,7 +30,7 @@ func newMasker(words []string) *masker {
 	m := &masker{plan: newPlan(), index: map[string]int{}, domains: map[int]bool{}, used: map[string]int{}, taken: map[string]bool{},
 		kept: map[string]bool{}, enums: map[string]bool{}, seen: map[string]bool{}, variants: map[int][]string{}}
 	for _, w := range words {
-		if w = strings.TrimSpace(w); w != "" && !pseudonymous(strings.ToLower(w)) {
+		if w = strings.TrimSpace(w); strings.ContainsFunc(w, letter) && !pseudonymous(strings.Trim(strings.ToLower(w), "\"'.,:;()")) {
 			m.entry(Word, w)
 			m.variants[m.entry(Word, w)] = variants(w)
 		}
@@ -78,6 +80,9 @@ func (m *masker) next(prefix string) string {
 
 // settle gives pseudonyms, once everything has been seen.
 func (m *masker) settle() {
+	for _, s := range m.logged {
+		m.bareLogins(s, func(user string) { m.user(user); m.bare = true }, m.learnSecret)
+	}
 	m.plan.make()
 	for i := range m.entries {
 		e := &m.entries[i]
@@ -162,15 +167,23 @@ func (m *masker) search() {
 			n.common = ordinary()(low) || number
 		case e.Kind == Secret:
 			for _, s := range forms(e.Original) {
-				if !common && len(s) >= 4 {
-					m.words = append(m.words, needle{text: s, bounded: !telling(s), entry: i})
+				blanks := s != e.Original && !strings.ContainsFunc(s, letter) // of "%20%20%20%20"
+				if !common && !blanks && len(e.Original) >= 4 && len(s) >= 4 {
+					m.words = append(m.words, needle{text: s, bounded: !telling(s) || !telling(e.Original), entry: i})
+				}
+			}
+			if !common {
+				n.bounded = true
+				for _, s := range worded(e.Original) {
+					n.text = s
+					m.words = append(m.words, n)
 				}
 			}
 			continue
 		case e.Kind == Address, e.Kind == Hardware && !strings.HasPrefix(low, "enx"): // read, not searched for
 			continue
 		}
-		spellings := folded(e.Original)
+		spellings := append(folded(e.Original), worded(e.Original)...)
 		for _, v := range m.variants[i] {
 			spellings = append(spellings, folded(v)...)
 		}
@@ -183,6 +196,16 @@ func (m *masker) search() {
 			}
 		}
 	}
+}
+
+// worded are the spellings of an original without the signs at its end, in any case of
+// letters: as Leaks looks for it (remaining).
+func worded(original string) []string {
+	ends := wordEnds(original, longestSearch)
+	if len(ends) == 0 || letters(original) < 4 || vague(original) {
+		return nil
+	}
+	return folded(original[:ends[len(ends)-1]])
 }
 
 // text replaces in a text what is known.

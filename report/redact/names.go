@@ -116,6 +116,17 @@ func pseudonymous(word string) bool {
 	return slices.ContainsFunc([]string{"user", "host", "domain", "masked", "organization", hidden}, func(p string) bool { return numbered(word, p) })
 }
 
+// perhapsLike tells whether there may be a word in a text that looks like a pseudonym: to
+// see that there is none takes less than to seek one.
+func perhapsLike(s string) bool {
+	for i := 1; i < len(s); i++ {
+		if digit(s[i]) && (strings.IndexByte("rtndRTND", s[i-1]) >= 0 || s[i] == '0' && i+1 < len(s) && s[i+1] == '2') {
+			return true
+		}
+	}
+	return strings.HasPrefix(s, "02")
+}
+
 // domain splits a dotted name into the labels that are its owner's and the ending that
 // stays or becomes .example. Not ok: the text is no host's name, as far as one can tell
 // without asking. sure says that its place makes it one.

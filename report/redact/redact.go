@@ -19,6 +19,7 @@ package redact
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -108,12 +109,54 @@ func (k *Key) Of(kind Kind) []Entry {
 // organization (certificates). Of words that have several parts, other ways to join
 // these are masked as well: blue-whale, blue_whale, bluewhale.
 func Redact(r *facts.Recording, words ...string) (*facts.Recording, *Key) {
+	out, key := once(r, words)
+	for range mostTurns {
+		again, more := once(out, nil)
+		if reflect.DeepEqual(again, out) {
+			break
+		}
+		out = again
+		key.follow(more)
+	}
+	return out, key
+}
+
+// mostTurns bounds how often what was redacted is read again. A pseudonym can take the
+// place of a sign that kept something from being read as a name or as a secret, or bring
+// two words together: ab"c may be one to mask, and no host is called ab"cab"c. One turn
+// mostly finds nothing, and some texts need two.
+const mostTurns = 4
+
+// once redacts a recording in one go.
+func once(r *facts.Recording, words []string) (*facts.Recording, *Key) {
 	m := newMasker(words)
 	m.walk(r, looking)
 	m.walk(r, learning)
 	m.settle()
 	out := m.walk(r, writing)
 	return out, m.key()
+}
+
+// follow adds what was replaced when the result was redacted again.
+func (k *Key) follow(more *Key) {
+	at := make([]int, len(more.Entries))
+	for i, e := range more.Entries {
+		at[i] = -1
+		for j := range k.Entries { // an original has one entry: what stands for it in the end
+			if k.Entries[j].Kind == e.Kind && k.Entries[j].Pseudonym == e.Original {
+				k.Entries[j].Pseudonym = e.Pseudonym
+				at[i] = j
+			}
+		}
+		if at[i] < 0 {
+			at[i] = len(k.Entries)
+			k.Entries = append(k.Entries, e)
+		}
+	}
+	for _, n := range more.words {
+		n.entry = at[n.entry]
+		k.words = append(k.words, n)
+	}
 }
 
 // find is what finds the originals of the key in a text, and nothing else.

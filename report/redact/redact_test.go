@@ -83,6 +83,10 @@ func TestText(t *testing.T) {
 		"fe80::42%eth0 16:01:14 std::string 2a01:4f8::c.443 a81.2.69.142 81.2.69.142.":         "fe80::1%eth0 16:01:14 std::string 3fff::1.443 a81.2.69.142 240.0.0.1.",
 		"link/ether 3c:52:82:aa:bb:cc brd ff:ff:ff:ff:ff:ff":                                   "link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff",
 		// secrets
+		"dsn bob:hunter22@db-muc7 of host=db-muc7, hunter22; a:b@nowhere":                "dsn user2:hidden1@host1 of host=host1, hidden1; a:b@nowhere",
+		"password=&amp; x&amp;y, password: user1 authorization: host2":                   "password=hidden1 x&amp;y, password: user1 authorization: host2",
+		"password=hunter22! and hunter22, HUNTER22?":                                     "password=hidden1 and hidden1, hidden1?",
+		"bob:hunter22@db7.acme.com/x":                                                    "user2:hidden1@host1.domain1.example/x",
 		"password=hunter22 then hunter22, https://svc:hunter22@acme.com/?token=hunter22": "password=hidden1 then hidden1, https://user2:hidden1@domain1.example/?token=hidden1",
 		"Authorization: Bearer abc123def456ghi789":                                       "Authorization: Bearer hidden1",
 		"AKIAIOSFODNN7EXAMPLE ghp_16C7e42F292c6912E7710c838347Ae178B4a":                  "hidden1 hidden2",
@@ -244,4 +248,75 @@ func TestEveryTextIsTreated(t *testing.T) {
 	if leaks := key.Leaks("facts.json", before); len(leaks) < maxLeaks {
 		t.Errorf("the original has %d leaks only", len(leaks))
 	}
+}
+
+// TestTwoTurns: a pseudonym can make a name of what was none. It is the redaction of a
+// redaction that has to be the same, and the key tells what stands there in the end.
+func TestTwoTurns(t *testing.T) {
+	r := around("of x")
+	r.Facts[0].Names = &facts.Names{Name: `ab"cab"c`}
+	to, key := Redact(r, `ab"c`)
+	again, more := Redact(to)
+	if to.Facts[0].Names.Name != again.Facts[0].Names.Name || len(more.Entries) > 0 {
+		t.Errorf("%q, and then %q %v", to.Facts[0].Names.Name, again.Facts[0].Names.Name, more.Entries)
+	}
+	if es := key.Of(Host); len(es) != 1 || es[0].Pseudonym != to.Facts[0].Names.Name {
+		t.Errorf("%v", key.Entries)
+	}
+	// What has no letter and no digit is no word.
+	if got := redactLine(t, `a""b "" 1`, `""`, "="); got != `a""b "" 1` {
+		t.Error(got)
+	}
+}
+
+// TestServersOfShares: who mounts a directory tells a server without any dot.
+func TestServersOfShares(t *testing.T) {
+	for in, want := range map[string]string{
+		"smbclient|//nas-muc7/shop|hunter22|-U|bob":                                     "smbclient|//host1/shop|hidden1|-U|user2",
+		"mount|-t|cifs|//nas-muc7/shop|/mnt|-o|username=bob,password=hunter22,vers=3.0": "mount|-t|cifs|//host1/shop|/mnt|-o|username=user2,password=hidden1,vers=3.0",
+		"mount.nfs|nas-muc7:/srv/x|/mnt":                                                "mount.nfs|host1:/srv/x|/mnt",
+		"sh|-c|exec mount -t cifs //nas-muc7/shop /mnt":                                 "sh|-c|exec mount -t cifs //host1/shop /mnt",
+		"curl|-H|Authorization:|Basic|aGk6aGk6aGk=|http://localhost/":                   "curl|-H|Authorization:|Basic|hidden1|http://localhost/",
+		"tool|//nas-muc7/shop":                                                          "tool|//nas-muc7/shop",
+	} {
+		r := around("nothing")
+		r.Facts[0].Owners = &facts.Owners{Processes: []facts.Process{{PID: 7, Args: strings.Split(in, "|")}}}
+		to, _ := Redact(r)
+		if got := strings.Join(to.Facts[0].Owners.Processes[0].Args, "|"); got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+		unmoved(t, r)
+	}
+	if got := redactLine(t, "CIFS: mount of //nas-muc7/shop failed; nas-muc7"); got != "CIFS: mount of //host1/shop failed; host1" {
+		t.Error(got)
+	}
+}
+
+// TestLongSecretsCutOff: a log cuts lines, and a copy of a key that has lost its end is one.
+func TestLongSecretsCutOff(t *testing.T) {
+	long := strings.Repeat("pass key é ", 100)
+	r := around("Cookie: "+long+"1", "saw "+long+"2", "saw "+long[:300], "saw "+long[:200])
+	to, key := Redact(r)
+	log := to.Facts[0].Units.Units[0].Log
+	if log[0] != "Cookie: hidden1" || log[1] != "saw hidden12" || !strings.HasPrefix(log[2], "saw hidden1") || len(log[2]) > 13 || log[3] != "saw "+long[:200] {
+		t.Errorf("%q", log)
+	}
+	if leaks := key.Leaks("facts.json", []byte(write(t, to))); len(leaks) > 0 {
+		t.Errorf("%v", leaks)
+	}
+	unmoved(t, r)
+}
+
+// TestSecretsAtTheEdges: signs around a name are no part of it, and a secret in a secret is
+// found once.
+func TestSecretsAtTheEdges(t *testing.T) {
+	r := around("CN=x of bob7, of globex7 corp7", "Cookie:Cookie:-----BEGIN PRIVATE KEY-----", "Cookie:-----BEGIN PRIVATE KEY-----", `password="<x> " <x>`)
+	f := r.Facts[0]
+	f.Environment = &facts.Environment{Variables: []facts.Variable{{Name: "USER", Value: `"bob7`}, {Name: "LOGNAME", Value: `bob7\`}, {Name: "X_TOKEN", Value: `//\`}}}
+	f.Answers = []facts.Answer{{Handshake: &facts.Handshake{Certificates: []facts.Certificate{{Subject: "O=Globex7 corp7 !"}}}}}
+	to, _ := Redact(r)
+	if got := to.Facts[0].Units.Units[0].Log; got[0] != "CN=x of user2, of organization1" || got[1] != "Cookie:Cookie:hidden1" || got[2] != "Cookie:hidden1" || got[3] != `password="<x> " <x>` {
+		t.Errorf("%q", got)
+	}
+	unmoved(t, r)
 }

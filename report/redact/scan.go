@@ -69,13 +69,13 @@ func newNeedles(all []needle) *needles {
 			to.pairs[k] = append(to.pairs[k], n)
 		}
 	}
-	longest := func(a, b needle) int { return len(b.text) - len(a.text) }
+	longer := func(a, b needle) int { return len(b.text) - len(a.text) }
 	for _, list := range x.words.heads {
-		slices.SortStableFunc(list, longest)
+		slices.SortStableFunc(list, longer)
 	}
 	for _, x := range []*shelf{&x.words, &x.loose} {
 		for _, list := range x.pairs {
-			slices.SortStableFunc(list, longest)
+			slices.SortStableFunc(list, longer)
 		}
 	}
 	return x
@@ -101,65 +101,88 @@ func head(buf []byte, s string, i int) []byte {
 
 func key(s string, i int) uint16 { return uint16(lower(s[i]))<<8 | uint16(lower(s[i+1])) }
 
-// at returns the longest needle that stands at s[i:].
-func (x *needles) at(s string, i int) *needle {
+// at returns the needle that stands at s[i:], of several the longest, and where it ends.
+func (x *needles) at(s string, i int) (found *needle, end int) {
 	c := lower(s[i])
-	var found *needle
 	if x.loose.first[c] {
-		found = x.loose.at(s, i)
+		found, end = x.loose.at(s, i)
 	}
 	if x.words.first[c] && begins(s, i) {
-		if n := x.words.at(s, i); n != nil && (found == nil || len(n.text) > len(found.text)) {
-			found = n
+		if n, j := x.words.at(s, i); n != nil && (found == nil || j > end) {
+			found, end = n, j
 		}
 	}
-	return found
+	return found, end
 }
 
-func (x *shelf) at(s string, i int) *needle {
+func (x *shelf) at(s string, i int) (*needle, int) {
 	if len(x.heads) > 0 && wordByte(s[i]) {
 		var buf [longestHead + utf8.UTFMax]byte
-		list := x.heads[string(head(buf[:0], s, i))]
-		for k := range list {
-			if list[k].stands(s, i) {
-				return &list[k]
-			}
+		if n, j := longest(x.heads[string(head(buf[:0], s, i))], s, i); n != nil {
+			return n, j
 		}
 	}
 	if i+1 < len(s) {
-		list := x.pairs[key(s, i)]
-		for k := range list {
-			if list[k].stands(s, i) {
-				return &list[k]
-			}
+		if n, j := longest(x.pairs[key(s, i)], s, i); n != nil {
+			return n, j
 		}
 	}
-	for k := range x.single {
-		if x.single[k].stands(s, i) {
-			return &x.single[k]
-		}
-	}
-	return nil
+	return longest(x.single, s, i)
 }
 
-func (n *needle) stands(s string, i int) bool {
-	j := i + len(n.text)
-	if j > len(s) {
-		return false
-	}
-	if n.fold {
-		for k := range len(n.text) {
-			if lower(s[i+k]) != n.text[k] {
-				return false
-			}
+// longest returns which of some needles, the longest first, stands at s[i:], and where it ends.
+func longest(list []needle, s string, i int) (found *needle, end int) {
+	for k := range list {
+		n := &list[k]
+		if found != nil && i+len(n.text) <= end {
+			break
 		}
-	} else if s[i:j] != n.text {
-		return false
+		if j := n.stands(s, i); j > end {
+			found, end = n, j
+		}
 	}
-	if n.bounded && wordAt(s, j) > 0 {
-		return false
+	return found, end
+}
+
+// sureOf is how much of a needle has to stand in a text for it to be meant. To compare
+// all of a long one at each place of a text that resembles it would take the square of
+// its length, and what a log has cut off is a secret as well.
+const sureOf = 256
+
+// stands tells where the needle ends that stands at s[i:]. 0: it does not.
+func (n *needle) stands(s string, i int) int {
+	all := min(len(n.text), len(s)-i)
+	j := min(len(n.text), sureOf)
+	if j > all || !n.same(s, i, 0, j) {
+		return 0
 	}
-	return n.placed == nil || n.placed(s, i, j)
+	if len(n.text) > sureOf {
+		for j < all && n.same(s, i, j, j+1) {
+			j++
+		}
+		for j > 1 && j < len(n.text) && !utf8.RuneStart(n.text[j]) { // no half of a letter
+			j--
+		}
+	} else if n.bounded && wordAt(s, i+j) > 0 {
+		return 0
+	}
+	if n.placed != nil && !n.placed(s, i, i+j) {
+		return 0
+	}
+	return i + j
+}
+
+// same tells whether a part of the needle stands in its place behind s[i].
+func (n *needle) same(s string, i, from, to int) bool {
+	if !n.fold {
+		return s[i+from:i+to] == n.text[from:to]
+	}
+	for k := from; k < to; k++ {
+		if lower(s[i+k]) != n.text[k] {
+			return false
+		}
+	}
+	return true
 }
 
 func lower(c byte) byte {
@@ -265,8 +288,7 @@ func (sc *scan) run(s string) string {
 			*sc.at = i
 		}
 		if sc.words != nil {
-			if n := sc.words.at(s, i); n != nil && !sc.inAddress(s, i, n) {
-				j := i + len(n.text)
+			if n, j := sc.words.at(s, i); n != nil && !sc.inAddress(s, i, n) {
 				if n.host && sc.name != nil && j+1 < len(s) && s[j] == '.' { // the first label of a name
 					if to, sure := dotted(s, i); to > j {
 						if _, _, _, ok := domain(s[i:to], sure); ok {

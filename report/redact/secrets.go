@@ -13,7 +13,7 @@ import (
 
 // scheme is the word before the credentials of an Authorization header (RFC 9110
 // section 11.4). It stays.
-var scheme = lazyExp(`(?is)^(bearer|basic|digest|negotiate|token)(\s+|%20)(.+)$`)
+var scheme = lazyExp(`(?is)^(` + strings.Join(secret.Schemes, "|") + `)(\s+|%20)(.+)$`)
 
 // inner is a secret without its quotes and its scheme, and what stands around it.
 func inner(s string) (before, value, after string) {
@@ -22,6 +22,8 @@ func inner(s string) (before, value, after string) {
 		if s[len(s)-1] == before[0] {
 			s, after = s[:len(s)-1], before
 		}
+	} else if len(s) > 1 && s[len(s)-1] == '"' { // its beginning is in another argument
+		s, after = s[:len(s)-1], `"`
 	}
 	if m := scheme().FindStringSubmatch(s); m != nil {
 		return before + m[1] + m[2], m[3], after
@@ -40,9 +42,31 @@ var variable = lazyExp(`^["']?(?:\$\w+|\$\{[^{}]*\}?|\$\([^()]*\))["']?$`)
 // hides tells whether what stands in the place of a secret is none: it was masked before,
 // or says that there is none.
 func hides(s string) bool {
-	low := strings.ToLower(strings.Trim(s, `"'\;,.()`))
-	return none()[low] || numbered(low, hidden) || numbered(low, "masked") || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable().MatchString(s) || strings.HasPrefix(low, "<") && strings.HasSuffix(low, ">")
+	low := strings.ToLower(strings.Trim(s, "\"'\\;,.() \t\r\n"))
+	return none()[low] || pseudonymous(low) || strings.Trim(s, "*•… \"'\\,;.:") == "" || variable().MatchString(s) || placeholder().MatchString(low) || within(low)
 }
+
+// within tells whether a text is a secret that was found by a narrower rule and what it
+// was found by: "cookie:hidden1".
+func within(low string) bool {
+	if !strings.Contains(low, hidden) {
+		return false
+	}
+	found := false
+	for _, w := range strings.FieldsFunc(low, func(r rune) bool { return notWord(r) && !strings.ContainsRune("-_.", r) }) {
+		switch {
+		case numbered(w, hidden):
+			found = true
+		case !none()[w] && !secret.Named(w):
+			return false
+		}
+	}
+	return found
+}
+
+// placeholder is how a manual names what is to be put in: <token>, also as JSON and HTML
+// write it.
+var placeholder = lazyExp(`(?s)^(?:<|\\*u003c|&lt;).*(?:>|\\u003e|&gt)$`)
 
 // hidden begins the pseudonym of a secret. It is no word that makes what follows it a
 // secret, as "secret1: not found" would.
@@ -80,7 +104,30 @@ func (m *masker) secrets(s string) string {
 	if len(s) < 6 {
 		return s
 	}
-	return secret.Line(s, m.oneSecret)
+	s = secret.Line(s, m.oneSecret)
+	if m.bare {
+		s = m.bareLogins(s, func(string) {}, m.oneSecret)
+	}
+	return s
+}
+
+// bareLogin is ann:secret@db7. Whether it is one, and not what it looks like too, as
+// group:name@version, says the host: it has to be known from elsewhere.
+var bareLogin = lazyExp(`(^|[\s"'=,(])([A-Za-z_][\w.%+-]*):([^\s/@"'=,(<>]+)@([A-Za-z0-9][\w-]*)($|[\s"',;)/])`)
+
+// bareLogins is a text with the passwords of logins to hosts of one word that are known as
+// told. see is told the user.
+func (m *masker) bareLogins(s string, see func(user string), hide func(string) string) string {
+	if at := strings.IndexByte(s, '@'); at < 0 || strings.IndexByte(s[:at], ':') < 0 {
+		return s
+	}
+	return replaceAll(bareLogin(), s, func(x []string) string {
+		if _, known := m.index[indexOf(Host, x[4])]; !known || !secret.LogsIn(x[2]) {
+			return x[0]
+		}
+		see(x[2])
+		return x[1] + x[2] + ":" + hide(x[3]) + "@" + x[4] + x[5]
+	})
 }
 
 // telling tells whether a secret is long and odd enough to be looked for inside of

@@ -240,6 +240,9 @@ func (w *walker) glance(s string, how way) {
 	}
 	if !w.seen[s] {
 		w.seen[s] = true
+		if !perhapsLike(s) {
+			return
+		}
 		for _, x := range like().FindAllString(s, -1) {
 			w.taken[strings.ToLower(x)] = true
 		}

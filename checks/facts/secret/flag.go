@@ -10,7 +10,8 @@ import (
 type flags struct {
 	letters  string   // -u
 	takes    string   // the other letters with a value, which ends a cluster like -sSLu; none: no clusters
-	long     []string // --user
+	long     []string // --user, -passin
+	start    string   // /p:, with its value
 	attached bool     // of the letters: the value is a part of the argument or there is none
 	// where in a value the secret begins, len(value) if there is none; nil: all of it is one
 	from func(value string) int
@@ -31,13 +32,29 @@ func flagsOf(program, sub string) (_ []flags, known bool) {
 		return []flags{{letters: "p", attached: true}}, true
 	case "sshpass", "cqlsh", "mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport", "mongostat", "mongotop":
 		return []flags{{letters: "p"}}, true
+	case "zip", "unzip", "zipcloak":
+		return []flags{{letters: "P"}}, true
+	case "7z", "7za", "7zr", "rar", "unrar":
+		return []flags{{letters: "p", attached: true}}, true
+	case "useradd", "usermod", "rabbitmqadmin", "rdesktop":
+		return []flags{{letters: "p"}}, true
+	case "xfreerdp", "wlfreerdp":
+		return []flags{{start: "/p:"}, {start: "/gp:"}}, true
+	case "openssl": // pass:secret, env:VARIABLE, file:path: openssl-passphrase-options(1)
+		return []flags{{long: []string{"-passin", "-passout", "-pass", "-password", "-passcerts"}, from: after("pass:")}, {long: []string{"-k", "-K", "-psk", "-srppass"}}}, true
+	case "dig", "nsupdate": // algorithm:name:secret
+		return []flags{{letters: "y", from: func(s string) int { return strings.LastIndexByte(s, ':') + 1 }}}, true
 	case "redis-cli", "redis-benchmark", "valkey-cli", "valkey-benchmark", "keydb-cli", "http", "https", "httpie":
 		return []flags{{letters: "a"}}, true
 	case "sqlcmd", "osql", "fisql", "tsql", "bcp", "ipmitool", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr":
 		return []flags{{letters: "P"}}, true
 	case "curl":
 		return []flags{{letters: "uU", takes: curlTakes, long: []string{"--user", "--proxy-user"}}, {letters: "b", takes: curlTakes, long: []string{"--cookie"}, from: jar}}, true
-	case "ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldapwhoami", "ldapcompare", "ldapmodrdn", "ldappasswd", "ldapexop":
+	case "ldappasswd":
+		return []flags{{letters: "was", takes: "dDeEfFhHIlnOopRSTUXyYZ"}}, true
+	case "smbpasswd":
+		return []flags{{letters: "U", from: after("%")}, {letters: "w"}}, true
+	case "ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldapwhoami", "ldapcompare", "ldapmodrdn", "ldapexop":
 		return []flags{{letters: "w", takes: ldapTakes}}, true
 	case "smbclient", "smbget", "smbtree", "smbcacls", "rpcclient", "net", "winexe":
 		return []flags{{letters: "U", long: []string{"--user"}, from: after("%")}}, true
@@ -59,7 +76,7 @@ func flagsOf(program, sub string) (_ []flags, known bool) {
 	case "kubectl", "docker-compose", "podman-compose", "ssh", "scp", "sftp", "rsync", "autossh", "psql", "ngrok":
 		return nil, true
 	}
-	return nil, oracleTool(program)
+	return nil, oracleTool(program) || placesOf(program) != nil
 }
 
 // after is a flags.from: the secret follows sep.
@@ -95,6 +112,9 @@ func (f *flags) hide(m masker, value string) string {
 // split tells whether the argument is one of the flags, and what of it is the value; it
 // follows if it is the next argument.
 func (f *flags) split(a string) (before, value string, follows, ok bool) {
+	if slices.Contains(f.long, a) {
+		return a, "", true, true
+	}
 	if strings.HasPrefix(a, "--") {
 		name, value, is := strings.Cut(a, "=")
 		return name + "=", value, !is, slices.Contains(f.long, name)
@@ -140,13 +160,16 @@ type command struct {
 	wraps   bool   // another program may follow
 	sub     string // the subcommand
 	before  string // the argument before, if it is read at all
-	words   int    // how many arguments were no flags
+	words   words  // the arguments that are no flags
 }
 
-func (c *command) begin(word string) {
+func (c *command) begin(m masker, word string) {
 	program := strings.TrimSuffix(path.Base(strings.ReplaceAll(word, `\`, "/")), ".exe")
 	*c = command{program: program, wraps: wrapper(program)}
 	c.flags, _ = flagsOf(program, "")
+	if !m.line || !wordOfLanguage(program) {
+		c.words.places = placesOf(program)
+	}
 }
 
 // read goes on with the argument a and tells, if it is a flag or a word with a secret
@@ -156,14 +179,20 @@ func (c *command) read(m masker, a string) (to string, next func(string) string,
 	c.before = a
 	switch {
 	case c.program == "":
-		c.begin(a)
+		c.begin(m, a)
 		return "", nil, false
 	case a == "&&" || a == "||" || a == "|" || a == ";":
 		*c = command{}
 		return "", nil, false
 	case !strings.HasPrefix(a, "-"):
+		for i := range c.flags {
+			if f := &c.flags[i]; f.start != "" && strings.HasPrefix(a, f.start) {
+				return f.start + m.with(a[len(f.start):]), nil, true
+			}
+		}
 		return c.word(m, a, before)
 	}
+	c.words.flag(a)
 	for i := range c.flags {
 		f := &c.flags[i]
 		before, value, follows, ok := f.split(a)
@@ -183,17 +212,19 @@ func (c *command) read(m masker, a string) (to string, next func(string) string,
 func (c *command) asUser(before string) bool {
 	switch c.program {
 	case "gosu", "su-exec", "chroot":
-		return c.words == 1
+		return c.words.n == 1
 	}
 	return before == "-u" || before == "--user" || before == "-g" || before == "--group"
 }
 
 // word reads an argument that is no flag.
 func (c *command) word(m masker, a, before string) (to string, next func(string) string, ok bool) {
-	c.words++
+	if secret := c.words.word(c.program, a); secret {
+		return m.with(a), nil, true
+	}
 	if c.wraps && len(a) < 256 && !strings.Contains(a, "://") && !c.asUser(before) {
 		if _, known := flagsOf(path.Base(a), ""); known || wrapper(path.Base(a)) {
-			c.begin(a)
+			c.begin(m, a)
 			return "", nil, false
 		}
 	}

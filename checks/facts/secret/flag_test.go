@@ -75,7 +75,8 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		"proxy_set_header X-Session $session; session=on", "proxy_cookie_path / /x;", "limit_conn_zone $x zone=key:10m;", "keepalive_timeout 65;", "ssl_session_cache shared:SSL:10m;", "ssl_certificate_key /etc/x.key;",
 		"key: value", "sid=1234", "Debian sid", "error: listen tcp 127.0.0.1:8080: bind: address already in use", "Basic AuthenticationEntryPoint", `C:\code=x`, `a\state=open`, "negotiate the version", "Basic realm=\"x\"", "WWW-Authenticate: Negotiate",
 		"sk-learn and SG.x are short; hf_model", "https://hooks.slack.com/ is up", "http://h/cb?error=access_denied", "level=info msg=\"ready\" key=abc", "http://h:8080/auth/callback", "at x (/app/y.js:12:5)",
-		"user:group@host", "12:30:01 jdoe@db7:22 up", "tcp 0 0 127.0.0.1:8080", "[::1]:80", "a == b", "sid=S1234 session=shop-web-1 ticket: 4711", "session=shared:SSL:10m;", "exp 3/4 done", "<sip:100@192.168.0.2:5060>", "pw-algorithm: sha", "StatusProxyAuthRequired = 407", "encrypt_key = no", "curl 'http://localhost/callback?code=…'", "x := y", "map[a:b c:d]",
+		"user:group@host", "12:30:01 jdoe@db7:22 up", "tcp 0 0 127.0.0.1:8080", "[::1]:80", "a == b", "sid=S1234 session=shop-web-1 ticket: 4711", "session=shared:SSL:10m;", "exp 3/4 done", "<sip:100@192.168.0.2:5060>", "pw-algorithm: sha",
+		"mailto:ann@acme.com To:ann@acme.com smtp.from:ann@acme.com user:ann@acme.com e-mail:ann@acme.com, git:git@github.com", "image app:1.2@sha256:00123abc, app:1.2@registry", "npm:lodash@4.17.21 fn:x@main.js user:1000@app.service a:b@1.2.3 x:y@z..de", "INFO:root@db7.acme.com", "jdbc:x@db7.acme.com", "/a:b@db7.acme.com", "a:b@db7.acme.com(1) 12:30:01@db7.acme.com", "StatusProxyAuthRequired = 407", "encrypt_key = no", "curl 'http://localhost/callback?code=…'", "x := y", "map[a:b c:d]",
 	} {
 		if got := Line(in, func(string) string { return Hidden }); got != in {
 			t.Errorf("%s\n became %s", in, got)

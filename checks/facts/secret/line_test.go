@@ -49,7 +49,13 @@ func TestLines(t *testing.T) {
 		`proxy jdoe:hun:ter2zz@squidhost7:3128`:                                                 `proxy jdoe:***@squidhost7:3128`,
 		`http://jdoe:hun<ter>2@squidhost7:3128`:                                                 `http://jdoe:***@squidhost7:3128`,
 		`/auth?code=`:                                                                           `/auth?code=`,
+		`Cookie= a=b c`:                                                                         `Cookie= ***`,
 		`password=`:                                                                             `password=***`,
+		`proxy jdoe:hunter2zz@squid7.acme.com up`:                                               `proxy jdoe:***@squid7.acme.com up`,
+		`user:hunter2zz@squidhost7:3128`:                                                        `user:***@squidhost7:3128`,
+		`jdoe:hunter2zz@localhost/x`:                                                            `jdoe:***@localhost/x`,
+		`dsn="jdoe:hunter2zz@10.1.2.3"`:                                                         `dsn="jdoe:***@10.1.2.3"`,
+		`from jdoe:hun:ter2zz@db7.acme.com, denied.`:                                            `from jdoe:***@db7.acme.com, denied.`,
 		`say "password"`:                                                                        `say "password"`,
 	} {
 		if got := Line(in, func(string) string { return Hidden }); got != want {

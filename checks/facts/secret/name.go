@@ -102,6 +102,9 @@ func parameter(name string) bool {
 // headerOf tells whether a name is, or ends in, that of an HTTP header whose whole value
 // is a secret.
 func headerOf(name string) bool {
+	if h := strings.IndexByte(name, 'H'); h > 0 && h < 6 && name[0] == '-' && name[1] != '-' { // -HCookie, -sSHCookie
+		name = name[h+1:]
+	}
 	low := strings.ToLower(name)
 	for _, end := range []string{"authorization", "cookie"} {
 		if rest, ok := strings.CutSuffix(low, end); ok && (rest == "" || strings.HasSuffix(rest, "-") || strings.HasSuffix(rest, ".")) {
@@ -111,5 +114,5 @@ func headerOf(name string) bool {
 	if !strings.HasSuffix(low, "key") && !strings.HasSuffix(low, "token") && !strings.HasSuffix(low, "secret") {
 		return false
 	}
-	return strings.HasPrefix(low, "x-") || strings.Contains(low, "-x-") || strings.HasPrefix(low, "-hx-")
+	return strings.HasPrefix(low, "x-") || strings.Contains(low, "-x-")
 }

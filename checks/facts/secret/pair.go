@@ -85,6 +85,9 @@ func (m masker) pair(s string, i, floor int) (from, end int) {
 	case from == len(s):
 		return 0, 0
 	case headerOf(name):
+		if authorizes(name) && isScheme(strings.Trim(s[from:], " \t\r\n\"'")) { // what follows may be the next argument
+			return 0, 0
+		}
 		return from, len(s)
 	case s[i] == '=' && last == i && from == i+1 && inQuery(s[:j], name):
 		name = strings.TrimPrefix(name, ampersand)

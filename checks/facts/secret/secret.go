@@ -29,7 +29,7 @@ func Replace(args []string, with func(secret string) string) []string {
 
 // Line is Replace for a line that is no command of its own.
 func Line(s string, with func(secret string) string) string {
-	s, _ = masker{with, true}.one(s)
+	s, _ = masker{with: with, line: true}.one(s)
 	return s
 }
 
@@ -37,6 +37,7 @@ func Line(s string, with func(secret string) string) string {
 type masker struct {
 	with func(string) string
 	line bool // the text is a line, not an argument: a value ends with its word
+	word bool // the arguments are words of a text: of "password= x" the first has no value
 }
 
 func (m masker) args(args []string) []string {
@@ -45,20 +46,28 @@ func (m masker) args(args []string) []string {
 	}
 	out := make([]string, len(args))
 	var c command
-	var next func(string) string // what becomes of this argument: it is the value of the one before
+	var next taker // what becomes of this argument: it may be the value of the one before
 	for i, a := range args {
-		if next != nil && !strings.HasPrefix(a, "--") {
-			out[i], next = next(a), nil
-			continue
+		if next != nil {
+			to, more, ok := next(a)
+			if next = more; ok {
+				out[i] = to
+				continue
+			}
 		}
 		var named bool
 		if out[i], named = m.one(a); named {
-			next = m.with
+			next = once(m.with)
+		} else if i > 0 {
+			next = m.header(a, args[i-1])
 		} else {
-			next = nil
+			next = m.header(a, "")
 		}
 		if to, value, ok := c.read(m, a); ok {
-			out[i], next = to, value
+			out[i], next = to, nil
+			if value != nil {
+				next = once(value)
+			}
 		}
 	}
 	return out
@@ -71,11 +80,15 @@ func (m masker) one(a string) (masked string, next bool) {
 	}
 	// The whole argument is NAME=VALUE: the value may hold any byte.
 	if name, value, ok := strings.Cut(a, "="); ok && !strings.ContainsAny(name, " \t\n?#&;,:{") && Named(name) && !(m.line && strings.ContainsAny(value, " \t\n")) {
-		return name + "=" + m.with(value), false
+		if m.word && value == "" {
+			return a, false
+		}
+		return m.shapes(name) + "=" + m.with(value), false
 	}
 	a = m.pairs(m.logins(m.urls(m.shapes(a))))
 	// A shell's -c and a rewritten title hold a whole command line in one argument.
 	if words := strings.Fields(a); len(words) > 1 {
+		m.word = true
 		if to := m.args(words); !slices.Equal(to, words) {
 			a = strings.Join(to, " ")
 		}

@@ -12,6 +12,7 @@ func TestMask(t *testing.T) {
 		{"app|--password=s3cr3t", "app|--password=***"},
 		{"app|SIGNED_URL=http://h/?X-Amz-Signature=s3cr3t&x=1", "app|SIGNED_URL=http://h/?X-Amz-Signature=***&x=1"},
 		{"app|APP_JWT=s3cr3t|GITHUB_PAT=s3cr3t|PATH=/bin", "app|APP_JWT=***|GITHUB_PAT=***|PATH=/bin"},
+		{"app|AKIAIOSFODNN7EXAMPLE_password=s3cr3t|eyJhbGciOi.eyJzdWIiOi.xpassword=x", "app|AKIAIOSFODNN7EXAMPLE_password=***|***=***"},
 		{"app|-token|s3cr3t", "app|-token|***"},
 		{"app|--api-key|s3cr3t|x", "app|--api-key|***|x"},
 		{"app|--apiKey=s3cr3t", "app|--apiKey=***"},

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
@@ -109,7 +110,8 @@ func (m masker) urls(s string) string {
 var oracle = lazy(`(jdbc:oracle:\w+:[^\s/@"':]+/)([^\s@"']+)(@)`)
 
 // logins hides passwords before an @ without a scheme: user:password@tcp(db:3306)/x of
-// Go's MySQL driver, user:password@proxy:3128 of a proxy variable, and those of Oracle.
+// Go's MySQL driver, user:password@proxy:3128 of a proxy variable, user:password@db7.acme.com,
+// and those of Oracle.
 func (m masker) logins(s string) string {
 	at := strings.IndexByte(s, '@')
 	if at < 0 {
@@ -136,7 +138,8 @@ func (m masker) logins(s string) string {
 // password returns where the password begins that ends before the @ at, or at. It looks
 // no further back than floor and the @ before.
 func password(s string, at, floor int) int {
-	if !located(s[at+1:]) {
+	sure := located(s[at+1:])
+	if !sure && !plainHost(s[at+1:]) {
 		return at
 	}
 	start := at
@@ -144,19 +147,42 @@ func password(s string, at, floor int) int {
 		start--
 	}
 	user, pw, ok := strings.Cut(s[start:at], ":")
-	if !ok || pw == "" || user == "" || !isLetter(user[0]) && user[0] != '_' || start > floor && s[start-1] == '/' {
-		return at
-	}
-	for i := range len(user) {
-		if !inName(user[i]) && user[i] != '%' && user[i] != '+' {
-			return at
-		}
-	}
-	switch user {
-	case "jdbc", "sip", "sips", "mailto", "xmpp", "acct", "ssh", "urn": // schemes
+	if !ok || pw == "" || start > floor && s[start-1] == '/' || !named(user) || !sure && !LogsIn(user) {
 		return at
 	}
 	return at - len(pw)
+}
+
+// named tells whether a text may be the name of a user: it is no scheme of a URL.
+func named(user string) bool {
+	if user == "" || !isLetter(user[0]) && user[0] != '_' {
+		return false
+	}
+	for i := range len(user) {
+		if !inName(user[i]) && user[i] != '%' && user[i] != '+' {
+			return false
+		}
+	}
+	switch user {
+	case "jdbc", "sip", "sips", "mailto", "xmpp", "acct", "ssh", "urn":
+		return false
+	}
+	return true
+}
+
+// LogsIn tells whether what stands before a colon and something with an @ is plainly the
+// name of a user, even if no port follows: no kind of package, no level of a log, and no
+// word for whose address follows.
+func LogsIn(user string) bool {
+	switch low := strings.ToLower(user[strings.LastIndexAny(user, "._-")+1:]); low {
+	case "scp", "sftp", "git", "svn", "hg", "http", "https", "ftp", "imap", "smtp", "ldap", "tcp", "udp", "unix", "im", "data",
+		"npm", "yarn", "workspace", "portal", "link", "file", "patch", "catalog", "jsr", "pkg", "docker",
+		"info", "warn", "warning", "error", "err", "debug", "trace", "fatal", "critical", "notice",
+		"to", "from", "cc", "bcc", "by", "for", "at", "on", "of", "contact", "author", "owner", "sender", "recipient", "rcpt", "subject", "upn", "principal", "user", "username", "login", "account", "name", "id", "uid", "host", "server", "address", "addr":
+		return false
+	default:
+		return named(user) && !strings.HasSuffix(low, "mail")
+	}
 }
 
 // located tells whether a text begins with tcp(, unix( or host:port; the digest of an image is
@@ -165,11 +191,45 @@ func located(s string) bool {
 	if strings.HasPrefix(s, "tcp(") || strings.HasPrefix(s, "unix(") {
 		return true
 	}
+	n := hostLen(s)
+	return n > 0 && n < len(s) && s[n] == ':' && !strings.HasPrefix(s, "sha") && port(s[n+1:])
+}
+
+// plainHost tells whether a text begins with the name of a host that needs no port to be
+// one: localhost, an address, or a name with a dot that is none of a file, of a unit or of
+// a version.
+func plainHost(s string) bool {
+	n := hostLen(s)
+	if n == 0 || n < len(s) && !blank(s[n]) && strings.IndexByte("/?\"',;)>]}|", s[n]) < 0 {
+		return false
+	}
+	host := strings.ToLower(strings.TrimRight(s[:n], "."))
+	dot := strings.LastIndexByte(host, '.')
+	switch {
+	case host == "localhost":
+		return true
+	case dot <= 0 || strings.Contains(host, ".."):
+		return false
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Is4()
+	}
+	last := host[dot+1:]
+	switch last {
+	case "js", "mjs", "cjs", "ts", "jsx", "tsx", "vue", "py", "rb", "go", "rs", "java", "kt", "php", "c", "cc", "cpp", "h", "hpp", "cs", "html", "htm", "css", "json", "xml", "yml", "yaml", "toml", "ini", "conf", "cfg",
+		"txt", "md", "log", "sh", "lua", "pl", "sql", "so", "jar", "zip", "tgz", "gz", "service", "socket", "timer", "mount", "target", "slice", "scope", "device", "path", "swap":
+		return false
+	}
+	return len(last) > 1 && strings.Trim(last, "abcdefghijklmnopqrstuvwxyz") == ""
+}
+
+// hostLen is how long the name is that a text begins with.
+func hostLen(s string) int {
 	n := 0
 	for n < len(s) && n < 256 && inName(s[n]) {
 		n++
 	}
-	return n > 0 && n < len(s) && s[n] == ':' && !strings.HasPrefix(s, "sha") && port(s[n+1:])
+	return n
 }
 
 // replace is ReplaceAllStringFunc with the groups of the match, each of which takes part
