@@ -63,6 +63,7 @@ func FuzzText(f *testing.F) {
 		others := []string{"alice", "drop", "hidden1", "user2", "x y", "token", "a\"b", "localhost", "masked1masked1", "="}
 		f.Add(line, others[i%10], others[i/10%10], others[i/7%10])
 	}
+	f.Add("Cookie:0", "0", "0", "den1") // a part of hidden1
 	f.Fuzz(func(t *testing.T, line, user, host, word string) {
 		r := around(strings.ToValidUTF8(line, ""))
 		x := r.Facts[0]

@@ -83,7 +83,7 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 			e, end := &k.Entries[n.entry], at+len(found)
 			// Four letters in the middle of Base64 or of a digest are chance.
 			chance := e.Kind == Word && len(found) < 6 && !begins(text, at) && wordAt(text, end) > 0
-			if !chance && !n.common && !pseudonyms[strings.ToLower(found)] {
+			if !chance && !n.common && !pseudonyms[strings.ToLower(found)] && !pseudonyms[strings.ToLower(wordAround(text, at, end))] {
 				add(e.Kind, e, found)
 			}
 			return found
@@ -102,6 +102,17 @@ func (k *Key) Leaks(name string, data []byte) []Leak {
 		}
 	}
 	return leaks
+}
+
+// wordAround is the word of which s[from:end] is a part: "den1" of hidden1 is chance, too.
+func wordAround(s string, from, end int) string {
+	for from > 0 && wordByte(s[from-1]) {
+		from--
+	}
+	for end < len(s) && wordByte(s[end]) {
+		end++
+	}
+	return s[from:end]
 }
 
 // addressOf reads an address, or that of a prefix.
