@@ -71,8 +71,8 @@ var turnedAway = answerSymptom("turned-away", "the server answers that it will n
 		return "%s turns the request away: " + statusLine(a) + "."
 	case a.Handshake != nil && wantsCertificate(a):
 		return "%s turns the client away: it has no certificate to show."
-	case refusesInWords(a):
-		return "%s turns the client away: " + strings.ReplaceAll(strings.TrimSuffix(a.Says, "."), "%", "%%") + "."
+	case refusesInWords(toldBy(f, a)):
+		return "%s turns the client away: " + quotable(toldBy(f, a)) + "."
 	}
 	return ""
 })
@@ -81,8 +81,16 @@ var serverError = answerSymptom("server-error", "the server answers with an erro
 	if a.HTTP != nil && a.HTTP.Status >= 500 && f.Target.Speak != facts.AskGuess {
 		return "%s answers with an error of its own: " + statusLine(a) + "."
 	}
+	if f.Target.Speak != facts.AskGuess && failsItself(f, a) {
+		return "%s answers with an error of its own: " + quotable(toldBy(f, a)) + "."
+	}
 	return ""
 })
+
+// quotable is what a server says, as a part of a format.
+func quotable(a *facts.Answer) string {
+	return strings.ReplaceAll(strings.TrimSuffix(a.Says, "."), "%", "%%")
+}
 
 // answerSymptom makes a symptom of the answers to the question as the client puts it.
 // says is a sentence with %s for the address; empty: it is not felt.

@@ -24,9 +24,15 @@ var v6OnlyServerV4Client = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
-	Explains: []*Check{refused},
+	Explains: []*Check{refused, portUnreachable},
 	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
+		if f.Target.Network == "udp" {
+			return udpMismatch(f, netip.Addr.Is4, func(s facts.Socket) bool {
+				return s.Local.Addr().Is6() && s.Serves(v6Loopback) && !s.Local.Addr().IsUnspecified()
+			}, "IPv6", "IPv4",
+				fmt.Sprintf("Have the server bind to 127.0.0.1 too, or let the client use [::1]:%d.", f.Target.Port))
+		}
 		do := fmt.Sprintf("Make the server listen on 127.0.0.1 too (Vite, Nuxt, Angular: --host 127.0.0.1; Node: listen(%d, '127.0.0.1'))", f.Target.Port)
 		if i := f.Interfaces; i == nil || i.Loopback == nil || i.Loopback.Holds(v6Loopback) {
 			do += fmt.Sprintf(", or let the client use [::1]:%d", f.Target.Port)
@@ -42,9 +48,13 @@ var v4OnlyServerV6Client = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupNames, facts.GroupConfigs},
-	Explains: []*Check{refused},
+	Explains: []*Check{refused, portUnreachable},
 	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
+		if f.Target.Network == "udp" {
+			return udpMismatch(f, netip.Addr.Is6, func(s facts.Socket) bool { return s.Serves(v4Loopback) }, "IPv4", "IPv6",
+				fmt.Sprintf("Have the server bind to ::1 too, or let the client use 127.0.0.1:%d.", f.Target.Port))
+		}
 		// Of a name that has both the order is the matter: v6-first-v4-only-server.
 		both := slices.ContainsFunc(f.Target.Addresses, func(a facts.Address) bool { return a.Addr.Is4() })
 		if both && !triedSecond(f) {
@@ -149,9 +159,13 @@ var v6OnlyWildcard = &Check{
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupSockets},
 	Uses:     []facts.Group{facts.GroupOwners, facts.GroupInterfaces, facts.GroupConfigs},
-	Explains: []*Check{refused},
+	Explains: []*Check{refused, portUnreachable},
 	Refines:  []*Check{noListener},
 	Run: func(f *facts.Facts) []Finding {
+		if f.Target.Network == "udp" {
+			return udpMismatch(f, netip.Addr.Is4, func(s facts.Socket) bool { return s.Local.Addr() == netip.IPv6Unspecified() && s.V6Only }, "IPv6, with IPV6_V6ONLY,", "IPv4",
+				fmt.Sprintf("Give the server a socket for IPv4 as well, or let it clear IPV6_V6ONLY; or let the client use [::1]:%d.", f.Target.Port))
+		}
 		for _, s := range listeners(f) {
 			l := s.Local.Addr()
 			if !(l.Is6() && l.IsUnspecified() && s.V6Only) {

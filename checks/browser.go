@@ -39,7 +39,7 @@ var clientFails = &Check{
 			on = w
 		}
 		for _, a := range asked(f) {
-			if !slices.Contains(on, a.Addr) && (clientSays(f, "headers-too-large") && cookieTooLarge(f, a) != nil || hostRefused(f, a) != nil || upgraded(f, a) || refusedLogin(f, a) || metLimit(f, a) >= 0) {
+			if !slices.Contains(on, a.Addr) && (clientSays(f, "headers-too-large") && cookieTooLarge(f, a) != nil || hostRefused(f, a) != nil || upgraded(f, a) || refusedLogin(f, a) || metLimit(f, a) >= 0 && !isFull(toldBy(f, a))) {
 				on = append(on, a.Addr)
 			}
 		}

@@ -392,7 +392,7 @@ func tried(f *facts.Facts, a netip.Addr) bool {
 	}
 	return slices.ContainsFunc(f.Dials, func(x facts.Dial) bool {
 		// Of several listeners the stuck one may have got our connection.
-		taken := !unanswered(x) || stuckTwin(f, a) != nil
+		taken := (!unanswered(x) || stuckTwin(f, a) != nil) && queueStands(f, a) == nil
 		return x.Addr == a && (x.Outcome.Works() && taken && x.Closed == "" && !ackLost(f, x))
 	})
 }

@@ -88,6 +88,8 @@ func deniedBy(a *facts.Answer) string {
 	for _, x := range []struct{ words, what string }{
 		{"-DENIED Redis is running in protected mode", "Redis' protected mode"},
 		{"-DENIED", "Redis"},
+		{"SQLSTATE 53300", "the limit of its clients (max_connections)"},              // PostgreSQL, in whatever language
+		{"no more connections allowed", "the limit of its clients (max_client_conn)"}, // PgBouncer
 		{"no pg_hba.conf entry for", "pg_hba.conf"},
 		{"pg_hba.conf rejects", "pg_hba.conf"},
 		{"is not allowed to connect to this M", "the server's table of accounts"}, // MySQL, MariaDB: error 1130

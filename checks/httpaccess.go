@@ -24,11 +24,12 @@ var serverACLOrAuth = &Check{
 		for _, a := range asked(f) {
 			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Brings: []*Check{turnedAway}, Evidence: append([]Evidence{replied(a)}, logEvidence(f, a)...)}
 			wrapped := wrappers(a)
-			switch by := deniedBy(a); {
+			told := toldBy(f, a)
+			switch by := deniedBy(told); {
 			case by != "":
-				x.Evidence[0] = Evidence{"answer", a.Says}
+				x.Evidence[0] = Evidence{"answer", told.Says}
 				x.Summary = fmt.Sprintf("%s turns the client away: by %s.", replier(f, a), by)
-				x.Fixes = letIn(f, a)
+				x.Fixes = letIn(f, told)
 			case a.HTTP != nil && a.HTTP.Status == 403:
 				x.Summary = fmt.Sprintf("%s answers 403: it forbids this request by rules of its own.", replier(f, a))
 				x.Fixes = forbiddenFixes(f, a)
@@ -41,6 +42,11 @@ var serverACLOrAuth = &Check{
 				x.Evidence[0] = Evidence{"answer", a.Says}
 				x.Summary = fmt.Sprintf("%s works and wants a password first.", replier(f, a))
 				x.Fixes = []Fix{{Do: "Give the client the password: redis://:PASSWORD@…, or redis-cli --askpass."}}
+			case strings.HasPrefix(a.Says, "-NOPERM"):
+				x.Remark = true
+				x.Evidence[0] = Evidence{"answer", a.Says}
+				x.Summary = fmt.Sprintf("%s works, and its ACL lets a client that has not logged in give no PING.", replier(f, a))
+				x.Fixes = []Fix{{Do: "Give the client a user and a password that may: redis://USER:PASSWORD@…."}}
 			case len(wrapped) > 0:
 				x.Certainty, x.Brings = Inferred, []*Check{noAnswer, closedAtOnce}
 				x.Evidence = append([]Evidence{replied(a)}, wrapped...)
@@ -81,6 +87,8 @@ func letIn(f *facts.Facts, a *facts.Answer) []Fix {
 			{Do: fmt.Sprintf("Connect to 127.0.0.1:%d: in protected mode Redis serves loopback addresses.", f.Target.Port)},
 			{Do: "Set a password (requirepass, or an ACL) in redis.conf, and give it to the client."},
 		}
+	case isFull(a):
+		return fullFixes(a)
 	case a.Protocol == "postgresql":
 		return []Fix{{Do: fmt.Sprintf("Put a line for the client before those that reject it in pg_hba.conf, as \"host DATABASE USER %s scram-sha-256\", and reload: SELECT pg_reload_conf().", from)}}
 	case strings.Contains(a.Says, "many connection errors"):

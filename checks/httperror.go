@@ -130,6 +130,10 @@ var applicationError = &Check{
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, a := range asked(f) {
+			if x, ok := stateFinding(f, a); ok && f.Target.Speak != facts.AskGuess {
+				fs = append(fs, x)
+				continue
+			}
 			if a.HTTP == nil || a.HTTP.Status < 500 || behind(f, a) {
 				continue
 			}

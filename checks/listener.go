@@ -51,11 +51,24 @@ func noUDPListener(f *facts.Facts) []Finding {
 	if len(none) == 0 {
 		return nil
 	}
+	for _, s := range f.Sockets.Sockets {
+		if s.Network != "udp" || s.Local.Port() != f.Target.Port || !slices.ContainsFunc(none, func(a netip.Addr) bool { return s.Serves(a) }) {
+			continue
+		}
+		// Serves, and is not one that takes datagrams: it is connected.
+		return []Finding{{Affects: none, Certainty: Proven, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
+			Summary: fmt.Sprintf("%s has the UDP socket %s, and has connected it to %s: it takes datagrams from there alone.", holder(f, s), s.Local, s.Remote),
+			Fixes:   []Fix{{Do: "If it is the server: have it not connect() that socket, but answer with sendto() whoever asks. If it is a client, to which the kernel gave this port: start the server."}}}}
+	}
 	x := Finding{Affects: none, Certainty: Proven, Summary: fmt.Sprintf("No program has the UDP port %s.", ats(f, none)),
 		Evidence: []Evidence{{f.Sockets.From, "no UDP socket is bound there"}}, Fixes: []Fix{{Do: "Start the server."}}}
 	for _, s := range f.Sockets.Sockets {
 		if s.State == facts.Listen && s.Local.Port() == f.Target.Port { // the service may speak TCP
 			x.Evidence = append(x.Evidence, socketEvidence(f, s))
+		}
+		if takesDatagrams(f, s) { // or it has another address
+			x.Evidence = append(x.Evidence, socketEvidence(f, s))
+			x.Fixes = []Fix{{Do: fmt.Sprintf("Let the client use %s, or have the server bind to an address that it uses.", s.Local)}}
 		}
 	}
 	return []Finding{x}

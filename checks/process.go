@@ -42,10 +42,10 @@ var nobodyAccepts = &Check{
 			if len(f.Owners.Of(first(serving(f, d.Addr)))) == 0 {
 				x.Settle = "sudo loopdoctor " + at(f, d.Addr)
 			}
-			x.Fixes = []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}
+			x.Fixes = acceptFixes(f, first(serving(f, d.Addr)), nil)
 			fs = append(fs, x)
 		}
-		return mergeAddresses(f, slices.Concat(fs, twinAcceptsNothing(f), questionLeft(f)))
+		return mergeAddresses(f, slices.Concat(fs, twinAcceptsNothing(f), heldBehind(f), questionLeft(f)))
 	},
 }
 
@@ -65,6 +65,26 @@ func twinAcceptsNothing(f *facts.Facts) []Finding {
 	return fs
 }
 
+// heldBehind is the same where the kernel hands a connection to the program with its first
+// byte only: what those fare that have sent theirs tells.
+func heldBehind(f *facts.Facts) []Finding {
+	var fs []Finding
+	for _, a := range f.Target.Expected() {
+		s := queueStands(f, a)
+		if s == nil {
+			continue
+		}
+		x := Finding{Affects: []netip.Addr{a}, Certainty: Proven, Evidence: []Evidence{queueEvidence(f, *s)},
+			Summary: fmt.Sprintf("%s listens on %s, but does not accept connections: it is busy with another one, or stuck.", holder(f, *s), s.Local),
+			Fixes:   acceptFixes(f, *s, nil)}
+		if len(f.Owners.Of(*s)) == 0 {
+			x.Settle = "sudo loopdoctor " + at(f, a)
+		}
+		fs = append(fs, x)
+	}
+	return fs
+}
+
 // questionLeft is the same of the connection over which a question was put, where the one
 // before it was accepted: the program has not come back since.
 func questionLeft(f *facts.Facts) []Finding {
@@ -75,10 +95,10 @@ func questionLeft(f *facts.Facts) []Finding {
 			slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a.Addr && unanswered(d) }) {
 			continue
 		}
-		x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Stage: StageAnswer, Evidence: []Evidence{
-			{"connection", fmt.Sprintf("%s to %s is established and still in the accept queue after %.0f ms", a.From, at(f, a.Addr), a.Server.WaitedMS)}, queueEvidence(f, ls[0])},
+		x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Stage: StageAnswer, Evidence: append([]Evidence{
+			{"connection", fmt.Sprintf("%s to %s is established and still in the accept queue after %.0f ms", a.From, at(f, a.Addr), a.Server.WaitedMS)}, queueEvidence(f, ls[0])}, logEvidence(f, a)...),
 			Summary: fmt.Sprintf("%s listens on %s, and took one connection, but does not come back for the next: it is busy with another one, or stuck.", holder(f, ls[0]), at(f, a.Addr)),
-			Fixes:   []Fix{{Do: "See what the program is doing (its log, a stack dump: py-spy, jstack, kill -QUIT for Go), then restart it."}}}
+			Fixes:   acceptFixes(f, ls[0], a)}
 		if len(f.Owners.Of(ls[0])) == 0 {
 			x.Settle = "sudo loopdoctor " + at(f, a.Addr)
 		}

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -12,6 +13,8 @@ func processSituations() []situation {
 	answers := dials("127.0.0.1", facts.Connected)
 	silent := dials("127.0.0.1", facts.Timeout)
 	full := queue(6, 5)
+	held := dials("127.0.0.1", facts.Deferred)
+	longLook := func(f *facts.Facts) { f.Work.ApartMS = 1500 }
 	return slices.Concat(
 		of(nobodyAccepts,
 			row{"it waits in the queue", machine("127.0.0.1", listens("127.0.0.1", 50), hangs), says("proven 127.0.0.1", "server (pid 50)", "127.0.0.1:62893")},
@@ -22,6 +25,10 @@ func processSituations() []situation {
 			row{"it took both, and is silent", machine("127.0.0.1", listens("127.0.0.1", 50), answers, speaks(facts.AskHTTP, "http://127.0.0.1:62893/"), heardFrom("127.0.0.1", ends(facts.Silence, 0), leftWaiting, func(a *facts.Answer) { a.Server.Accepted = true }), queueStays(0, 0)), nothing},
 			row{"it was accepted", machine("127.0.0.1", listens("127.0.0.1", 50), answers), nothing},
 			row{"the server waits for the first byte", machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Deferred)), nothing},
+			row{"the server waits for the first byte, and nobody takes who has sent it", machine("127.0.0.1", listens("127.0.0.1", 50, queue(1, 511)), held, queueStays(0, 0), longLook), says("proven 127.0.0.1", "server (pid 50)", "does not accept")},
+			row{"it takes some of them", machine("127.0.0.1", listens("127.0.0.1", 50, queue(1, 511)), held, queueStays(0, 1), longLook), nothing},
+			row{"they were watched for a moment only", machine("127.0.0.1", listens("127.0.0.1", 50, queue(1, 511)), held, queueStays(0, 0)), nothing},
+			row{"they wait, and ours was taken", machine("127.0.0.1", listens("127.0.0.1", 50, queue(1, 511)), answers, queueStays(0, 0), longLook), nothing},
 			row{"the server's side cannot be seen", machine("127.0.0.1", listens("127.0.0.1", 50), dials("127.0.0.1", facts.Connected, unseenServer)), nothing},
 			row{"it got no answer", machine("127.0.0.1", listens("127.0.0.1", 50), silent), nothing},
 		),
@@ -80,4 +87,44 @@ func TestLettingAProcessGoOn(t *testing.T) {
 		{"full", acceptQueueFull, machine("127.0.0.1", listens("127.0.0.1", 50, queue(6, 5))), []string{"by hand", "by hand"}},
 		{"forwarding to nobody", forwarderAcceptsBackendDead, machine("127.0.0.1", listens("127.0.0.1", 50, named("socat")), dials("127.0.0.1", facts.Connected, closedBy)), []string{"by hand"}},
 	})
+}
+
+// A server that has as many clients as it takes is not stuck: a restart is not the first
+// thing to do, and where its log says so it is none at all.
+func TestLimitOfWorkers(t *testing.T) {
+	const a = "127.0.0.1"
+	asked := []change{speaks(facts.AskHTTP, "http://127.0.0.1:62893/"), dials(a, facts.Connected), queueStays(0, 0)}
+	with := func(name string, log string, more ...change) *facts.Facts {
+		cs := append([]change{listens(a, 50, named(name))}, asked...)
+		return machine(a, append(append(cs, heardFrom(a, ends(facts.Silence, 0), leftWaiting, func(x *facts.Answer) {
+			if log != "" {
+				x.Log, x.LogFrom = []string{log}, "/e.log"
+			}
+		})), more...)...)
+	}
+	other := holds(facts.Established, a, "127.0.0.1:41000", 50)
+	for name, test := range map[string]struct {
+		f             *facts.Facts
+		first, evid   string
+		restart, more bool
+	}{
+		"Apache says so":                  {with("apache2", "AH00161: server reached MaxRequestWorkers setting", other), "Find who holds its workers", "AH00161", false, true},
+		"another one with that log":       {with("server", "WARNING: [pool www] server reached pm.max_children setting (5)"), "Find who holds its workers", "pm.max_children", false, true},
+		"Apache, and its log is not ours": {with("apache2", "", other), "It may have as many clients as it takes (MaxRequestWorkers)", "", true, true},
+		"HAProxy says nothing":            {with("haproxy", "", other), "It may have as many clients as it takes (maxconn)", "", true, true},
+		"HAProxy has nobody else":         {with("haproxy", ""), "See what the program is doing", "", true, false},
+		"any other":                       {with("python3", "", other), "See what the program is doing", "", true, false},
+	} {
+		x := found(t, nobodyAccepts, test.f)[0]
+		var all, evidence string
+		for _, fix := range x.Fixes {
+			all += fix.Do + "\n"
+		}
+		for _, e := range x.Evidence {
+			evidence += e.Text + "\n"
+		}
+		if !strings.HasPrefix(all, test.first) || strings.Contains(all, "then restart it") != test.restart || strings.Contains(all, "Raise") != test.more || !strings.Contains(evidence, test.evid) {
+			t.Errorf("%s: %s%s", name, all, evidence)
+		}
+	}
 }

@@ -91,7 +91,7 @@ var eventLoopOrWorkersBlocked = &Check{
 	Explains: []*Check{notAccepted, acceptQueueFull, noReply, noAnswer, serverError},
 	Refines:  []*Check{nobodyAccepts, acceptsNeverReads, readsNeverAnswers, reverseProxyUpstream},
 	Run: func(f *facts.Facts) []Finding {
-		fs := blockedBeyond(f)
+		fs := append(blockedBeyond(f), scripted(f)...)
 		for _, a := range f.Target.Expected() {
 			for _, s := range serving(f, a) {
 				waits := kept(f, a, s)

@@ -47,8 +47,16 @@ var acceptQueueFull = &Check{
 func queueFullFinding(f *facts.Facts, s facts.Socket) Finding {
 	return Finding{Certainty: Inferred, Since: since(f, s), Evidence: []Evidence{socketEvidence(f, s)},
 		Summary: fmt.Sprintf("The accept queue of %s is full (%d waiting, limit %d): %s does not take its connections, and the kernel drops new ones.", s.Local, s.Queue.Length, s.Queue.Limit, holder(f, s)),
-		Fixes: []Fix{{Do: "Restart the program that listens, or find out what keeps it from accepting (its log, a stack dump).", Interrupts: "the connections that wait in the queue"},
-			{Do: "If it is merely overloaded: a larger backlog in listen(), and net.core.somaxconn at least as large."}}}
+		Fixes: append(queueFixes(f, s),
+			Fix{Do: "If it is merely overloaded: a larger backlog in listen(), and net.core.somaxconn at least as large."})}
+}
+
+// queueFixes empty the queue. A restart is none for a server that is at a limit of its own.
+func queueFixes(f *facts.Facts, s facts.Socket) []Fix {
+	if setting, _ := workerLimit(f, s, nil); setting != "" {
+		return acceptFixes(f, s, nil)[:2]
+	}
+	return []Fix{{Do: "Restart the program that listens, or find out what keeps it from accepting (its log, a stack dump).", Interrupts: "the connections that wait in the queue"}}
 }
 
 // synQueueFull: the queue of half-open connections takes as many as the backlog says

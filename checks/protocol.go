@@ -222,6 +222,8 @@ func refusesInWords(a *facts.Answer) bool {
 	switch a.Protocol {
 	case "redis":
 		return strings.HasPrefix(a.Says, "-DENIED") || strings.HasPrefix(a.Says, "-ERR max number of clients")
+	case "postgresql":
+		return isFull(a)
 	case "ssh":
 		return strings.HasPrefix(a.Says, "Exceeded MaxStartups")
 	case "mysql": // a version begins with a digit

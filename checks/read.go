@@ -66,9 +66,15 @@ func unbound(f *facts.Facts) []netip.Addr {
 	}
 	return slices.DeleteFunc(f.Target.Expected(), func(a netip.Addr) bool {
 		return slices.ContainsFunc(f.Sockets.Sockets, func(s facts.Socket) bool {
-			return s.Network == "udp" && s.Local.Port() == f.Target.Port && s.Serves(a)
+			return takesDatagrams(f, s) && s.Serves(a)
 		})
 	})
+}
+
+// takesDatagrams tells whether a UDP socket of the port takes those of any client. One that
+// is connected takes those of its peer alone (compute_score of net/ipv4/udp.c).
+func takesDatagrams(f *facts.Facts, s facts.Socket) bool {
+	return s.Network == "udp" && s.Local.Port() == f.Target.Port && s.State == facts.Bound
 }
 
 // unanswered tells whether a completed connection was left in the accept queue.
@@ -125,6 +131,18 @@ func stuckTwin(f *facts.Facts, a netip.Addr) *facts.Socket {
 		return nil
 	}
 	return stuck
+}
+
+// queueStands returns the one listener of an address where our own connection is held back
+// until its first byte comes (TCP_DEFER_ACCEPT), so that it tells nothing, and those that
+// have sent theirs were not taken for as long as one of ours would be given.
+func queueStands(f *facts.Facts, a netip.Addr) *facts.Socket {
+	ls := serving(f, a)
+	held := slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Addr == a && d.Outcome == facts.Deferred })
+	if !held || len(ls) != 1 || !f.Work.Stays(ls[0]) || f.Work.ApartMS < 1000 {
+		return nil
+	}
+	return &ls[0]
 }
 
 // meant returns the addresses that a finding about some of them concerns: of a

@@ -175,6 +175,11 @@ var notAccepted = &Check{
 					Summary: fmt.Sprintf("%s connects, but the last packet of the handshake never reaches the server.", at(f, d.Addr))})
 				continue
 			}
+			if s := queueStands(f, d.Addr); s != nil && slices.Contains(f.Target.Expected(), d.Addr) {
+				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: fmt.Sprintf("ss -tln 'sport = :%d'", f.Target.Port),
+					Summary: fmt.Sprintf("%s wait at %s, and no program takes them.", are(int(s.Queue.Length), "connection"), at(f, d.Addr))})
+				continue
+			}
 			// Of several listeners on one address the kernel picks one by hash:
 			// our probe may have met the good one.
 			if l := stuckTwin(f, d.Addr); l != nil && d.Outcome.Works() {
@@ -196,8 +201,12 @@ var closedAtOnce = &Check{
 		var fs []Finding
 		for _, d := range f.Dials {
 			if d.Closed != "" && slices.Contains(f.Target.Expected(), d.Addr) {
-				fs = append(fs, Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: cond(len(f.Owners.Of(first(serving(f, d.Addr)))) == 0, "sudo loopdoctor "+at(f, d.Addr), ""),
-					Summary: fmt.Sprintf("%s accepts the connection and closes it at once (%s), unasked.", at(f, d.Addr), d.Closed)})
+				x := Finding{Affects: []netip.Addr{d.Addr}, Certainty: Proven, Settle: cond(len(f.Owners.Of(first(serving(f, d.Addr)))) == 0, "sudo loopdoctor "+at(f, d.Addr), ""),
+					Summary: fmt.Sprintf("%s accepts the connection and closes it at once (%s), unasked.", at(f, d.Addr), d.Closed)}
+				if c := othersServed(f); c != "" { // a limit of its clients would be reached by them
+					x.Evidence = []Evidence{{"socket", c}}
+				}
+				fs = append(fs, x)
 			}
 		}
 		return mergeAddresses(f, fs)

@@ -284,6 +284,14 @@ func notes(f *facts.Facts) []string {
 	} else if a, ok := f.Absent[facts.GroupDials]; ok && f.Target.Intent != facts.ToBind && f.Target.Port != 0 {
 		out = append(out, "No connection was tried ("+because(a)+").")
 	}
+	if f.Target.Speak == "" && f.Work == nil && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome == facts.Deferred }) {
+		out = append(out, "The server is given a connection with its first byte only (TCP_DEFER_ACCEPT), and none was sent: whether it takes one shows with a URL, or --speak.")
+	}
+	if slices.ContainsFunc(f.Answers, func(a facts.Answer) bool {
+		return a.With == facts.WithStartup && (strings.HasPrefix(a.Says, "asks ") || strings.Contains(a.Says, "SQLSTATE 28") || strings.Contains(a.Says, "SQLSTATE 3D"))
+	}) {
+		out = append(out, "No login to PostgreSQL was tried: what it says to one (its rules of access, places that are kept for a superuser) loopdoctor did not see.")
+	}
 	if a := f.Absent[facts.GroupAnswers]; f.Answers == nil && a.Why == facts.CouldNot {
 		out = append(out, "What the server answers is not known ("+because(a)+").")
 	} else if f.Target.URL != "" && len(f.Answers) == 0 && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome.Works() }) {

@@ -55,6 +55,7 @@ const (
 	WithPreflight = "a preflight"         // OPTIONS, as a page of another site sends it (CORS, private network access)
 	WithRedirect  = "where it redirects"  // the same question at Answer.To
 	WithAgain     = "once more"           // whether it is slow again
+	WithStartup   = "a StartupMessage"    // of PostgreSQL: it says to that what is wrong with itself, before a login
 	WithLog       = "again, with its log" // the same question once more, while the server's log is watched
 )
 

@@ -36,11 +36,18 @@ func (l *look) accept(ctx context.Context, c connection) {
 	case !ok && !l.halted(a) && (time.Since(begin) < l.acceptLate() || l.moves(a)):
 		c.Forget()
 	case ok && l.own == nil && c.Fact().Server != nil:
-		if l.waitForOwners(); l.forwarded(a) {
+		l.waitForOwners()
+		switch st := facts.State(c.Fact().Server.State); {
+		case st == facts.SynRecv: // the program has not even seen it
+		case slices.ContainsFunc(l.serving(a), facts.Process.Forwards):
 			c.Early(earlyEnd)
-		} else if st := facts.State(c.Fact().Server.State); st != facts.Established && st != facts.SynRecv && st != "" && l.outOfFiles(a) {
-			// It has closed already, since it cannot keep it (libuv, on EMFILE). Others
-			// that close at once mean to.
+		case len(l.serving(a)) == 0 || l.f.Target.Speak == "":
+			// Whose it is must not change the verdict: no program that serves a client
+			// ends its connection before either has said a word.
+			c.Early(soonEnd)
+		case st != facts.Established && st != "" && l.outOfFiles(a):
+			// It has closed already, since it cannot keep it (libuv, on EMFILE). Of others
+			// the question to come tells more.
 			c.Early(0)
 		}
 	}

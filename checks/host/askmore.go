@@ -63,6 +63,9 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 	if a.Bytes > 0 && a.FirstMS >= slow && a.Question != facts.AskNothing {
 		ask(inquiry{with: facts.WithAgain}) // what a development server builds for the first request it keeps
 	}
+	if a.Question == facts.AskPostgreSQL && a.Protocol == "postgresql" && strings.HasPrefix(a.Says, "takes ") {
+		ask(inquiry{with: facts.WithStartup}) // that it takes a connection says nothing of whether it has room
+	}
 	switch {
 	case a.HTTP != nil && e != nil && e.Names == "host-header-check" && status < 400:
 		if host := hostIn(e.Text); host != "" {
@@ -78,7 +81,14 @@ func (l *look) askAbout(ctx context.Context, a facts.Answer) {
 		if len(ps) == 0 && a.Question == facts.AskSSH { // another user's, not to be seen
 			ps = []facts.Process{{Name: "sshd"}}
 		}
-		l.note(a, func(x *facts.Answer) { x.Access = l.sources.accessLines(ps, a.Addr) })
+		l.note(a, func(x *facts.Answer) {
+			x.Access = l.sources.accessLines(ps, a.Addr)
+			for _, words := range []string{"server reached MaxRequestWorkers", "server reached pm.max_children"} {
+				if l.sources.lastLog != nil && len(x.Log) == 0 && a.End == facts.Silence {
+					x.Log, x.LogFrom = l.sources.lastLog(l.f, a.Addr, words)
+				}
+			}
+		})
 	case e != nil && e.Names == "server-acl-or-auth" && a.HTTP == nil && l.sources.lastLog != nil:
 		for _, words := range []string{"pg_hba.conf", "too many clients already", "remaining connection slots are reserved"} {
 			if strings.Contains(e.Text, words) {

@@ -156,6 +156,14 @@ func (b belated) Fact() facts.Dial {
 	return d
 }
 
+// heldBack tells whether the kernel dropped the last packet of a handshake itself, since
+// the server waits for a first byte (tcp_check_req of net/ipv4/tcp_minisocks.c), and
+// nothing was lost on its way.
+func heldBack(r *facts.Ledger) bool {
+	g := r.Gaps()
+	return r.Delta["TCPDeferAcceptDrop"] > 0 && g.Output <= 0 && g.Wire <= 0 && g.Input <= 0
+}
+
 // repeat sends SYNs between two looks at the kernel's counters: one, and a burst
 // if that one died before TCP saw it. Refused ones are repeated a few times:
 // other traffic can only add to the resets that the kernel sent, so the
@@ -177,7 +185,15 @@ func (l *look) repeat(d facts.Dial, bound func(port uint16)) {
 	}
 	if d.HalfOpen() {
 		// A server's side that stays half-open is what TCP_DEFER_ACCEPT looks
-		// like, and what the loss of the handshake's last packet looks like.
+		// like, and what the loss of the handshake's last packet looks like. The
+		// kernel counts what it holds back. More of them would do harm: beyond the
+		// backlog they get SYN cookies, which cannot be held back, and a connection
+		// that nobody accepts keeps its place in the queue also when it is reset.
+		one := send(1)
+		if one != nil && heldBack(one) {
+			l.f.Ledger = append(l.f.Ledger, *one)
+			return
+		}
 		if some := send(few); some != nil {
 			l.f.Ledger = append(l.f.Ledger, *some)
 		}

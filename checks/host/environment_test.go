@@ -101,7 +101,7 @@ func TestRoutesOfWhoFails(t *testing.T) {
 			if slices.Contains(test.fails, as.UID) {
 				d.Outcome = facts.Unreachable
 			}
-			return &fakeDial{d}
+			return &fakeDial{fact: d}
 		}
 		if mustLook(t, m, target("127.0.0.1"), Options{As: two}); !slices.Equal(asked, test.want) {
 			t.Errorf("%s fails: routes of %v, want %v", test.name, asked, test.want)

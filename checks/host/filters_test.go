@@ -46,7 +46,7 @@ func TestWhatIsFollowedThroughFilters(t *testing.T) {
 		{"answered by a mapped address, which is the same", newMachine(here, dialled(facts.Dial{Outcome: facts.Connected, Server: server("[::ffff:127.0.0.1]:62893")})), target("127.0.0.1"), Options{}, nil},
 		{"the server's side is not here", newMachine(here, dialled(facts.Dial{Outcome: facts.Connected, NoServer: true})), target("127.0.0.1"), Options{}, []string{"127.0.0.1:62893 as 1000"}},
 		{"the server waits for the first byte, which is healthy", newMachine(here, outcome("127.0.0.1", facts.Deferred), counted(arrived)), target("127.0.0.1"), Options{}, nil},
-		{"the handshake's last packet is lost", newMachine(here, outcome("127.0.0.1", facts.Deferred), counted(map[string]int64{"InReceives": 12, "InDelivers": 8})), target("127.0.0.1"), Options{}, []string{"127.0.0.1:62893 as 1000"}},
+		{"the handshake's last packet is lost", newMachine(here, outcome("127.0.0.1", facts.Deferred), counted(map[string]int64{"InReceives": 3, "InDelivers": 2}, map[string]int64{"InReceives": 12, "InDelivers": 8})), target("127.0.0.1"), Options{}, []string{"127.0.0.1:62893 as 1000"}},
 		{"nothing is connected: nothing else can tell", newMachine(here), target("127.0.0.1"), Options{NoConnect: true, As: two}, []string{"127.0.0.1:62893 as 1000", "127.0.0.1:62893 as 0"}},
 		{"who can bind", newMachine(), toBind(target("127.0.0.1")), Options{}, nil},
 		{"UDP", newMachine(udpSocket("127.0.0.1")), overUDP(target("127.0.0.1")), Options{NoConnect: true}, nil},

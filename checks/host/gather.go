@@ -20,6 +20,10 @@ const (
 	acceptLate = 1500 * time.Millisecond
 	// earlyEnd is how long to watch for an end of file behind a forwarder.
 	earlyEnd = 300 * time.Millisecond
+	// soonEnd is the same of every other program that was asked nothing. A server that has
+	// as many clients as it takes (Node's maxConnections), or an allow list, closes within
+	// a millisecond or two; docker-proxy, whose owner is mostly hidden, does so as well.
+	soonEnd = 100 * time.Millisecond
 	// lateReply is how long an unexplained silence is waited for: past the first
 	// retransmission of a SYN, which comes after 1 s (RFC 6298 section 2).
 	lateReply = 1300 * time.Millisecond
@@ -355,13 +359,6 @@ func (l *look) again(open []connection) {
 func (l *look) halted(a netip.Addr) bool {
 	ps := l.serving(a)
 	return len(ps) > 0 && !slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Halted() == "" })
-}
-
-// forwarded tells whether the address may be served for somebody else: by a
-// known forwarder, or by a process that cannot be seen.
-func (l *look) forwarded(a netip.Addr) bool {
-	ps := l.serving(a)
-	return len(ps) == 0 || slices.ContainsFunc(ps, facts.Process.Forwards)
 }
 
 // serving returns the processes whose listeners serve the address.

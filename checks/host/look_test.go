@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,17 +184,46 @@ func TestASilenceIsNoRefusal(t *testing.T) {
 	}
 }
 
-// A forwarder is watched for an end that nobody asked for; a program of its own
-// right may end a connection as it likes.
-func TestOnlyForwardersAreWatched(t *testing.T) {
-	for name, want := range map[string]string{"socat": "end of file", "node": ""} {
+// An end that nobody asked for is noticed, whoever the server is and whether that can be
+// seen; behind a forwarder for longer.
+func TestAnEarlyEndIsNoticed(t *testing.T) {
+	const end = "end of file"
+	for _, test := range []struct {
+		name   string // of the process; empty: it cannot be seen
+		closes time.Duration
+		asks   bool
+		state  facts.State
+		want   string
+	}{
+		{"node", time.Millisecond, false, facts.Established, end},
+		{"node", time.Millisecond, false, facts.CloseWait, end},
+		{"", time.Millisecond, false, facts.Established, end},
+		{"node", 200 * time.Millisecond, false, facts.Established, ""},
+		{"", 200 * time.Millisecond, false, facts.Established, ""},
+		{"socat", 200 * time.Millisecond, false, facts.Established, end},
+		{"node", 0, false, facts.Established, ""},
+		{"node", time.Millisecond, true, facts.Established, ""}, // the answer tells
+		{"node", time.Millisecond, false, facts.SynRecv, ""},    // TCP_DEFER_ACCEPT: the program has not seen it
+	} {
 		m := newMachine(listening("127.0.0.1", false))
-		m.dials["127.0.0.1"] = facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{Accepted: true}}
+		m.closes = test.closes
+		m.dials["127.0.0.1"] = facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{Accepted: true, State: string(test.state)}}
 		m.owners = func(context.Context, []facts.Socket) (*facts.Owners, error) {
-			return &facts.Owners{Processes: []facts.Process{{PID: 5, Name: name}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, nil
+			o := &facts.Owners{}
+			if test.name != "" {
+				o = &facts.Owners{Processes: []facts.Process{{PID: 5, Name: test.name}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}
+			}
+			return o, nil
 		}
-		if f := mustLook(t, m, target("127.0.0.1"), Options{}); f.Dials[0].Closed != want {
-			t.Errorf("%s: closed %q, want %q", name, f.Dials[0].Closed, want)
+		x := target("127.0.0.1")
+		if test.asks {
+			x.Speak = facts.AskHTTP
+			m.ask = func(context.Context, netip.AddrPort, client, inquiry) facts.Answer {
+				return facts.Answer{End: facts.EndOfFile}
+			}
+		}
+		if f := mustLook(t, m, x, Options{}); f.Dials[0].Closed != test.want {
+			t.Errorf("%+v: closed %q", test, f.Dials[0].Closed)
 		}
 	}
 }
@@ -337,6 +367,28 @@ func TestLookWithoutATarget(t *testing.T) {
 	}
 }
 
+// A connection that the kernel holds back until its first byte comes is not repeated
+// often: beyond the backlog such ones fill the queue of a server that accepts nobody.
+func TestHeldBackIsAskedOnce(t *testing.T) {
+	for want, counts := range map[string]map[string]int64{
+		"one SYN to 127.0.0.1":                        {"TCPDeferAcceptDrop": 1, "OutRequests": 3, "OutTransmits": 3, "InReceives": 3, "InDelivers": 3},
+		"one SYN to 127.0.0.1, a burst to 127.0.0.1":  {"OutRequests": 3, "OutTransmits": 3, "InReceives": 3, "InDelivers": 2},
+		"one SYN to 127.0.0.1, a burst to 127.0.0.1 ": {"TCPDeferAcceptDrop": 1, "OutRequests": 3, "OutTransmits": 3, "InReceives": 3, "InDelivers": 2}, // that of another server
+	} {
+		m := newMachine(listening("127.0.0.1", false), outcome("127.0.0.1", facts.Deferred), counted(counts, counts))
+		mustLook(t, m, target("127.0.0.1"), Options{NoCapture: true})
+		var sent []string
+		for _, a := range m.asked {
+			if strings.HasSuffix(a, " to 127.0.0.1") {
+				sent = append(sent, a)
+			}
+		}
+		if got := strings.Join(sent, ", "); got != strings.TrimSpace(want) {
+			t.Errorf("%v: sent %q", counts, got)
+		}
+	}
+}
+
 // A silence that the counters explain is not waited for, any other is, until a
 // repeated SYN could have been answered.
 func TestHowLongSilenceIsWaitedFor(t *testing.T) {
@@ -423,6 +475,7 @@ func TestWhenProcessesAreLookedAt(t *testing.T) {
 		{"it works", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Connected, Server: server})), false},
 		{"it works, and somebody waits for a moment", newMachine(here, waits(2), fares(facts.Dial{Outcome: facts.Connected, Server: server})), false},
 		{"it waits for the first byte", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Deferred, Server: server})), false},
+		{"it waits for the first byte, and somebody has sent his", newMachine(here, waits(1), fares(facts.Dial{Outcome: facts.Deferred, Server: server})), true},
 		{"nothing listens", newMachine(outcome("127.0.0.1", facts.Refused)), false},
 		{"no answer, and nothing listens", newMachine(outcome("127.0.0.1", facts.Timeout)), false},
 		{"nobody accepts", newMachine(here, waits(0), fares(facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{State: "established", WaitedMS: 1500}})), true},

@@ -241,5 +241,8 @@ func (q inquiry) question() speak.Question {
 		x.Message = dnsQuery()
 		x.Read = func(reply []byte) *facts.DNSAnswer { return readDNS(x.Message, reply) }
 	}
+	if q.with == facts.WithStartup {
+		x.Message = speak.Startup()
+	}
 	return x
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -36,15 +37,21 @@ func (l *look) idle() bool {
 		return expected(l.f.Target, d.Addr) && len(l.listening(d.Addr)) > 0 &&
 			(silent || d.Server != nil && !d.Server.Accepted || d.Closed != "")
 	}
-	return slices.ContainsFunc(l.open, kept) || crowded(l.f) ||
+	held := slices.ContainsFunc(l.open, func(c connection) bool { return c.Fact().Outcome == facts.Deferred })
+	return slices.ContainsFunc(l.open, kept) || crowded(l.f, held) ||
 		slices.ContainsFunc(l.f.Answers, func(a facts.Answer) bool {
+			if a.Protocol == "redis" && strings.HasPrefix(a.Says, "-BUSY ") {
+				return true // it says so itself
+			}
 			return a.End == facts.Silence || a.End == facts.Stalled || (a.End == facts.EndOfFile || a.End == facts.Reset) && a.Bytes == 0
 		})
 }
 
 // crowded tells whether a queue is full, or of several listeners on one address
-// somebody waits at one: our connection may have been given to another.
-func crowded(f *facts.Facts) bool {
+// somebody waits at one: our connection may have been given to another. Where our own is
+// held back until its first byte comes (TCP_DEFER_ACCEPT), those that wait at the one
+// listener tell.
+func crowded(f *facts.Facts, held bool) bool {
 	if f.Sockets == nil || f.Target.Network != "tcp" || f.Target.Intent == facts.ToBind {
 		return false
 	}
@@ -58,7 +65,7 @@ func crowded(f *facts.Facts) bool {
 				}
 			}
 		}
-		if n > 1 && wait {
+		if (n > 1 || held) && wait {
 			return true
 		}
 	}

@@ -38,7 +38,8 @@ func lookWork(ctx context.Context, f *facts.Facts) (*facts.Work, error) {
 	queues := &queueWatch{port: f.Target.Port, f: f}
 	queues.look()
 	until := max(apart, min(watch.Period()+20*time.Millisecond, apartMost))
-	if crowded(f) && !keptWaiting(f) {
+	held := slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome == facts.Deferred })
+	if crowded(f, held) && !keptWaiting(f) {
 		until = acceptLate // as long as a connection of our own is given
 	}
 	for end := time.Now().Add(until); time.Now().Before(end) && ctx.Err() == nil; {
@@ -86,7 +87,9 @@ func workers(f *facts.Facts) (pids []int, halted bool) {
 
 // keptWaiting tells whether a connection of our own waits for the application.
 func keptWaiting(f *facts.Facts) bool {
-	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Server != nil && !d.Server.Accepted })
+	return slices.ContainsFunc(f.Dials, func(d facts.Dial) bool {
+		return d.Outcome != facts.Deferred && d.Server != nil && !d.Server.Accepted
+	})
 }
 
 // queueWatch looks at the accept queues of the listeners, again and again.

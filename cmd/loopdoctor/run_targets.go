@@ -92,7 +92,7 @@ func ports(cs []facts.Attempt) []where {
 }
 
 // viewOf judges nothing: it says what the client wanted of a port, and what it got.
-func viewOf(w *host.Watched, at where) view {
+func viewOf(w *host.Watched, at where) (v view) {
 	m := w.Met
 	var tried []facts.Attempt
 	for _, c := range m.Connects {
@@ -112,8 +112,13 @@ func viewOf(w *host.Watched, at where) view {
 	if bad != nil {
 		c = *bad
 	}
-	v := view{target: targetOf(m, tried, c), as: w.Client(c.PID), met: c.To}
+	v = view{target: targetOf(m, tried, c), as: w.Client(c.PID), met: c.To}
 	v.target.Met = m
+	defer func() {
+		if v.trouble && v.target.Speak == "" && c.Network == "tcp" {
+			v.target.Speak = speaks(c.Program)
+		}
+	}()
 	switch {
 	case m.Unwatched != "" && m.Exit == 0: // it may be what another program met
 	case worked: // it came through in the end: Happy Eyeballs (RFC 8305), or another try
@@ -125,6 +130,20 @@ func viewOf(w *host.Watched, at where) view {
 		v.trouble = m.Exit != 0 && !interrupted(m)
 	}
 	return v
+}
+
+// speaks is the protocol of a client that has one alone: what the server says in it the
+// client met as well, and its words are not read.
+func speaks(program string) facts.Question {
+	switch {
+	case program == "psql", program == "pgbench", strings.HasPrefix(program, "pg_"):
+		return facts.AskPostgreSQL
+	case program == "redis-cli":
+		return facts.AskRedis
+	case slices.Contains([]string{"mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin"}, program):
+		return facts.AskMySQL
+	}
+	return ""
 }
 
 // interrupted tells whether somebody ended the client: that is no failure of its own.

@@ -86,6 +86,27 @@ func TestMetTargets(t *testing.T) {
 	}
 }
 
+// A client that has one protocol alone is asked about in it, where it failed though it
+// connected: what the server told it is seen then.
+func TestWhatAMetServerIsAsked(t *testing.T) {
+	talks := facts.Attempt{To: netip.MustParseAddrPort("127.0.0.1:5433"), Network: "tcp", Outcome: facts.Connected, Sent: 71, Received: 87, Count: 1}
+	for _, test := range []struct {
+		program string
+		exit    int
+		want    facts.Question
+	}{
+		{"psql", 2, facts.AskPostgreSQL}, {"pg_dump", 1, facts.AskPostgreSQL}, {"redis-cli", 1, facts.AskRedis}, {"mariadb", 1, facts.AskMySQL},
+		{"psql", 0, ""}, {"python3", 1, ""}, {"psqlodbc", 1, ""},
+	} {
+		c := talks
+		c.Program = test.program
+		w := &host.Watched{Met: &facts.Met{Program: test.program, Args: []string{test.program}, PID: 7, Exit: test.exit, Connects: []facts.Attempt{c}}}
+		if v := metTargets(w); len(v) != 1 || v[0].target.Speak != test.want {
+			t.Errorf("%s, status %d: %+v", test.program, test.exit, v)
+		}
+	}
+}
+
 func TestUnmet(t *testing.T) {
 	m := &facts.Met{Program: "psql", PID: 7, Exit: 2, Elsewhere: 2, Failed: 1, Connects: []facts.Attempt{{Network: "unix", Path: "/run/x", Errno: "ENOENT"}}, Notes: []string{"A note."}}
 	if got, want := unmet(m), "psql (pid 7) ended with status 2, and connected to nothing on this machine; it connected to other machines 2 times (1 failed); the UNIX socket /run/x could not be reached (ENOENT). A note."; got != want {

@@ -112,7 +112,7 @@ func spokeTo(e facts.ClientError) facts.Question {
 			words string
 			ask   facts.Question
 		}{
-			{"pg_hba.conf", facts.AskPostgreSQL}, {"too many clients already", facts.AskPostgreSQL}, {"remaining connection slots", facts.AskPostgreSQL}, {"too many connections for", facts.AskPostgreSQL},
+			{"pg_hba.conf", facts.AskPostgreSQL}, {"too many clients already", facts.AskPostgreSQL}, {"remaining connection slots", facts.AskPostgreSQL}, {"too many connections for", facts.AskPostgreSQL}, {"no more connections allowed", facts.AskPostgreSQL},
 			{"protected mode", facts.AskRedis}, {"max number of clients", facts.AskRedis}, {"Too many connections", facts.AskMySQL}, {"MaxStartups", facts.AskSSH},
 		} {
 			if strings.Contains(e.Text, x.words) {

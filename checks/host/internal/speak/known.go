@@ -76,6 +76,13 @@ func Recognise(b []byte, asked facts.Question) (protocol, says string) {
 	if asked == facts.AskPostgreSQL && len(b) == 1 && (b[0] == 'S' || b[0] == 'N') {
 		return "postgresql", map[byte]string{'S': "takes TLS", 'N': "takes no TLS"}[b[0]]
 	}
+	if asked == facts.AskPostgreSQL && len(b) >= 9 && b[0] == 'R' && b[1] == 0 && b[2] == 0 {
+		// AuthenticationOk is 0, and everything else wants to know more.
+		if binary.BigEndian.Uint32(b[5:9]) == 0 {
+			return "postgresql", "asks for no password"
+		}
+		return "postgresql", "asks who the client is"
+	}
 	// HTTP before it had a head; Python's http.server answers so to what it cannot read.
 	begin := strings.ToLower(string(bytes.TrimSpace(b[:min(len(b), 64)])))
 	if strings.HasPrefix(begin, "<!doctype html") || strings.HasPrefix(begin, "<html") {
@@ -162,14 +169,19 @@ func mysqlGreeting(b []byte) (whole bool, says string, ok bool) {
 
 // postgresError reads an ErrorResponse: 'E', a length, then fields that begin with a
 // letter and end with a zero: "SFATAL\0C57P03\0Mthe database system is starting up\0".
+// The message is in the server's language, so the code (SQLSTATE) is kept, too.
 func postgresError(b []byte) (string, bool) {
 	if len(b) < 7 || b[0] != 'E' || b[1] != 0 || b[2] != 0 || b[5] != 'S' {
 		return "", false
 	}
+	says, code := "", ""
 	for f := range bytes.SplitSeq(b[5:], []byte{0}) {
-		if len(f) > 1 && f[0] == 'M' {
-			return Line(f[1:]), true
+		switch {
+		case len(f) == 6 && f[0] == 'C' && len(bytes.Trim(f[1:], "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")) == 0:
+			code = " (SQLSTATE " + string(f[1:]) + ")"
+		case len(f) > 1 && f[0] == 'M' && says == "":
+			says = Line(f[1:])
 		}
 	}
-	return "", true
+	return strings.TrimSpace(says + code), true
 }

@@ -7,6 +7,7 @@ package speak
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -25,7 +26,7 @@ type Question struct {
 	Path     string                              // of HTTP; empty: /
 	Method   string                              // of HTTP; empty: GET
 	Header   []facts.Header                      // of HTTP: more fields
-	Message  []byte                              // of DNS: the query
+	Message  []byte                              // of DNS: the query; of PostgreSQL: what is sent in place of SSLRequest
 	Read     func(reply []byte) *facts.DNSAnswer // and what its reply says; nil: it is none
 	Patience time.Duration                       // how long to wait for the first byte, and then for the rest
 	Trust    Trust                               // of TLS
@@ -81,7 +82,11 @@ func (w *wire) converse(q Question, a *facts.Answer) {
 		err = w.banner([]byte("*1\r\n$4\r\nPING\r\n"), q, a)
 	case facts.AskPostgreSQL:
 		// SSLRequest: length, then 1234 5679 (PostgreSQL, Message Formats).
-		err = w.banner([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}, q, a)
+		send := []byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}
+		if len(q.Message) > 0 {
+			send = q.Message
+		}
+		err = w.banner(send, q, a)
 	case facts.AskSSH, facts.AskMySQL, facts.AskNothing, facts.AskSMTP:
 		err = w.banner(nil, q, a)
 		if a.Protocol == "smtp" {
@@ -121,13 +126,23 @@ func (w *wire) banner(send []byte, q Question, a *facts.Answer) error {
 
 // whole tells whether a banner has come to its end, as far as one can tell.
 func whole(ask facts.Question, b []byte) bool {
-	if ask == facts.AskPostgreSQL && len(b) == 1 {
-		return true
+	if ask == facts.AskPostgreSQL && (len(b) == 1 && b[0] != 'R' && b[0] != 'E' || len(b) >= 5 && len(b) > int(binary.BigEndian.Uint32(b[1:5]))) {
+		return true // one letter, or a message: its type, and the length of the rest
 	}
 	if m, _, ok := mysqlGreeting(b); ok {
 		return m
 	}
 	return bytes.HasSuffix(b, []byte("\n"))
+}
+
+// Startup is the first message of a client of PostgreSQL: protocol 3.0 and a user. A
+// server that has as many clients as it takes, or is not ready, says so to it, before it
+// asks who that is (InitProcess and ProcessStartupPacket of PostgreSQL's source). The user
+// is one that nobody has, and no password follows: nobody logs in.
+func Startup() []byte {
+	const words = "user\x00loopdoctor\x00application_name\x00loopdoctor\x00\x00"
+	m := binary.BigEndian.AppendUint32(nil, uint32(8+len(words)))
+	return append(binary.BigEndian.AppendUint32(m, 3<<16), words...)
 }
 
 // dns sends a query, framed where the connection is a stream (RFC 1035 section 4.2.2).

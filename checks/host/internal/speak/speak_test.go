@@ -96,16 +96,20 @@ func TestPlainAnswers(t *testing.T) {
 		"an echo of TLS":     {facts.AskTLS, func(c net.Conn) { io.Copy(c, c) }, func(a facts.Answer) bool { return a.Protocol == "" && a.End == facts.Answered }},
 		"PostgreSQL":         {facts.AskPostgreSQL, says("N"), func(a facts.Answer) bool { return a.Protocol == "postgresql" && a.Says == "takes no TLS" }},
 		"PostgreSQL, starting": {facts.AskPostgreSQL, says("E\x00\x00\x00\x30SFATAL\x00C57P03\x00Mthe database system is starting up\x00\x00"), func(a facts.Answer) bool {
-			return a.Protocol == "postgresql" && a.Says == "the database system is starting up"
+			return a.Protocol == "postgresql" && a.Says == "the database system is starting up (SQLSTATE 57P03)"
 		}},
-		"MariaDB":         {facts.AskMySQL, says("\x10\x00\x00\x0010.11.6-MariaDB\x00"), func(a facts.Answer) bool { return a.Protocol == "" }},
-		"MySQL":           {facts.AskMySQL, says("\x0d\x00\x00\x00\x0a8.0.36\x00\x01\x00\x00\x00ab"), func(a facts.Answer) bool { return a.Protocol == "mysql" && a.Says == "8.0.36" }},
-		"MySQL, refusing": {facts.AskNothing, says("\x0a\x00\x00\x00\xffj\x04Host no"), func(a facts.Answer) bool { return a.Protocol == "mysql" && a.Says == "Host no" }},
-		"SMTP":            {facts.AskSMTP, says("220 mail ESMTP Postfix\r\n"), func(a facts.Answer) bool { return a.Protocol == "smtp" }},
-		"FTP":             {facts.AskNothing, says("220 (vsFTPd 3.0.3)\r\n"), func(a facts.Answer) bool { return a.Protocol == "ftp" }},
-		"the end":         {facts.AskHTTP, func(c net.Conn) { c.Read(make([]byte, 4096)) }, func(a facts.Answer) bool { return a.End == facts.EndOfFile && a.Bytes == 0 }},
-		"a reset":         {facts.AskHTTP, func(c net.Conn) { c.Read(make([]byte, 1)); c.(*net.TCPConn).SetLinger(0) }, func(a facts.Answer) bool { return a.End == facts.Reset }},
-		"garbage":         {facts.AskHTTP, says("\x01\x02\x03garbage"), func(a facts.Answer) bool { return a.End == facts.Answered && a.Protocol == "" && a.Bytes == 10 }},
+		"PostgreSQL, asking":         {facts.AskPostgreSQL, says("R\x00\x00\x00\x17\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"), func(a facts.Answer) bool { return a.Protocol == "postgresql" && a.Says == "asks who the client is" }},
+		"PostgreSQL, trusting":       {facts.AskPostgreSQL, says("R\x00\x00\x00\x08\x00\x00\x00\x00"), func(a facts.Answer) bool { return a.Says == "asks for no password" }},
+		"PostgreSQL, a cut message":  {facts.AskPostgreSQL, says("R\x00\x00\x00\x08\x00"), func(a facts.Answer) bool { return a.Protocol == "" }},
+		"PostgreSQL, a code of none": {facts.AskPostgreSQL, says("E\x00\x00\x00\x10SFATAL\x00C57\x1b03\x00Mno\x00\x00"), func(a facts.Answer) bool { return a.Says == "no" }},
+		"MariaDB":                    {facts.AskMySQL, says("\x10\x00\x00\x0010.11.6-MariaDB\x00"), func(a facts.Answer) bool { return a.Protocol == "" }},
+		"MySQL":                      {facts.AskMySQL, says("\x0d\x00\x00\x00\x0a8.0.36\x00\x01\x00\x00\x00ab"), func(a facts.Answer) bool { return a.Protocol == "mysql" && a.Says == "8.0.36" }},
+		"MySQL, refusing":            {facts.AskNothing, says("\x0a\x00\x00\x00\xffj\x04Host no"), func(a facts.Answer) bool { return a.Protocol == "mysql" && a.Says == "Host no" }},
+		"SMTP":                       {facts.AskSMTP, says("220 mail ESMTP Postfix\r\n"), func(a facts.Answer) bool { return a.Protocol == "smtp" }},
+		"FTP":                        {facts.AskNothing, says("220 (vsFTPd 3.0.3)\r\n"), func(a facts.Answer) bool { return a.Protocol == "ftp" }},
+		"the end":                    {facts.AskHTTP, func(c net.Conn) { c.Read(make([]byte, 4096)) }, func(a facts.Answer) bool { return a.End == facts.EndOfFile && a.Bytes == 0 }},
+		"a reset":                    {facts.AskHTTP, func(c net.Conn) { c.Read(make([]byte, 1)); c.(*net.TCPConn).SetLinger(0) }, func(a facts.Answer) bool { return a.End == facts.Reset }},
+		"garbage":                    {facts.AskHTTP, says("\x01\x02\x03garbage"), func(a facts.Answer) bool { return a.End == facts.Answered && a.Protocol == "" && a.Bytes == 10 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

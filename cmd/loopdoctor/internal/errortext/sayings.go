@@ -86,7 +86,7 @@ var sayings = []saying{
 	// What comes after the connection.
 	say(`no pg_hba\.conf entry for|pg_hba\.conf rejects|protected mode|is not allowed to connect to this M`,
 		saying{intent: connect, answer: true, cause: "server-acl-or-auth", means: "the server answers, and its own rules of access turn the client away"}),
-	say(`too many clients already|remaining connection slots are reserved|too many connections|max number of clients reached|Exceeded MaxStartups`,
+	say(`too many clients already|remaining connection slots are reserved|too many connections|no more connections allowed|max number of clients reached|Exceeded MaxStartups`,
 		saying{intent: connect, answer: true, cause: "server-acl-or-auth", means: "the server answers, and has as many clients as it takes"}),
 	say(`Permission denied \(publickey|password authentication failed|Access denied for user|NOAUTH|authentication failed`,
 		saying{intent: connect, answer: true, means: "the application answers and refuses the login"}),
