@@ -15,6 +15,11 @@ import (
 // waysOn returns where the programs that serve the address lead. Where it is not seen
 // who does, what a process was told has to fit.
 func waysOn(f *facts.Facts, a netip.Addr) []facts.Forward {
+	return slices.DeleteFunc(toldAt(f, a), func(w facts.Forward) bool { return w.Own != 0 })
+}
+
+// toldAt is what the programs that serve the address were told to do with what comes.
+func toldAt(f *facts.Facts, a netip.Addr) []facts.Forward {
 	if f.Forwards == nil {
 		return nil
 	}
@@ -107,7 +112,7 @@ func closedWays(f *facts.Facts, judge func(facts.Dial, facts.Forward) (Finding, 
 		if d.Closed == "" {
 			continue
 		}
-		for _, w := range waysOn(f, d.Addr) {
+		for _, w := range upstreamsOf(f, d.Addr, gaveUp{}) {
 			if x, ok := judge(d, w); ok {
 				x.Affects, x.Since = []netip.Addr{d.Addr}, w.Started
 				x.Evidence = slices.Concat([]Evidence{closedEvidence(f, d)}, wayEvidence(f, w), x.Evidence)
@@ -138,7 +143,7 @@ var forwarderAcceptsBackendDead = &Check{
 			}
 			for _, s := range serving(f, d.Addr) {
 				ps := f.Owners.Of(s)
-				if i := slices.IndexFunc(ps, facts.Process.Forwards); i >= 0 {
+				if i := slices.IndexFunc(ps, facts.Process.Forwards); i >= 0 && len(toldAt(f, d.Addr)) == 0 {
 					x := backendDead(f, d, facts.Forward{PID: ps[i].PID, Kind: ps[i].Name})
 					x.Affects, x.Since = []netip.Addr{d.Addr}, ps[i].Started
 					x.Evidence = []Evidence{closedEvidence(f, d), {"process", fmt.Sprintf("%d: %s", ps[i].PID, words(ps[i]))}}

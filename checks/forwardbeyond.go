@@ -35,7 +35,8 @@ func hops(f *facts.Facts) []hop {
 			continue
 		}
 		first := len(hs)
-		for _, w := range waysOn(f, a) {
+		ways := upstreamsOf(f, a, felt)
+		for _, w := range ways {
 			for _, e := range w.Far {
 				if e.Listens && len(e.Sockets) > 0 && len(hs) < 8 {
 					hs = append(hs, hop{at: a, felt: felt, way: w, end: e, f: asTarget(f, e)})
@@ -43,7 +44,7 @@ func hops(f *facts.Facts) []hop {
 			}
 		}
 		if len(hs) == first+1 {
-			hs[first].sole = len(waysOn(f, a)) == 1
+			hs[first].sole = len(ways) == 1
 		}
 	}
 	return hs

@@ -37,15 +37,24 @@ func gateway(f *facts.Facts, a *facts.Answer) string {
 // behind tells whether an error is one of what stands behind a gateway: 502 and 504
 // say so (RFC 9110 sections 15.6.3 and 15.6.5). 503 does where the gateway is one that
 // says it of a backend which refuses.
+//
+// What it was told to answer itself is its own, and a page that is not the gateway's is
+// of the one behind, which answers then.
 func behind(f *facts.Facts, a *facts.Answer) bool {
-	switch {
-	case a.HTTP.Status == 502 || a.HTTP.Status == 504:
-		return true
-	case a.HTTP.Status != 503:
+	if a.HTTP.Status < 502 || a.HTTP.Status > 504 {
 		return false
 	}
 	lines, _ := logOf(f, a)
-	return gateway(f, a) == "haproxy" || slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" })
+	own := ownOn(f, a.Addr, a.HTTP.Status)
+	switch {
+	case slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" }):
+		return true
+	case own != nil && (!own.Maybe || !mayBeUpstreams(own.Kind, a.HTTP.Status)), len(passedOn(f, a)) > 0:
+		return false
+	case a.HTTP.Status == 503:
+		return gateway(f, a) == "haproxy" && !foreignPage(f, a)
+	}
+	return true
 }
 
 // upstreamIn reads where a gateway led from a line of its log:
@@ -81,7 +90,7 @@ var upstreamFails = &Check{
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupAnswers},
-	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupForwards},
 	Explains: []*Check{serverError},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -125,7 +134,7 @@ var applicationError = &Check{
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupAnswers},
-	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupForwards},
 	Explains: []*Check{serverError},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -139,8 +148,26 @@ var applicationError = &Check{
 			if len(lines) > 0 {
 				why = lines[len(lines)-1]
 			}
-			x.Summary = fmt.Sprintf("%s is reached, and fails while it answers: %d %s%s.", replier(f, a), a.HTTP.Status, a.HTTP.Reason, cond(why != "", fmt.Sprintf(", %q", why), ""))
+			said := fmt.Sprintf("%d %s%s", a.HTTP.Status, a.HTTP.Reason, cond(why != "", fmt.Sprintf(", %q", why), ""))
+			x.Summary = fmt.Sprintf("%s is reached, and fails while it answers: %s.", replier(f, a), said)
 			x.Fixes = []Fix{{Do: cond(from != "", fmt.Sprintf("Mend what its log says (%s); the network has no part in it.", from), "See its log for the error; the network has no part in it.")}}
+			own, ways := ownOn(f, a.Addr, a.HTTP.Status), passedOn(f, a)
+			switch {
+			case own != nil:
+				x.Summary = fmt.Sprintf("%s is told to answer %d itself: `%s` in %s.", onwards(f, *own), a.HTTP.Status, own.Text, own.From)
+				answersItself(f, own, &x)
+				fs = append(fs, x)
+				continue
+			case len(ways) > 0 && from == "":
+				w := ways[0]
+				x.Since = w.Started
+				if mayBeUpstreams(w.Kind, a.HTTP.Status) { // and somebody wrote another page for the proxy
+					x.Certainty, x.Settle = Inferred, askThere(f, w)
+				}
+				x.Summary = fmt.Sprintf("%s passes on what %s at %s answers: %s.", onwards(f, w), listensAt(w), w.To, said)
+				x.Evidence = append(x.Evidence, wayEvidence(f, w)...)
+				x.Fixes = []Fix{{Do: fmt.Sprintf("See the log of %s for the error; the network has no part in it.", cond(strings.Contains(listensAt(w), "(pid "), listensAt(w), "who listens on "+w.To))}}
+			}
 			if a.HTTP.Status == 503 {
 				x.Fixes = append(x.Fixes, Fix{Do: "If it is still starting or being updated, wait and try again" + cond(a.HTTP.Get("Retry-After") != "", " (it says: after "+a.HTTP.Get("Retry-After")+")", "") + "."})
 			}

@@ -26,6 +26,9 @@ type Forward struct {
 	Held    bool           `json:"held,omitempty"`    // its process is seen to hold a listener on the port
 	Gone    bool           `json:"gone,omitempty"`    // its listener went while loopdoctor looked
 	Proxies bool           `json:"proxies,omitempty"` // it is a reverse proxy: it speaks HTTP with both sides
+	Asked   bool           `json:"asked,omitempty"`   // it leads on only once it has got a request, in HTTP
+	Own     int            `json:"own,omitempty"`     // it leads nowhere: it is told to answer with this status itself; 444: to close without an answer
+	Maybe   bool           `json:"maybe,omitempty"`   // it depends on more than the path whether a request is led so
 	From    string         `json:"from,omitempty"`    // what says so: "argument 3", "/etc/nginx/nginx.conf:12"
 	Text    string         `json:"text,omitempty"`    // the words there, masked
 	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it was told to listen, of several addresses the first

@@ -309,6 +309,7 @@ func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
 	for _, u := range config.For(all, w.target.Port, host, path) {
 		x := base
 		x.From, x.Text = fmt.Sprintf("%s:%d", u.File, u.Line), u.Text
+		x.Own, x.Maybe, x.Asked = u.Own, u.Maybe, u.Asked
 		if host, port, unix := config.Target(u.To); port != 0 {
 			x.To = clean(forward.Way{Host: host, To: port}.Target())
 		} else {
