@@ -91,3 +91,16 @@ func answersOwn(kind string, pid, status int, text string, marks ...wayMark) cha
 
 func onACondition(w *facts.Forward) { w.Maybe = true }
 func onceAsked(w *facts.Forward)    { w.Asked = true }
+
+// socketOf is the file of a UNIX socket to which the way leads, and as whom it leads on.
+func socketOf(at string, owner, mode uint32, workers ...uint32) wayMark {
+	return func(w *facts.Forward) {
+		e := endAt(at, "gunicorn (pid 9)")
+		e.UID, e.Mode = owner, mode
+		w.Far, w.Workers = append(w.Far, e), workers
+	}
+}
+
+func takesOnly(from string) wayMark {
+	return func(w *facts.Forward) { w.Only = netip.MustParsePrefix(from) }
+}

@@ -170,7 +170,7 @@ func silentBeyond(f *facts.Facts, a netip.Addr, felt gaveUp, w facts.Forward) Fi
 	case felt.silent:
 		x.Summary = fmt.Sprintf("%s waits for %s, where %s listens, and gets no answer from there: it is still at work, waits for something else, or speaks another protocol.", name, w.To, listensAt(w))
 	default:
-		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, or speaks another protocol.", name, w.To, listensAt(w))
+		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, answers what %s does not take, or speaks another protocol.", name, w.To, listensAt(w), w.Program)
 	}
 	return x
 }

@@ -75,11 +75,27 @@ func answersItself(f *facts.Facts, w *facts.Forward, x *Finding) {
 	x.Fixes = []Fix{{Do: fmt.Sprintf("If that is not meant any more, let %s lead on to the service again (%s), and read it anew.", w.Program, w.From)}}
 }
 
+// keepsOut are the forwarders at the address whose range this client is not in: on lo a
+// connection comes from where it goes to, or from 127.0.0.1.
+func keepsOut(f *facts.Facts, a netip.Addr) []facts.Forward {
+	return slices.DeleteFunc(waysOn(f, a), func(w facts.Forward) bool {
+		return !w.Only.IsValid() || !a.IsLoopback() || w.Only.Addr().Is4() != a.Is4() || w.Only.Contains(a) || w.Only.Contains(v4Loopback)
+	})
+}
+
 // closedByRule finds the proxies that close without an answer because they are told to:
 // at once, or once they were asked.
 func closedByRule(f *facts.Facts) []Finding {
 	var fs []Finding
 	judge := func(a netip.Addr, felt Evidence, brings *Check) {
+		for _, w := range keepsOut(f, a) {
+			x := Finding{Affects: []netip.Addr{a}, Brings: []*Check{brings}, Evidence: []Evidence{felt}}
+			answersItself(f, &w, &x)
+			x.Summary = fmt.Sprintf("%s takes connections from %s alone (range=%s in its arguments), and closes this one.", onwards(f, w), w.Only, w.Only)
+			x.Fixes = []Fix{{Do: fmt.Sprintf("Start %s again with a range that this client is in, as range=%s/%d; it takes one only. Or connect from an address in %s.", w.Program, a, a.BitLen(), w.Only)}}
+			fs = append(fs, x)
+			return
+		}
 		w := ownOn(f, a, closesItself)
 		if w == nil || slices.ContainsFunc(fs, func(x Finding) bool { return slices.Contains(x.Affects, a) }) {
 			return
@@ -101,4 +117,19 @@ func closedByRule(f *facts.Facts) []Finding {
 		}
 	}
 	return fs
+}
+
+// letWrite heals a UNIX socket that a proxy may not open.
+const letWrite = "Let the user of the proxy's workers write to that socket, and start its service again: its group and mode 0660 (php-fpm: listen.group, listen.mode; gunicorn: --umask 007; systemd: SocketGroup=, SocketMode=). Every directory above must let that user in, too (namei -l shows it)."
+
+// barredAt is the UNIX socket that no process which leads on there may open.
+func barredAt(ways []facts.Forward) (w facts.Forward, e facts.FarEnd, found bool) {
+	for _, w := range ways {
+		for _, e := range w.Far {
+			if e.Listens && len(w.Workers) > 0 && !slices.ContainsFunc(w.Workers, func(uid uint32) bool { return !e.Barred(uid) }) {
+				return w, e, true
+			}
+		}
+	}
+	return w, e, false
 }

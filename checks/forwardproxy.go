@@ -122,6 +122,7 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		}
 	}
 	x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Evidence: []Evidence{{"answer", felt.text}}}
+	bw, be, barred := barredAt(alive)
 	switch {
 	case len(dead) > 0:
 		w := dead[0]
@@ -140,6 +141,10 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Write %s instead of %s in %s, and let %s read it again.", theOther(w), w.To, w.From, w.Program)}}
 	case len(alive) > 0 && (felt.logged || felt.alien):
 		return x, false // it runs: what the log says of it is more (upstreamFails), or it answers so itself (applicationError)
+	case barred && felt.status != 0:
+		x.Summary = fmt.Sprintf("%s runs as %s, and may not open %s: that socket is uid %d's and has the mode %04o.", onwards(f, bw), workers(bw), bw.To, be.UID, be.Mode)
+		x.Settle = settleHolder(f, bw)
+		x.Fixes = []Fix{{Do: letWrite}}
 	case len(alive) > 0 && (felt.status == 502 || felt.status == 504 || felt.status == 0):
 		evidence := x.Evidence
 		x = silentBeyond(f, a, felt, alive[0])
@@ -151,6 +156,15 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		x.Evidence = append(x.Evidence, wayEvidence(f, w)...)
 	}
 	return x, true
+}
+
+// workers are the users as which a proxy leads on.
+func workers(w facts.Forward) string {
+	var users []string
+	for _, uid := range w.Workers {
+		users = append(users, fmt.Sprintf("uid %d", uid))
+	}
+	return list(users)
 }
 
 // targets are where the ways lead, each once.

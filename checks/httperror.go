@@ -65,13 +65,14 @@ func upstreamIn(line string) string {
 	if _, rest, ok := strings.Cut(line, `upstream: "`); ok {
 		to, _, _ := strings.Cut(rest, `"`)
 		// The path is the client's, and may hold anything.
-		if scheme, host, ok := strings.Cut(to, "://"); ok && !strings.HasPrefix(host, "unix:") {
+		if scheme, host, ok := strings.Cut(to, "://"); ok && !strings.HasPrefix(host, "unix:") && !pasteable(to) {
 			host, _, _ = strings.Cut(host, "/")
 			to = scheme + "://" + host + "/"
 		}
 		return to
 	}
 	if _, rest, ok := strings.Cut(line, "attempt to connect to "); ok {
+		rest = strings.TrimPrefix(rest, "Unix domain socket ")
 		to, _, _ := strings.Cut(rest, " ")
 		return to
 	}
@@ -82,6 +83,24 @@ func upstreamIn(line string) string {
 // nothing that a shell would take for more.
 func pasteable(s string) bool {
 	return s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/[]_-") == "" && !strings.Contains(s, "unix:")
+}
+
+// upstreamWord is what a log says of an upstream, and what heals it, if that is not
+// found out by asking the upstream.
+type upstreamWord struct{ words, and, what, do string }
+
+var upstreamWords = []upstreamWord{
+	{"(111: ", "", "refuses its connections", ""},
+	{"Connection refused", "", "refuses its connections", ""},
+	{"connect() to unix:", "(13: Permission denied)", "listens on a socket that the proxy may not open (permission denied)", letWrite},
+	{"(13)Permission denied", "Unix domain socket", "listens on a socket that the proxy may not open (permission denied)", letWrite},
+	{"(13: Permission denied) while connecting to upstream", "", "is one that the proxy may not connect to (permission denied)", "SELinux may keep the proxy from it: sudo ausearch -m AVC -ts recent shows it, and sudo setsebool -P httpd_can_network_connect 1 allows it (undo: the same with 0)."},
+	{"(110: ", "", "is too slow to answer it", ""},
+	{"prematurely closed", "", "closes without an answer", ""},
+	{"wrong version number", "", "speaks no TLS", ""},
+	{"no live upstreams", "", "has failed too often, so it is not tried", ""},
+	{"too big header", "", "answers with a head that is larger than the proxy's buffer", "See what that one puts into the head of its answer (a large Set-Cookie), or give nginx a larger buffer for it: proxy_buffer_size 16k; proxy_buffers 8 16k; (fastcgi_… and the like have their own), and reload it."},
+	{"no valid HTTP/1.0 header", "", "answers with something that is no HTTP", ""},
 }
 
 var upstreamFails = &Check{
@@ -110,15 +129,20 @@ var upstreamFails = &Check{
 				}
 			}
 			what := cond(a.HTTP.Status == 504, "is too slow to answer it", "does not answer it properly")
-			for _, w := range []struct{ words, what string }{{"(111: ", "refuses its connections"}, {"Connection refused", "refuses its connections"}, {"(110: ", "is too slow to answer it"}, {"prematurely closed", "closes without an answer"}, {"wrong version number", "speaks no TLS"}, {"no live upstreams", "has failed too often, so it is not tried"}} {
-				if slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, w.words) }) {
-					what = w.what
-					break
-				}
+			why := upstreamWord{}
+			if i := slices.IndexFunc(upstreamWords, func(w upstreamWord) bool {
+				return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, w.words) && strings.Contains(l, w.and) })
+			}); i >= 0 {
+				why = upstreamWords[i]
+				what = why.what
 			}
 			who := replier(f, a)
 			x.Summary = fmt.Sprintf("%s answers %d: the server behind it%s %s.", who, a.HTTP.Status, cond(to != "", ", "+to+",", ""), what)
-			x.Fixes = []Fix{{Do: cond(pasteable(to), "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
+			if why.do != "" {
+				x.Fixes = []Fix{{Do: why.do}}
+			} else {
+				x.Fixes = []Fix{{Do: cond(pasteable(to), "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
+			}
 			if x.Certainty == Inferred && f.Target.URL != "" && len(f.Owners.Of(first(serving(f, a.Addr)))) == 0 {
 				x.Settle = "sudo loopdoctor " + f.Target.URL // whose configuration it is shows then
 			}
