@@ -83,3 +83,24 @@ func beganAgo(ago time.Duration) wayMark {
 func configuredAt(at, text string) wayMark {
 	return func(w *facts.Forward) { w.Proxies, w.From, w.Text = true, at, text }
 }
+
+// answersOwn is a line by which process pid is told to answer with the status itself.
+func answersOwn(kind string, pid, status int, text string, marks ...wayMark) change {
+	return passesOn(kind, pid, "", append([]wayMark{configuredAt("/etc/proxy.conf:4", text), func(w *facts.Forward) { w.Own = status }}, marks...)...)
+}
+
+func onACondition(w *facts.Forward) { w.Maybe = true }
+func onceAsked(w *facts.Forward)    { w.Asked = true }
+
+// socketOf is the file of a UNIX socket to which the way leads, and as whom it leads on.
+func socketOf(at string, owner, mode uint32, workers ...uint32) wayMark {
+	return func(w *facts.Forward) {
+		e := endAt(at, "gunicorn (pid 9)")
+		e.UID, e.Mode = owner, mode
+		w.Far, w.Workers = append(w.Far, e), workers
+	}
+}
+
+func takesOnly(from string) wayMark {
+	return func(w *facts.Forward) { w.Only = netip.MustParsePrefix(from) }
+}

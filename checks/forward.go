@@ -15,6 +15,11 @@ import (
 // waysOn returns where the programs that serve the address lead. Where it is not seen
 // who does, what a process was told has to fit.
 func waysOn(f *facts.Facts, a netip.Addr) []facts.Forward {
+	return slices.DeleteFunc(toldAt(f, a), func(w facts.Forward) bool { return w.Own != 0 })
+}
+
+// toldAt is what the programs that serve the address were told to do with what comes.
+func toldAt(f *facts.Facts, a netip.Addr) []facts.Forward {
 	if f.Forwards == nil {
 		return nil
 	}
@@ -107,7 +112,10 @@ func closedWays(f *facts.Facts, judge func(facts.Dial, facts.Forward) (Finding, 
 		if d.Closed == "" {
 			continue
 		}
-		for _, w := range waysOn(f, d.Addr) {
+		for _, w := range upstreamsOf(f, d.Addr, gaveUp{}) {
+			if len(keepsOut(f, d.Addr)) > 0 {
+				continue
+			}
 			if x, ok := judge(d, w); ok {
 				x.Affects, x.Since = []netip.Addr{d.Addr}, w.Started
 				x.Evidence = slices.Concat([]Evidence{closedEvidence(f, d)}, wayEvidence(f, w), x.Evidence)
@@ -138,7 +146,7 @@ var forwarderAcceptsBackendDead = &Check{
 			}
 			for _, s := range serving(f, d.Addr) {
 				ps := f.Owners.Of(s)
-				if i := slices.IndexFunc(ps, facts.Process.Forwards); i >= 0 {
+				if i := slices.IndexFunc(ps, facts.Process.Forwards); i >= 0 && len(toldAt(f, d.Addr)) == 0 {
 					x := backendDead(f, d, facts.Forward{PID: ps[i].PID, Kind: ps[i].Name})
 					x.Affects, x.Since = []netip.Addr{d.Addr}, ps[i].Started
 					x.Evidence = []Evidence{closedEvidence(f, d), {"process", fmt.Sprintf("%d: %s", ps[i].PID, words(ps[i]))}}
@@ -178,7 +186,11 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 	if deadInContainer(f, d, w, &x) {
 		return x
 	}
+	what, runs := startsProgram(w)
 	switch {
+	case runs:
+		x.Summary = fmt.Sprintf("%s starts `%s` for each connection to %s, and closes at once (%s): that program is not there, or it ends at once.", name, what, at(f, d.Addr), d.Closed)
+		x.Fixes = []Fix{{Do: fmt.Sprintf("Run that command by hand, and see what it says; see also what the terminal of %s says.", w.Program)}}
 	case w.To == "":
 		x.Summary = fmt.Sprintf("%s accepts on %s for somebody else and closes at once (%s): the far end that it forwards to is not there.", name, at(f, d.Addr), d.Closed)
 		x.Fixes = []Fix{{Do: "Start the service at the far end, on the address and port to which the forwarder leads."}}
@@ -205,6 +217,17 @@ func backendDead(f *facts.Facts, d facts.Dial, w facts.Forward) Finding {
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Start the service at %s, or forward to where it listens.", w.To)}}
 	}
 	return x
+}
+
+// startsProgram is the command that a forwarder starts for each connection, instead of
+// making one itself: "EXEC:cat", "SYSTEM:…" of socat.
+func startsProgram(w facts.Forward) (command string, ok bool) {
+	kind, command, ok := strings.Cut(w.Text, ":")
+	if w.Kind != "socat" || w.To != "" || !slices.Contains([]string{"EXEC", "SYSTEM", "SHELL"}, strings.ToUpper(kind)) {
+		return "", false
+	}
+	command, _, _ = strings.Cut(command, ",")
+	return command, ok
 }
 
 // wrongOne is the address of a name at which nobody listens, of a forwarder that takes

@@ -35,7 +35,8 @@ func hops(f *facts.Facts) []hop {
 			continue
 		}
 		first := len(hs)
-		for _, w := range waysOn(f, a) {
+		ways := upstreamsOf(f, a, felt)
+		for _, w := range ways {
 			for _, e := range w.Far {
 				if e.Listens && len(e.Sockets) > 0 && len(hs) < 8 {
 					hs = append(hs, hop{at: a, felt: felt, way: w, end: e, f: asTarget(f, e)})
@@ -43,7 +44,7 @@ func hops(f *facts.Facts) []hop {
 			}
 		}
 		if len(hs) == first+1 {
-			hs[first].sole = len(waysOn(f, a)) == 1
+			hs[first].sole = len(ways) == 1
 		}
 	}
 	return hs
@@ -169,7 +170,7 @@ func silentBeyond(f *facts.Facts, a netip.Addr, felt gaveUp, w facts.Forward) Fi
 	case felt.silent:
 		x.Summary = fmt.Sprintf("%s waits for %s, where %s listens, and gets no answer from there: it is still at work, waits for something else, or speaks another protocol.", name, w.To, listensAt(w))
 	default:
-		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, or speaks another protocol.", name, w.To, listensAt(w))
+		x.Summary = fmt.Sprintf("%s sends requests on to %s, where %s listens, and gets no answer of use from there: it hangs, closes, answers what %s does not take, or speaks another protocol.", name, w.To, listensAt(w), w.Program)
 	}
 	return x
 }

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,7 +27,7 @@ var reverseProxyUpstream = &Check{
 			if !ok {
 				continue
 			}
-			ways := slices.DeleteFunc(waysOn(f, a), func(w facts.Forward) bool { return !w.Proxies || w.To == "" })
+			ways := slices.DeleteFunc(upstreamsOf(f, a, felt), func(w facts.Forward) bool { return !w.Proxies || w.To == "" })
 			x, ok := upstreamDead(f, a, felt, ways)
 			if ok {
 				fs = append(fs, x)
@@ -43,6 +44,38 @@ type gaveUp struct {
 	sure   bool // it is the proxy's own word, or its closing
 	logged bool // its log says why
 	silent bool // it says nothing
+	alien  bool // the page is not the proxy's own
+	maybe  bool // it may have been told to answer so itself
+}
+
+// fits tells whether it may be what is felt of the far end of a way. Who waits for a
+// request first does not close a connection because of one.
+func (g gaveUp) fits(w facts.Forward) bool {
+	switch {
+	case g.logged || g.silent:
+		return true
+	case g.status == 0:
+		return !w.Asked
+	}
+	return mayBeUpstreams(w.Kind, g.status)
+}
+
+// upstreamsOf are the ways on whose far end may be what is felt. There are none where
+// the program was told to answer so itself.
+func upstreamsOf(f *facts.Facts, a netip.Addr, felt gaveUp) []facts.Forward {
+	if own := ownOn(f, a, cmp.Or(felt.status, closesItself)); own != nil && !felt.logged && !felt.silent && (!own.Maybe || felt.status == 0) {
+		return nil
+	}
+	return slices.DeleteFunc(waysOn(f, a), func(w facts.Forward) bool { return !felt.fits(w) })
+}
+
+// proves tells whether a far end without a listener is what it says.
+func (g gaveUp) proves(w facts.Forward) bool {
+	if g.status == 0 || g.logged {
+		return g.sure
+	}
+	says := deadSays(w.Kind)
+	return g.sure && !g.alien && !g.maybe && !w.Maybe && (says == 0 || says == g.status)
 }
 
 // proxyGaveUp finds what was felt at the address that a reverse proxy without an
@@ -57,14 +90,15 @@ func proxyGaveUp(f *facts.Facts, a netip.Addr) (gaveUp, bool) {
 		case x.HTTP != nil && x.HTTP.Status >= 502 && x.HTTP.Status <= 504:
 			lines, _ := logOf(f, x)
 			logged := slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" })
-			return gaveUp{strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), x.HTTP.Status, true, logged, false}, true
+			return gaveUp{text: strings.TrimSpace(fmt.Sprintf("%s answers %d %s", at(f, a), x.HTTP.Status, x.HTTP.Reason)), status: x.HTTP.Status, sure: true, logged: logged,
+				alien: foreignPage(f, x), maybe: ownOn(f, a, x.HTTP.Status) != nil}, true
 		case x.End == facts.Silence && x.Bytes == 0 && readsQuestion(x):
-			return gaveUp{fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), 0, false, false, true}, true
+			return gaveUp{text: fmt.Sprintf("%s says nothing within %.0f ms", at(f, a), x.ElapsedMS), silent: true}, true
 		}
 	}
 	for _, d := range f.Dials {
 		if d.Addr == a && d.Closed != "" {
-			return gaveUp{closedEvidence(f, d).Text, 0, true, false, false}, true
+			return gaveUp{text: closedEvidence(f, d).Text, sure: true}, true
 		}
 	}
 	return gaveUp{}, false
@@ -88,10 +122,11 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		}
 	}
 	x := Finding{Affects: []netip.Addr{a}, Certainty: Inferred, Evidence: []Evidence{{"answer", felt.text}}}
+	bw, be, barred := barredAt(alive)
 	switch {
 	case len(dead) > 0:
 		w := dead[0]
-		x.Certainty = cond(felt.sure && len(dead) == len(ways) && w.Held, Proven, Inferred)
+		x.Certainty = cond(felt.proves(w) && len(dead) == len(ways) && w.Held, Proven, Inferred)
 		x.Since, x.Settle = w.Started, cond(felt.sure, settleHolder(f, w), settleAnswer(f))
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, and nothing listens there%s.", onwards(f, w), w.To, listensInstead(w))
 		if len(dead) > 1 {
@@ -104,8 +139,12 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		x.Summary = fmt.Sprintf("%s sends requests on to %s, takes one address of that name only, and nothing listens on %s: %s listens on %s.", onwards(f, w), w.To, wrongOne(w).Addr, listensAt(w), theOther(w))
 		x.Settle = settleAnswer(f)
 		x.Fixes = []Fix{{Do: fmt.Sprintf("Write %s instead of %s in %s, and let %s read it again.", theOther(w), w.To, w.From, w.Program)}}
-	case len(alive) > 0 && felt.logged:
-		return x, false // it runs: what the log says of it is more (upstreamFails)
+	case len(alive) > 0 && (felt.logged || felt.alien):
+		return x, false // it runs: what the log says of it is more (upstreamFails), or it answers so itself (applicationError)
+	case barred && felt.status != 0:
+		x.Summary = fmt.Sprintf("%s runs as %s, and may not open %s: that socket is uid %d's and has the mode %04o.", onwards(f, bw), workers(bw), bw.To, be.UID, be.Mode)
+		x.Settle = settleHolder(f, bw)
+		x.Fixes = []Fix{{Do: letWrite}}
 	case len(alive) > 0 && (felt.status == 502 || felt.status == 504 || felt.status == 0):
 		evidence := x.Evidence
 		x = silentBeyond(f, a, felt, alive[0])
@@ -117,6 +156,15 @@ func upstreamDead(f *facts.Facts, a netip.Addr, felt gaveUp, ways []facts.Forwar
 		x.Evidence = append(x.Evidence, wayEvidence(f, w)...)
 	}
 	return x, true
+}
+
+// workers are the users as which a proxy leads on.
+func workers(w facts.Forward) string {
+	var users []string
+	for _, uid := range w.Workers {
+		users = append(users, fmt.Sprintf("uid %d", uid))
+	}
+	return list(users)
 }
 
 // targets are where the ways lead, each once.

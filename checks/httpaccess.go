@@ -16,11 +16,11 @@ var serverACLOrAuth = &Check{
 	Doc:      "the server's own rules of access turn the client away",
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
-	Needs:    []facts.Group{facts.GroupAnswers},
-	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Needs:    []facts.Group{facts.GroupDials},
+	Uses:     []facts.Group{facts.GroupAnswers, facts.GroupSockets, facts.GroupOwners, facts.GroupForwards},
 	Explains: []*Check{turnedAway, noAnswer, closedAtOnce, clientFails},
 	Run: func(f *facts.Facts) []Finding {
-		var fs []Finding
+		fs := closedByRule(f)
 		for _, a := range asked(f) {
 			x := Finding{Affects: []netip.Addr{a.Addr}, Certainty: Proven, Brings: []*Check{turnedAway}, Evidence: append([]Evidence{replied(a)}, logEvidence(f, a)...)}
 			wrapped := wrappers(a)

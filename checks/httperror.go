@@ -37,15 +37,24 @@ func gateway(f *facts.Facts, a *facts.Answer) string {
 // behind tells whether an error is one of what stands behind a gateway: 502 and 504
 // say so (RFC 9110 sections 15.6.3 and 15.6.5). 503 does where the gateway is one that
 // says it of a backend which refuses.
+//
+// What it was told to answer itself is its own, and a page that is not the gateway's is
+// of the one behind, which answers then.
 func behind(f *facts.Facts, a *facts.Answer) bool {
-	switch {
-	case a.HTTP.Status == 502 || a.HTTP.Status == 504:
-		return true
-	case a.HTTP.Status != 503:
+	if a.HTTP.Status < 502 || a.HTTP.Status > 504 {
 		return false
 	}
 	lines, _ := logOf(f, a)
-	return gateway(f, a) == "haproxy" || slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" })
+	own := ownOn(f, a.Addr, a.HTTP.Status)
+	switch {
+	case slices.ContainsFunc(lines, func(l string) bool { return upstreamIn(l) != "" }):
+		return true
+	case own != nil && (!own.Maybe || !mayBeUpstreams(own.Kind, a.HTTP.Status)), len(passedOn(f, a)) > 0:
+		return false
+	case a.HTTP.Status == 503:
+		return gateway(f, a) == "haproxy" && !foreignPage(f, a)
+	}
+	return true
 }
 
 // upstreamIn reads where a gateway led from a line of its log:
@@ -56,13 +65,14 @@ func upstreamIn(line string) string {
 	if _, rest, ok := strings.Cut(line, `upstream: "`); ok {
 		to, _, _ := strings.Cut(rest, `"`)
 		// The path is the client's, and may hold anything.
-		if scheme, host, ok := strings.Cut(to, "://"); ok && !strings.HasPrefix(host, "unix:") {
+		if scheme, host, ok := strings.Cut(to, "://"); ok && !strings.HasPrefix(host, "unix:") && !pasteable(to) {
 			host, _, _ = strings.Cut(host, "/")
 			to = scheme + "://" + host + "/"
 		}
 		return to
 	}
 	if _, rest, ok := strings.Cut(line, "attempt to connect to "); ok {
+		rest = strings.TrimPrefix(rest, "Unix domain socket ")
 		to, _, _ := strings.Cut(rest, " ")
 		return to
 	}
@@ -75,13 +85,31 @@ func pasteable(s string) bool {
 	return s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/[]_-") == "" && !strings.Contains(s, "unix:")
 }
 
+// upstreamWord is what a log says of an upstream, and what heals it, if that is not
+// found out by asking the upstream.
+type upstreamWord struct{ words, and, what, do string }
+
+var upstreamWords = []upstreamWord{
+	{"(111: ", "", "refuses its connections", ""},
+	{"Connection refused", "", "refuses its connections", ""},
+	{"connect() to unix:", "(13: Permission denied)", "listens on a socket that the proxy may not open (permission denied)", letWrite},
+	{"(13)Permission denied", "Unix domain socket", "listens on a socket that the proxy may not open (permission denied)", letWrite},
+	{"(13: Permission denied) while connecting to upstream", "", "is one that the proxy may not connect to (permission denied)", "SELinux may keep the proxy from it: sudo ausearch -m AVC -ts recent shows it, and sudo setsebool -P httpd_can_network_connect 1 allows it (undo: the same with 0)."},
+	{"(110: ", "", "is too slow to answer it", ""},
+	{"prematurely closed", "", "closes without an answer", ""},
+	{"wrong version number", "", "speaks no TLS", ""},
+	{"no live upstreams", "", "has failed too often, so it is not tried", ""},
+	{"too big header", "", "answers with a head that is larger than the proxy's buffer", "See what that one puts into the head of its answer (a large Set-Cookie), or give nginx a larger buffer for it: proxy_buffer_size 16k; proxy_buffers 8 16k; (fastcgi_… and the like have their own), and reload it."},
+	{"no valid HTTP/1.0 header", "", "answers with something that is no HTTP", ""},
+}
+
 var upstreamFails = &Check{
 	Name:     "upstream-fails",
 	Doc:      "a reverse proxy answers, and the server behind it does not answer the proxy",
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupAnswers},
-	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupForwards},
 	Explains: []*Check{serverError},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -101,15 +129,20 @@ var upstreamFails = &Check{
 				}
 			}
 			what := cond(a.HTTP.Status == 504, "is too slow to answer it", "does not answer it properly")
-			for _, w := range []struct{ words, what string }{{"(111: ", "refuses its connections"}, {"Connection refused", "refuses its connections"}, {"(110: ", "is too slow to answer it"}, {"prematurely closed", "closes without an answer"}, {"wrong version number", "speaks no TLS"}, {"no live upstreams", "has failed too often, so it is not tried"}} {
-				if slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, w.words) }) {
-					what = w.what
-					break
-				}
+			why := upstreamWord{}
+			if i := slices.IndexFunc(upstreamWords, func(w upstreamWord) bool {
+				return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, w.words) && strings.Contains(l, w.and) })
+			}); i >= 0 {
+				why = upstreamWords[i]
+				what = why.what
 			}
 			who := replier(f, a)
 			x.Summary = fmt.Sprintf("%s answers %d: the server behind it%s %s.", who, a.HTTP.Status, cond(to != "", ", "+to+",", ""), what)
-			x.Fixes = []Fix{{Do: cond(pasteable(to), "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
+			if why.do != "" {
+				x.Fixes = []Fix{{Do: why.do}}
+			} else {
+				x.Fixes = []Fix{{Do: cond(pasteable(to), "See why that one does not answer: loopdoctor "+to, "See in the proxy's configuration and log where it leads, and ask loopdoctor about that address") + "."}}
+			}
 			if x.Certainty == Inferred && f.Target.URL != "" && len(f.Owners.Of(first(serving(f, a.Addr)))) == 0 {
 				x.Settle = "sudo loopdoctor " + f.Target.URL // whose configuration it is shows then
 			}
@@ -125,7 +158,7 @@ var applicationError = &Check{
 	Stage:    StageAnswer,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupAnswers},
-	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners},
+	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupForwards},
 	Explains: []*Check{serverError},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -143,8 +176,26 @@ var applicationError = &Check{
 			if len(lines) > 0 {
 				why = lines[len(lines)-1]
 			}
-			x.Summary = fmt.Sprintf("%s is reached, and fails while it answers: %d %s%s.", replier(f, a), a.HTTP.Status, a.HTTP.Reason, cond(why != "", fmt.Sprintf(", %q", why), ""))
+			said := fmt.Sprintf("%d %s%s", a.HTTP.Status, a.HTTP.Reason, cond(why != "", fmt.Sprintf(", %q", why), ""))
+			x.Summary = fmt.Sprintf("%s is reached, and fails while it answers: %s.", replier(f, a), said)
 			x.Fixes = []Fix{{Do: cond(from != "", fmt.Sprintf("Mend what its log says (%s); the network has no part in it.", from), "See its log for the error; the network has no part in it.")}}
+			own, ways := ownOn(f, a.Addr, a.HTTP.Status), passedOn(f, a)
+			switch {
+			case own != nil:
+				x.Summary = fmt.Sprintf("%s is told to answer %d itself: `%s` in %s.", onwards(f, *own), a.HTTP.Status, own.Text, own.From)
+				answersItself(f, own, &x)
+				fs = append(fs, x)
+				continue
+			case len(ways) > 0 && from == "":
+				w := ways[0]
+				x.Since = w.Started
+				if mayBeUpstreams(w.Kind, a.HTTP.Status) { // and somebody wrote another page for the proxy
+					x.Certainty, x.Settle = Inferred, askThere(f, w)
+				}
+				x.Summary = fmt.Sprintf("%s passes on what %s at %s answers: %s.", onwards(f, w), listensAt(w), w.To, said)
+				x.Evidence = append(x.Evidence, wayEvidence(f, w)...)
+				x.Fixes = []Fix{{Do: fmt.Sprintf("See the log of %s for the error; the network has no part in it.", cond(strings.Contains(listensAt(w), "(pid "), listensAt(w), "who listens on "+w.To))}}
+			}
 			if a.HTTP.Status == 503 {
 				x.Fixes = append(x.Fixes, Fix{Do: "If it is still starting or being updated, wait and try again" + cond(a.HTTP.Get("Retry-After") != "", " (it says: after "+a.HTTP.Get("Retry-After")+")", "") + "."})
 			}

@@ -26,10 +26,14 @@ type Forward struct {
 	Held    bool           `json:"held,omitempty"`    // its process is seen to hold a listener on the port
 	Gone    bool           `json:"gone,omitempty"`    // its listener went while loopdoctor looked
 	Proxies bool           `json:"proxies,omitempty"` // it is a reverse proxy: it speaks HTTP with both sides
+	Asked   bool           `json:"asked,omitempty"`   // it leads on only once it has got a request, in HTTP
+	Own     int            `json:"own,omitempty"`     // it leads nowhere: it is told to answer with this status itself; 444: to close without an answer
+	Maybe   bool           `json:"maybe,omitempty"`   // it depends on more than the path whether a request is led so
 	From    string         `json:"from,omitempty"`    // what says so: "argument 3", "/etc/nginx/nginx.conf:12"
 	Text    string         `json:"text,omitempty"`    // the words there, masked
 	Listen  netip.AddrPort `json:"listen,omitzero"`   // where it was told to listen, of several addresses the first
 	Both    bool           `json:"both,omitempty"`    // and at the loopback address of the other family: no address was named
+	Only    netip.Prefix   `json:"only,omitzero"`     // it was told to take connections from there alone
 	To      string         `json:"to,omitempty"`      // host:port, or a path, as written; empty: not known
 	UDP     bool           `json:"udp,omitempty"`     // it leads on by UDP
 	Through string         `json:"through,omitempty"` // the other machine, of ssh: "ann@shop"; the pod, of kubectl
@@ -39,6 +43,7 @@ type Forward struct {
 	Far     []FarEnd       `json:"far,omitempty"`     // of To on this machine: each address it means
 	Near    []FarEnd       `json:"near,omitempty"`    // who listens on that port at addresses that To does not mean
 	Dials   int            `json:"dials,omitempty"`   // connections to To that have got no answer yet (SYN_SENT), where To is not on this machine
+	Workers []uint32       `json:"workers,omitempty"` // users as which the processes run that lead on, where To is a UNIX socket
 	Log     []string       `json:"log,omitempty"`     // lines that its log has about it, the newest last, masked
 	LogFrom string         `json:"log_from,omitempty"`
 	Fresh   bool           `json:"fresh,omitempty"` // the log grew while loopdoctor looked
@@ -50,6 +55,10 @@ type FarEnd struct {
 	Unix    string         `json:"unix,omitempty"`
 	Listens bool           `json:"listens"`
 	Owner   string         `json:"owner,omitempty"` // who listens: "python3 (pid 4121)"
+
+	// Of the file of a UNIX socket.
+	Mode uint32 `json:"mode,omitempty"` // its permissions: 0o660
+	UID  uint32 `json:"uid,omitempty"`  // whose it is
 
 	// Where the answer stays away: its listeners, and the connections to it that wait to
 	// be accepted or hold bytes which it has not read.
@@ -64,6 +73,18 @@ func (w *Forward) Dead() bool {
 		}
 	}
 	return len(w.Far) > 0
+}
+
+// Barred tells whether a user, known not to be root, may not connect to a UNIX socket:
+// that takes the right to write (unix(7)). Whether it is in the file's group is not seen.
+func (e FarEnd) Barred(uid uint32) bool {
+	switch {
+	case e.Mode == 0 || uid == 0:
+		return false
+	case e.UID == uid:
+		return e.Mode&0o200 == 0
+	}
+	return e.Mode&0o022 == 0
 }
 
 // Waits is how many connections to the far end its program has not accepted, and how

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -148,6 +149,7 @@ func (w *ways) ofProcess(p facts.Process, held bool) {
 		x.Kind, x.From, x.Text, x.To = t.Kind, t.From, clean(mask(t.Text)), clean(t.Target())
 		x.Through, x.Proxies, x.UDP = clean(t.Through), t.Kind == "caddy", t.UDP
 		x.Listen, x.Both = listenAt(t.Bind, t.Port)
+		x.Only, _ = netip.ParsePrefix(t.Only)
 		if p.Name == "ssh" {
 			x.Through = clean(cmp.Or(session.User, p.User) + "@" + session.Host)
 			if x.Both && session.Family != "" {
@@ -309,6 +311,7 @@ func (w *ways) ofProxy(s server, by *facts.Process, base facts.Forward) {
 	for _, u := range config.For(all, w.target.Port, host, path) {
 		x := base
 		x.From, x.Text = fmt.Sprintf("%s:%d", u.File, u.Line), u.Text
+		x.Own, x.Maybe, x.Asked = u.Own, u.Maybe, u.Asked
 		if host, port, unix := config.Target(u.To); port != 0 {
 			x.To = clean(forward.Way{Host: host, To: port}.Target())
 		} else {
@@ -361,6 +364,10 @@ func (w *ways) farEnds(x *facts.Forward) {
 				end.Owner = w.owner(facts.Socket{Inode: u.Inode})
 			}
 		}
+		if info, err := os.Stat(x.To); err == nil && info.Mode().Type() == os.ModeSocket {
+			end.Mode, end.UID = uint32(info.Mode().Perm()), info.Sys().(*syscall.Stat_t).Uid
+			x.Workers = workersOf(x.PID)
+		}
 		if x.Through == "" || x.Here {
 			x.Far = []facts.FarEnd{end}
 		}
@@ -397,6 +404,29 @@ func (w *ways) farEnds(x *facts.Forward) {
 			x.Near = append(x.Near, facts.FarEnd{Addr: s.Local, Listens: true, Owner: w.owner(s)})
 		}
 	}
+}
+
+// workersOf are the users as which those run that a process started by its own name, as
+// nginx and Apache do; of one without, its own.
+func workersOf(pid int) []uint32 {
+	p, err := process.Describe(pid)
+	if pid == 0 || err != nil {
+		return nil
+	}
+	users := []uint32{}
+	pids, _ := process.PIDs()
+	for _, n := range pids {
+		if n == pid || commOf(n) != p.Name {
+			continue
+		}
+		if c, err := process.Describe(n); err == nil && c.PPID == pid && !slices.Contains(users, c.UID) {
+			users = append(users, c.UID)
+		}
+	}
+	if len(users) == 0 {
+		return []uint32{p.UID}
+	}
+	return users
 }
 
 // owner names who holds a listener at a far end. The processes are looked for once,

@@ -207,6 +207,9 @@ func forwards(f *facts.Facts) topic {
 		return out
 	}
 	for _, w := range f.Forwards.Found {
+		if w.Own != 0 {
+			out.add(w.Kind, fmt.Sprintf("is told to answer %d itself", w.Own))
+		}
 		if w.To == "" {
 			continue
 		}

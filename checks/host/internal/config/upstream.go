@@ -16,6 +16,9 @@ type Upstream struct {
 	To      string   // as written: "http://localhost:3000", "unix:/run/app.sock"; or the name of a group
 	Group   string   // the line makes To a member of that group, which others lead to
 	Path    string   // of the requests: a prefix, "= /exact" or "~ pattern" as nginx has it; empty: all
+	Own     int      // no upstream: the proxy itself answers with this status; 444: it closes without an answer
+	Maybe   bool     // of Own: on a condition. Of others: only an inner redirect leads there
+	Asked   bool     // it leads on only once it has got a request
 	Site    int      // the line where its site begins; 0: it stands outside of sites
 	Listen  []string // ports of its site; empty: not known
 	Names   []string // of its site
@@ -29,12 +32,20 @@ type Proxying struct {
 }
 
 func (p *Proxying) add(program string, n int, text string, u Upstream) {
-	if len(p.Upstreams) >= maxFound || u.To == "" {
+	if len(p.Upstreams) >= maxFound || u.To == "" && u.Own == 0 {
 		return
 	}
 	u.Program, u.Line, u.Text = program, n, quote(text)
 	u.To, u.Path, u.Group = clip(u.To, maxText), clip(u.Path, maxText), clip(u.Group, maxText)
 	p.Upstreams = append(p.Upstreams, u)
+}
+
+// own adds a line by which the proxy answers itself, where that is an error.
+func (p *Proxying) own(program string, n int, text, status string, u Upstream) {
+	if status, err := strconv.Atoi(status); err == nil && (status == 444 || status >= 500 && status <= 599) {
+		u.Own = status
+		p.add(program, n, text, u)
+	}
 }
 
 func (p *Proxying) include(name string) {
@@ -99,7 +110,8 @@ func Target(to string) (host string, port uint16, unix string) {
 
 // For picks the lines that a request to the port may be sent on by, each group
 // replaced by its members: the site of that name, or the default one, or the first;
-// in it the most special path.
+// in it the most special path. Of the lines by which the proxy answers itself it picks
+// those that come before them, or may.
 func For(all []Upstream, port uint16, host, path string) []Upstream {
 	p := strconv.Itoa(int(port))
 	var fits []Upstream
@@ -109,17 +121,34 @@ func For(all []Upstream, port uint16, host, path string) []Upstream {
 		}
 	}
 	fits = bySite(fits, strings.ToLower(host))
-	best := -1
+	best, own := -1, -1
 	for _, u := range fits {
-		best = max(best, u.rank(path))
+		switch r := u.rank(path); {
+		case u.Own == 0:
+			best = max(best, r)
+		case !u.Maybe:
+			own = max(own, r)
+		}
 	}
-	fits = slices.DeleteFunc(fits, func(u Upstream) bool { return best >= 0 && u.rank(path) < best })
 	var out []Upstream
 	for _, u := range fits {
+		switch r := u.rank(path); {
+		case u.Own != 0:
+			// Apache sends on before it redirects (hooks of mod_proxy, mod_alias).
+			if before := r >= best && (u.Program != Apache || best < 0); r >= 0 && (u.Maybe || before && r == own) {
+				out = append(out, u)
+			}
+			continue
+		case best >= 0 && r < best:
+			continue
+		case best < 0 && !u.inner(path):
+			continue
+		}
+		u.Maybe = best < 0
 		members := 0
 		for _, m := range all {
 			if m.Group != "" && m.Group == groupName(u.To) {
-				m.Path, m.Site, m.Group = u.Path, u.Site, ""
+				m.Path, m.Site, m.Group, m.Maybe, m.Asked = u.Path, u.Site, "", u.Maybe, u.Asked
 				out = append(out, m)
 				members++
 			}
@@ -129,6 +158,12 @@ func For(all []Upstream, port uint16, host, path string) []Upstream {
 		}
 	}
 	return out[:min(len(out), maxFound)]
+}
+
+// inner tells whether a request to the path may come there all the same, as one for
+// the index that a directory has, or the one script that serves all.
+func (u Upstream) inner(path string) bool {
+	return u.rank("/index.php") >= 0 || u.rank(strings.TrimSuffix(path, "/")+"/index.php") >= 0
 }
 
 func bySite(us []Upstream, host string) []Upstream {
@@ -160,15 +195,17 @@ func (u Upstream) rank(path string) int {
 	if path == "" {
 		path = "/"
 	}
-	switch kind, rest, _ := strings.Cut(u.Path, " "); kind {
-	case "":
+	switch kind, rest, _ := strings.Cut(u.Path, " "); {
+	case kind == "" && u.Own != 0: // before anything else
+		return 1 << 21
+	case kind == "", strings.HasPrefix(kind, "@"): // what leads to a location with a name is not followed
 		return 0
-	case "=":
+	case kind == "=":
 		if path == rest {
 			return 1 << 20
 		}
 		return -1
-	case "~", "~*":
+	case kind == "~", kind == "~*":
 		if kind == "~*" {
 			rest = "(?i)" + rest
 		}
@@ -176,7 +213,7 @@ func (u Upstream) rank(path string) int {
 			return 1 << 19
 		}
 		return -1
-	case "^~":
+	case kind == "^~":
 		if strings.HasPrefix(path, rest) {
 			return 1<<19 + len(rest)
 		}

@@ -76,9 +76,16 @@ func UpstreamsNginx(data []byte) Proxying {
 		case "proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass":
 			u := Upstream{To: substitute(words[1], vars)}
 			if location := within("location"); location != nil {
-				u.Path = strings.Join(location.args, " ")
+				u.Path, u.Asked = strings.Join(location.args, " "), true
 			}
 			p.add(Nginx, n, text, u)
+		case "return":
+			var u Upstream
+			if location := within("location"); location != nil {
+				u.Path = strings.Join(location.args, " ")
+			}
+			u.Maybe = within("if") != nil
+			p.own(Nginx, n, text, words[1], u)
 		}
 	}
 	for _, b := range blocks { // a file that ends early

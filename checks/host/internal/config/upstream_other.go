@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
 
 // UpstreamsCaddy reads where Caddy sends requests on to:
 //
@@ -39,17 +43,23 @@ func UpstreamsCaddy(data []byte) Proxying {
 		case proxy >= 0 && len(blocks) == proxy+1 && first == "to":
 			for _, to := range words[1:] {
 				with := site
-				with.To, with.Path = to, path
+				with.To, with.Path, with.Asked = to, path, true
 				p.add(Caddy, n, line, with)
 			}
+		case oneOf(first, "respond", "error", "abort") && proxy < 0 && len(blocks) > 0:
+			with := site
+			args := words[1:]
+			with.Path = cmp.Or(handled(blocks), "*")
+			if len(args) > 0 && args[0] != "*" && (args[0][0] == '/' || args[0][0] == '@') {
+				if with.Path = args[0]; args[0][0] == '@' {
+					with.Path, with.Maybe = cmp.Or(matchers[args[0]], "*"), matchers[args[0]] == ""
+				}
+				args = args[1:]
+			}
+			p.own(Caddy, n, line, caddyStatus(first, args), with)
 		case oneOf(first, "reverse_proxy", "php_fastcgi") && proxy < 0:
 			args := words[1:]
-			path = ""
-			for _, b := range blocks { // handle /api/* {
-				if len(b) > 1 && strings.HasPrefix(b[1], "/") {
-					path = b[1]
-				}
-			}
+			path = handled(blocks)
 			if len(args) > 0 && (strings.HasPrefix(args[0], "/") || args[0] == "*" || strings.HasPrefix(args[0], "@")) {
 				if args[0] != "*" && args[0][0] != '@' {
 					path = args[0]
@@ -60,7 +70,7 @@ func UpstreamsCaddy(data []byte) Proxying {
 			}
 			for _, to := range args {
 				with := site
-				with.To, with.Path = to, path
+				with.To, with.Path, with.Asked = to, path, true
 				p.add(Caddy, n, line, with)
 			}
 			if opens {
@@ -94,6 +104,30 @@ func UpstreamsCaddy(data []byte) Proxying {
 	return p
 }
 
+// handled is the path of the block that a line stands in: handle /api/* {
+func handled(blocks [][]string) (path string) {
+	for _, b := range blocks {
+		if len(b) > 1 && strings.HasPrefix(b[1], "/") {
+			path = b[1]
+		}
+	}
+	return path
+}
+
+// caddyStatus is the status with which Caddy answers itself:
+//
+//	respond "maintenance" 503
+//	abort
+func caddyStatus(directive string, args []string) string {
+	if directive == "abort" {
+		return "444"
+	}
+	if last := len(args) - 1; last >= 0 && args[last] != "0" {
+		return args[last]
+	}
+	return ""
+}
+
 // UpstreamsHAProxy reads where HAProxy sends connections on to:
 //
 //	server app1 127.0.0.1:3000 check
@@ -102,10 +136,14 @@ func UpstreamsCaddy(data []byte) Proxying {
 func UpstreamsHAProxy(data []byte) Proxying {
 	var p Proxying
 	section, name, begun, first := "", "", 0, 0
+	standard, http := false, false // "mode http" of the defaults, of the section
 	var ports []string
 	end := func() {
 		for i := first; i < len(p.Upstreams); i++ {
-			p.Upstreams[i].Site, p.Upstreams[i].Listen = begun, ports
+			p.Upstreams[i].Site, p.Upstreams[i].Listen, p.Upstreams[i].Asked = begun, ports, http
+		}
+		if section == "defaults" {
+			standard = http
 		}
 	}
 	for n, line := range lines(data) {
@@ -116,6 +154,7 @@ func UpstreamsHAProxy(data []byte) Proxying {
 		if oneOf(words[0], "global", "defaults", "frontend", "backend", "listen", "peers", "resolvers", "userlist", "cache", "program", "ring", "mailers", "http-errors", "fcgi-app") {
 			end()
 			section, name, begun, first, ports = words[0], "", n, len(p.Upstreams), nil
+			http = standard && section != "defaults"
 			if len(words) > 1 {
 				name = words[1]
 			}
@@ -128,6 +167,11 @@ func UpstreamsHAProxy(data []byte) Proxying {
 			continue
 		}
 		switch {
+		case words[0] == "mode":
+			http = words[1] == "http"
+		case oneOf(words[0], "tcp-request", "http-request") && oneOf(section, "frontend", "listen"):
+			status, path, maybe := haproxyOwn(words)
+			p.own(HAProxy, n, line, status, Upstream{Path: path, Maybe: maybe})
 		case words[0] == "bind" && oneOf(section, "frontend", "listen"):
 			for _, a := range strings.Split(words[1], ",") {
 				if i := strings.LastIndexByte(a, ':'); i >= 0 && len(ports) < maxFound {
@@ -142,6 +186,48 @@ func UpstreamsHAProxy(data []byte) Proxying {
 	}
 	end()
 	return p
+}
+
+// haproxyOwn reads with what status HAProxy answers itself, to which path, and whether
+// more than that has to be so:
+//
+//	http-request return status 503 content-type text/plain string "soon" if { path / }
+//	tcp-request connection reject if !{ src 10.0.0.0/8 }
+func haproxyOwn(words []string) (status, path string, maybe bool) {
+	at := slices.IndexFunc(words, func(w string) bool { return w == "if" || w == "unless" })
+	if at < 0 {
+		at = len(words)
+	}
+	rule, condition := words[:at], words[at:]
+	if len(rule) < 2 {
+		return "", "", false
+	}
+	value := func(of, otherwise string) string {
+		if i := slices.Index(rule, of); i > 0 && i+1 < len(rule) {
+			return rule[i+1]
+		}
+		return otherwise
+	}
+	switch {
+	case len(rule) > 2 && oneOf(rule[1], "connection", "content", "session") && oneOf(rule[2], "reject", "silent-drop"), oneOf(rule[1], "reject", "silent-drop"):
+		status = "444"
+	case rule[0] == "http-request" && rule[1] == "return":
+		status = value("status", "200")
+	case rule[0] == "http-request" && rule[1] == "deny":
+		status = value("status", value("deny_status", "403"))
+	case rule[0] == "http-request" && rule[1] == "tarpit":
+		status = value("status", value("deny_status", "500"))
+	}
+	switch {
+	case len(condition) == 0:
+	case len(condition) == 5 && condition[0] == "if" && condition[1] == "{" && condition[2] == "path" && condition[4] == "}":
+		path = "= " + condition[3]
+	case len(condition) == 5 && condition[0] == "if" && condition[1] == "{" && condition[2] == "path_beg" && condition[4] == "}":
+		path = condition[3]
+	default:
+		maybe = true
+	}
+	return status, path, maybe
 }
 
 // UpstreamsApache reads where Apache sends requests on to:
@@ -171,7 +257,7 @@ func UpstreamsApache(data []byte) Proxying {
 			}
 			return ""
 		}
-		with := func(to, path string) { p.add(Apache, n, line, Upstream{To: to, Path: path, Group: group}) }
+		with := func(to, path string) { p.add(Apache, n, line, Upstream{To: to, Path: path, Group: group, Asked: true}) }
 		switch strings.ToLower(words[0]) {
 		case "<virtualhost":
 			end()
@@ -217,6 +303,10 @@ func UpstreamsApache(data []byte) Proxying {
 			}
 		case "proxypassmatch":
 			with(arg(2), "~ "+arg(1))
+		case "redirect":
+			p.own(Apache, n, line, arg(1), Upstream{Path: cmp.Or(arg(2), path, "*")})
+		case "redirectmatch":
+			p.own(Apache, n, line, arg(1), Upstream{Path: "~ " + arg(2)})
 		case "rewriterule":
 			if flags := strings.Split(strings.Trim(arg(3), "[]"), ","); oneOf("P", flags...) || oneOf("proxy", flags...) {
 				with(arg(2), "")

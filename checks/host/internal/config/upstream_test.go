@@ -89,6 +89,27 @@ listen db
 </VirtualHost>
 `, 8080, "shop.local", "/api/x", []string{"12 http://localhost:4000/"}},
 	{"apache", "<Proxy balancer://app>\nBalancerMember http://127.0.0.1:3000\n</Proxy>\nProxyPass / balancer://app/\n", 80, "x", "/", []string{"2 http://127.0.0.1:3000"}},
+	// What the proxy answers itself, and paths that nothing is sent on for.
+	{"nginx", "server { listen 80; location / { return 503 \"soon\"; }\nlocation /other { proxy_pass http://a:1; } }", 80, "x", "/", []string{"1 itself 503"}},
+	{"nginx", "server { listen 80; location / { return 503 \"soon\"; }\nlocation /other { proxy_pass http://a:1; } }", 80, "x", "/other/1", []string{"2 http://a:1"}},
+	{"nginx", "server { listen 80; location / { root /srv; }\nlocation /other { proxy_pass http://a:1; } }", 80, "x", "/", nil},
+	{"nginx", "server { listen 80; location / { index index.php; }\nlocation ~ \\.php$ { fastcgi_pass unix:/run/p; } }", 80, "x", "/", []string{"2 unix:/run/p maybe"}},
+	{"nginx", "server { listen 80; location / { try_files $uri @app; }\nlocation @app { proxy_pass http://a:1; } }", 80, "x", "/", []string{"2 http://a:1"}},
+	{"nginx", "server { listen 80; return 503;\nlocation / { proxy_pass http://a:1; } }", 80, "x", "/", []string{"1 itself 503", "2 http://a:1"}},
+	{"nginx", "server { listen 80; if (-f /srv/stop) { return 503; }\nlocation / { proxy_pass http://a:1; } }", 80, "x", "/", []string{"1 itself 503 maybe", "2 http://a:1"}},
+	{"nginx", "server { listen 80 default_server; return 444; }\nserver { listen 80; server_name app.local; location / { proxy_pass http://a:1; } }", 80, "localhost", "/", []string{"1 itself 444"}},
+	{"nginx", "server { listen 80 default_server; return 444; }\nserver { listen 80; server_name app.local; location / { proxy_pass http://a:1; } }", 80, "app.local", "/", []string{"2 http://a:1"}},
+	{"nginx", "server { listen 80; location / { return 301 https://$host; } }", 80, "x", "/", nil},
+	{"caddy", ":80 {\n\thandle /up/* {\n\t\treverse_proxy a:1\n\t}\n\thandle {\n\t\trespond \"soon\" 503\n\t}\n}\n", 80, "x", "/", []string{"6 itself 503"}},
+	{"caddy", ":80 {\n\thandle /up/* {\n\t\treverse_proxy a:1\n\t}\n\thandle {\n\t\trespond \"soon\" 503\n\t}\n}\n", 80, "x", "/up/1", []string{"3 a:1"}},
+	{"caddy", ":80 {\n\t@stop header X-Stop *\n\trespond @stop 503\n\trespond /gone 200\n\treverse_proxy a:1\n}\n", 80, "x", "/", []string{"3 itself 503 maybe", "5 a:1"}},
+	{"haproxy", "frontend f\n\tbind :80\n\thttp-request return status 503 string \"soon\" if { path / }\n\tdefault_backend b\nbackend b\n\tserver s 127.0.0.1:1\n", 80, "x", "/", []string{"3 itself 503", "6 127.0.0.1:1"}},
+	{"haproxy", "frontend f\n\tbind :80\n\thttp-request return status 503 string \"soon\" if { path / }\n\tdefault_backend b\nbackend b\n\tserver s 127.0.0.1:1\n", 80, "x", "/a", []string{"6 127.0.0.1:1"}},
+	{"haproxy", "frontend f\n\tbind :80\n\ttcp-request connection reject if !{ src 10.0.0.0/8 }\n\thttp-request deny deny_status 429\n\tdefault_backend b\nbackend b\n\tserver s 127.0.0.1:1\n", 80, "x", "", []string{"3 itself 444 maybe", "7 127.0.0.1:1"}},
+	{"haproxy", "frontend f\n\tbind :80\n\thttp-request if\n\thttp-request deny if { path_beg /x }\n\thttp-request tarpit\n\tdefault_backend b\nbackend b\n\tserver s 127.0.0.1:1\n", 80, "x", "", []string{"5 itself 500", "8 127.0.0.1:1"}},
+	{"apache", "RedirectMatch 503 ^/$\nProxyPass /api http://127.0.0.1:1/\n", 80, "x", "/", []string{"1 itself 503"}},
+	{"apache", "Redirect 503 /\nProxyPass /api http://127.0.0.1:1/\n", 80, "x", "/api/x", []string{"2 http://127.0.0.1:1/"}},
+	{"apache", "ProxyPass /api http://127.0.0.1:1/\n", 80, "x", "/", nil},
 	{"apache", "RewriteRule ^/(.*) http://localhost:3000/$1 [P,L]\nRewriteRule ^/x /y [L]\n", 80, "x", "/", []string{"1 http://localhost:3000/$1"}},
 }
 
@@ -96,10 +117,38 @@ func TestUpstreams(t *testing.T) {
 	for _, s := range upstreamSamples {
 		var got []string
 		for _, u := range For(upstreamParsers[s.format]([]byte(s.file)).Upstreams, s.port, s.host, s.path) {
-			got = append(got, fmt.Sprintf("%d %s", u.Line, u.To))
+			to := u.To
+			if u.Own != 0 {
+				to = fmt.Sprintf("itself %d", u.Own)
+			}
+			if u.Maybe {
+				to += " maybe"
+			}
+			got = append(got, fmt.Sprintf("%d %s", u.Line, to))
 		}
 		if !slices.Equal(got, s.want) {
 			t.Errorf("%s, %d %s%s of\n%s\n\tgot  %q\n\twant %q", s.format, s.port, s.host, s.path, s.file, got, s.want)
+		}
+	}
+}
+
+// Who speaks HTTP with the client leads on once it has been asked.
+func TestAskedBeforeItLeadsOn(t *testing.T) {
+	for _, c := range []struct {
+		format, file string
+		want         bool
+	}{
+		{"haproxy", "defaults\n\tmode http\nfrontend f\n\tbind :80\n\tdefault_backend b\nbackend b\n\tserver s a:1\n", true},
+		{"haproxy", "defaults\n\tmode http\nfrontend f\n\tmode tcp\n\tbind :80\n\tdefault_backend b\nbackend b\n\tserver s a:1\n", false},
+		{"haproxy", "listen f\n\tbind :80\n\tserver s a:1\n", false},
+		{"nginx", "server { listen 80; location / { proxy_pass http://a:1; } }", true},
+		{"nginx", "stream { server { listen 80; proxy_pass a:1; } }", false},
+		{"caddy", ":80 {\n\treverse_proxy a:1\n}\n", true},
+		{"apache", "ProxyPass / http://a:1/\n", true},
+	} {
+		got := For(upstreamParsers[c.format]([]byte(c.file)).Upstreams, 80, "x", "/")
+		if len(got) != 1 || got[0].Asked != c.want {
+			t.Errorf("%s: %+v, want asked: %v\n%s", c.format, got, c.want, c.file)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Way struct {
 	To      uint16
 	ToUnix  string
 	UDP     bool   // it leads on by UDP
+	Only    string // the addresses from which it takes connections, "10.0.0.0/8"; empty: from any
 	Takes   string // "tcp", "udp": of what it was told to take; empty: TCP, as far as is known
 	Through string // the machine, or the pod, that lies between
 }

@@ -19,6 +19,9 @@ func told(ways []Way) []string {
 		if w.Through != "" {
 			s += " by " + w.Through
 		}
+		if w.Only != "" {
+			s += " for " + w.Only
+		}
 		out = append(out, s)
 	}
 	return out
@@ -55,6 +58,7 @@ func TestArguments(t *testing.T) {
 		{"socat -T 5 tcp-l:8080,fork unix-connect:/run/app.sock", []string{"socat, argument 4: 8080 > /run/app.sock"}},
 		{"socat TCP6:[::1]:80 TCP-LISTEN:8080", []string{"socat, argument 1: 8080 > [::1]:80"}},
 		{"socat TCP-LISTEN:8080 EXEC:cat", []string{"socat, argument 2: 8080 > "}},
+		{"socat TCP-LISTEN:8080,fork,range=10.0.0.0/8 EXEC:cat", []string{"socat, argument 2: 8080 >  for 10.0.0.0/8"}},
 		{"socat - TCP:h:80", nil},
 		{"/usr/lib/systemd/systemd-socket-proxyd --exit-idle-time 5s 127.0.0.1:3000", []string{"systemd-socket-proxyd, argument 3:  > 127.0.0.1:3000"}},
 		{"/usr/lib/systemd/systemd-socket-proxyd /run/app.sock", []string{"systemd-socket-proxyd, argument 1:  > /run/app.sock"}},

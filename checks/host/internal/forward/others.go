@@ -117,6 +117,9 @@ func socatListen(a string) (w Way, ok bool) {
 		if b, ok := strings.CutPrefix(o, "bind="); ok {
 			w.Bind = strings.Trim(short(b), "[]")
 		}
+		if r, ok := strings.CutPrefix(o, "range="); ok {
+			w.Only = short(r)
+		}
 	}
 	return w, w.Port != 0 || w.Unix != ""
 }
