@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -82,80 +83,56 @@ var policyRuleBeforeLocal = &Check{
 			if r.Type == "local" || throughWindows(f, r.To) != nil { // WSL needs the rule, and it is no fault
 				continue
 			}
-			rule := catches(f.Routes.Rules, r.To)
-			if rule == nil {
-				continue
+			if x, ok := beforeLocal(f, r); ok {
+				fs = append(fs, x)
 			}
-			x := Finding{Affects: []netip.Addr{r.To}, Certainty: Proven,
-				Summary:  fmt.Sprintf("The routing policy rule %q comes before the local table and takes the packets to %s.", rule.Text, at(f, r.To)),
-				Evidence: []Evidence{{"ip rule", rule.Text}, {"route lookup", fmt.Sprintf("%s: %s", at(f, r.To), cond(r.Errno != "", r.Errno, r.Type+" dev "+r.Device))}}}
-			x.Fixes = []Fix{removeRule(*rule)}
-			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)
 	},
 }
 
-func removeRule(r facts.Rule) Fix {
-	spec := append(strings.Fields(r.Selector), "pref", fmt.Sprint(r.Priority))
-	spec = append(spec, action(r)...)
-	family := cond(r.IPv6, "-6", "-4")
-	return Fix{Do: "Remove the rule.", Elevated: true, Lasts: UntilReboot,
-		Steps: [][]string{append([]string{"ip", family, "rule", "del"}, spec...)}, Undo: [][]string{append([]string{"ip", family, "rule", "add"}, spec...)},
-		Risk: "what set the rule (a VPN, a transparent proxy) may need it, and may set it again"}
-}
-
-// catches returns the rule that decides over the address before any rule looks
-// up table local (255): the first that matches it.
-func catches(rules []facts.Rule, a netip.Addr) *facts.Rule {
-	for i, r := range rules {
-		if r.IPv6 != a.Is6() || !slices.Contains(r.Matches, a) {
-			continue
-		}
-		if r.Action == "lookup" && r.Table == 255 {
-			return nil
-		}
-		if r.Action == "lookup" || r.Action == "blackhole" || r.Action == "unreachable" || r.Action == "prohibit" {
-			return &rules[i]
-		}
-	}
-	return nil
-}
-
-func action(r facts.Rule) []string {
-	if r.Action == "lookup" {
-		return []string{"lookup", fmt.Sprint(r.Table)}
-	}
-	return []string{r.Action}
-}
-
 var rejectRouteOnLoopback = &Check{
 	Name:     "reject-route-on-loopback",
-	Doc:      "a blackhole, unreachable or prohibit route stands where the local route should be",
+	Doc:      "a route of another type (blackhole, unreachable, prohibit, throw, unicast) stands where the local route should be",
 	Stage:    StageRoute,
 	Needs:    []facts.Group{facts.GroupRoutes},
-	Explains: []*Check{unreachable, denied},
+	Uses:     []facts.Group{facts.GroupInterfaces},
+	Explains: []*Check{unreachable, denied, cannotBind, noReply, notAccepted, lostOnOutput, lostOnWire},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, r := range f.Routes.Lookups {
-			if r.Type == "local" || catches(f.Routes.Rules, r.To) != nil {
+			if r.Type == "local" || localRule(f.Routes.Rules, r.To).first() != nil || throughWindows(f, r.To) != nil {
 				continue
 			}
-			row := rejecting(r)
-			if row == nil {
+			bad := inFront(f, r)
+			if len(bad) == 0 {
 				continue
 			}
-			bad := []string{row.Type, row.Prefix.String(), "table", "local"}
+			does := "refuses to send to"
+			if t := bad[0].Type; t != "blackhole" && t != "unreachable" && t != "prohibit" {
+				does = "does not deliver on this machine what is sent to"
+			}
 			x := Finding{Affects: []netip.Addr{r.To}, Certainty: Proven,
-				Summary:  fmt.Sprintf("Table local holds a %s route for %s: the kernel refuses to send to %s.", row.Type, row.Prefix, at(f, r.To)),
-				Evidence: []Evidence{{"ip route show table local", row.Type + " " + row.Prefix.String()}, {"route lookup", fmt.Sprintf("%s: %s", at(f, r.To), cond(r.Errno != "", r.Errno, r.Type))}}}
-			fix := Fix{Do: "Remove the route.", Elevated: true, Lasts: UntilReboot, Steps: [][]string{ip(r.To, "route", "del", bad)}, Undo: [][]string{ip(r.To, "route", "add", bad)}}
-			// Deleting it uncovers a local route only if there is one left.
-			if r.To.IsLoopback() && !hasLocalRow(r) {
-				good := []string{"local", row.Prefix.String(), "dev", "lo", "table", "local", "proto", "kernel"}
-				if r.To.Is4() {
-					good = append(good, "scope", "host", "src", "127.0.0.1")
+				Summary:  fmt.Sprintf("Table local holds a %s route for %s: the kernel %s %s.", bad[0].Type, bad[0].Prefix, does, at(f, r.To)),
+				Evidence: []Evidence{{"ip route show table local", strings.Join(routeWords(bad[0])[:2], " ")}, lookupEvidence(f, r)}}
+			fix := Fix{Do: "Remove the route.", Elevated: true, Lasts: UntilReboot}
+			for _, row := range bad {
+				words := append(routeWords(row), "table", "local")
+				fix.Steps = append(fix.Steps, ip(r.To, "route", "del", words))
+				if row.Hops {
+					fix.Risk = "the route has more than one way, and to have it again whoever made it has to make it"
+					continue
 				}
+				// Of two routes for one prefix the first one counts, and "add" takes no second one.
+				verb := cond(r.To.Is4() && slices.ContainsFunc(r.Table, func(t facts.TableRow) bool { return t.Type == "local" && t.Prefix == row.Prefix }), "prepend", "add")
+				fix.Undo = append([][]string{ip(r.To, "route", verb, words)}, fix.Undo...)
+			}
+			if len(bad) > 1 {
+				fix.Do = "Remove the routes."
+			}
+			// Deleting them uncovers a local route only if there is one left.
+			if dev, prefix := localPlace(f, r.To); !hasLocalRow(r) && dev != "" {
+				good := localRoute(dev, prefix)
 				fix.Do = "Put the local route back."
 				fix.Steps = append(fix.Steps, ip(r.To, "route", "add", good))
 				fix.Undo = append([][]string{ip(r.To, "route", "del", good)}, fix.Undo...)
@@ -167,19 +144,59 @@ var rejectRouteOnLoopback = &Check{
 	},
 }
 
-func rejecting(r facts.Route) *facts.TableRow {
-	var best *facts.TableRow
-	for i := range r.Table {
-		row := &r.Table[i]
-		if (row.Type == "blackhole" || row.Type == "unreachable" || row.Type == "prohibit") && (best == nil || row.Prefix.Bits() > best.Prefix.Bits()) {
-			best = row
+// inFront returns the rows of table local that stand in front of the local route to
+// the address, or of the place where it should be, the one that decides first. A
+// wider one, such as a default route, does no harm there.
+func inFront(f *facts.Facts, r facts.Route) []facts.TableRow {
+	dev, prefix := localPlace(f, r.To)
+	bits := prefix.Bits()
+	if dev == "" {
+		bits = r.To.BitLen()
+	}
+	if hasLocalRow(r) {
+		bits = 0
+		for _, t := range r.Table {
+			if t.Type == "local" {
+				bits = max(bits, t.Prefix.Bits())
+			}
 		}
 	}
-	return best
+	var bad []facts.TableRow
+	for _, t := range r.Table {
+		switch t.Type {
+		case "blackhole", "unreachable", "prohibit", "throw", "unicast":
+			if t.Prefix.Bits() >= bits {
+				bad = append(bad, t)
+			}
+		}
+	}
+	slices.SortStableFunc(bad, func(a, b facts.TableRow) int {
+		return cmp.Or(cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()), cmp.Compare(a.Metric, b.Metric))
+	})
+	return bad
+}
+
+// routeWords are a route as ip-route(8) takes it, without its table.
+func routeWords(t facts.TableRow) []string {
+	w := []string{t.Type, t.Prefix.String()}
+	if t.Via.IsValid() {
+		w = append(w, "via", t.Via.String())
+	}
+	if t.Device != "" && t.Type == "unicast" { // the kernel gives lo to the others of IPv6
+		w = append(w, "dev", t.Device)
+	}
+	if t.Metric != 0 && (t.Prefix.Addr().Is4() || t.Metric != 1024) { // IP6_RT_PRIO_USER, the default of ip-route(8)
+		w = append(w, "metric", fmt.Sprint(t.Metric))
+	}
+	return w
 }
 
 func hasLocalRow(r facts.Route) bool {
 	return slices.ContainsFunc(r.Table, func(t facts.TableRow) bool { return t.Type == "local" })
+}
+
+func lookupEvidence(f *facts.Facts, r facts.Route) Evidence {
+	return Evidence{"route lookup", fmt.Sprintf("%s: %s", at(f, r.To), cond(r.Errno != "", r.Errno, strings.TrimSuffix(r.Type+" dev "+r.Device, " dev ")))}
 }
 
 // ip is one call of ip(8) in the family of the address.

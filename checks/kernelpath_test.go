@@ -29,6 +29,13 @@ func kernelPathSituations() []situation {
 		),
 		of(policyRuleBeforeLocal,
 			row{"a VPN's table", machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(0, "to 127.0.0.0/8", "lookup", 51820, "127.0.0.1"), rule(0, "", "lookup", 255, "127.0.0.1")), says("proven 127.0.0.1", "0: from all to 127.0.0.0/8 lookup", "127.0.0.1:62893")},
+			row{"the rule for table local is missing", machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(32766, "from all", "lookup", 254, "127.0.0.1")), says("proven 127.0.0.1", "for the local table is missing", "127.0.0.1:62893")},
+			row{"it is missing, and no other table has a way", machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH"), rule(32766, "from all", "lookup", 254, "127.0.0.1"), passes), says("proven 127.0.0.1", "for the local table is missing")},
+			row{"it is missing in IPv6", machine("::1", routed("::1", "", "ENETUNREACH"), rule(32766, "from all", "lookup", 254, "::1"), passes), says("proven ::1", "for the local table is missing")},
+			row{"::1 works by a route in table main", machine("::1", dials("::1", facts.Connected), routed("::1", "unicast", ""), rule(32766, "from all", "lookup", 254, "::1")), nothing},
+			row{"all rules of IPv6 are gone, or the kernel has none", machine("::1", routed("::1", "", "ENETUNREACH", "local ::1/128"), rule(0, "", "lookup", 255, "127.0.0.1")), says("inferred ::1", "for the local table is missing")},
+			row{"it comes after that of table main", machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(32766, "from all", "lookup", 254, "127.0.0.1"), rule(40000, "from all", "lookup", 255, "127.0.0.1")), says("proven 127.0.0.1", "40000", "comes too late", "32766")},
+			row{"an empty table stands before what takes it", machine("127.0.0.1", routed("127.0.0.1", "", "EACCES"), rule(1, "", "lookup", 100, "127.0.0.1"), passes, rule(2, "to 127.0.0.0/8", "prohibit", 0, "127.0.0.1"), rule(3, "", "lookup", 255, "127.0.0.1")), says("proven 127.0.0.1", "2: from all")},
 			row{"a blackhole", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1")), says("proven 127.0.0.1", "blackhole")},
 			row{"in IPv6", machine("::1", routed("::1", "", "EACCES"), rule(0, "to ::1", "prohibit", 0, "::1")), says("proven ::1", "prohibit")},
 			row{"an empty rule stands before it, and says nothing", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL"), rule(0, "", "nop", 0, "127.0.0.1"), rule(1, "to 127.0.0.0/8", "unreachable", 0, "127.0.0.1")), says("proven 127.0.0.1", "1: from all")},
@@ -45,6 +52,10 @@ func kernelPathSituations() []situation {
 		of(rejectRouteOnLoopback,
 			row{"a blackhole", machine("127.0.0.1", routed("127.0.0.1", "blackhole", "EINVAL", "blackhole 127.0.0.0/8")), says("proven 127.0.0.1", "blackhole", "127.0.0.0/8", "127.0.0.1:62893")},
 			row{"the narrowest counts", machine("127.0.0.1", routed("127.0.0.1", "", "EACCES", "unreachable 127.0.0.0/8", "prohibit 127.0.0.1/32")), says("proven 127.0.0.1", "prohibit", "127.0.0.1/32")},
+			row{"a throw, and no other table has a way", machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH", "throw 127.0.0.1/32", "local 127.0.0.0/8")), says("proven 127.0.0.1", "throw", "127.0.0.1/32")},
+			row{"it leads to another machine", machine("127.0.0.1", routed("127.0.0.1", "unicast", "", "unicast 127.0.0.0/8")), says("proven 127.0.0.1", "unicast", "127.0.0.0/8")},
+			row{"the local route is narrower", machine("127.0.0.1", routed("127.0.0.1", "unicast", "", "throw 127.0.0.0/8", "local 127.0.0.1/32")), nothing},
+			row{"a default route in that table", machine("127.0.0.1", routed("127.0.0.1", "", "EHOSTUNREACH", "unreachable 0.0.0.0/0")), nothing},
 			row{"in IPv6", machine("::1", routed("::1", "", "EHOSTUNREACH", "unreachable ::1/128")), says("proven ::1", "unreachable", "::1/128")},
 			row{"a rule gets there first", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.0/8"), rule(0, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1")), nothing},
 			row{"the route is local", machine("127.0.0.1", routed("127.0.0.1", "local", "", "local 127.0.0.1/32", "blackhole 127.0.0.0/8")), nothing},
@@ -62,6 +73,12 @@ func markRule(priority uint32, action, leads, covers string) change {
 	}
 }
 
+// passes: the table of the last rule has no way for what the rule covers.
+func passes(f *facts.Facts) {
+	r := &f.Routes.Rules[len(f.Routes.Rules)-1]
+	r.Passes = slices.Clone(r.Matches)
+}
+
 func othersDown(f *facts.Facts) {
 	for i := range f.Interfaces.Others {
 		f.Interfaces.Others[i].Up = false
@@ -74,16 +91,36 @@ func deleted(add string) string { return strings.Replace(add, " add ", " del ", 
 
 func TestMendingThePath(t *testing.T) {
 	const (
-		v4Again = "ip -4 route add local 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1"
+		v4Again = "ip -4 route add local 127.0.0.0/8 dev lo table local proto kernel scope host"
 		v6Again = "ip -6 route add local ::1/128 dev lo table local proto kernel"
+		again   = "ip -4 rule add pref 0 lookup local"
+		v4First = "ip -4 rule add pref 0 to 127.0.0.0/8 lookup local"
+		tunnel  = "to 127.0.0.0/8 ipproto tcp dport 62893"
 	)
+	local := func(priority uint32, a string) change { return rule(priority, "from all", "lookup", 255, a) }
 	prescribe(t, []cure{
 		{"down", loDown, machine("127.0.0.1", loIsDown), []string{"root runs ip link set lo up", "undo ip link set lo down", "lasts until reboot"}},
 		{"no address", loV4AddressMissing, machine("127.0.0.1", holdsOn("lo")), []string{"root runs ip addr add 127.0.0.1/8 dev lo", "undo ip addr del 127.0.0.1/8 dev lo", "lasts until reboot"}},
-		{"a table", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(0, "to 127.0.0.0/8 ipproto tcp dport 62893", "lookup", 51820, "127.0.0.1")),
-			[]string{"root runs ip -4 rule del to 127.0.0.0/8 ipproto tcp dport 62893 pref 0 lookup 51820", "undo ip -4 rule add to 127.0.0.0/8 ipproto tcp dport 62893 pref 0 lookup 51820", "lasts until reboot"}},
-		{"a prohibition in IPv6", policyRuleBeforeLocal, machine("::1", routed("::1", "", "EACCES"), rule(7, "to ::1", "prohibit", 0, "::1")),
-			[]string{"root runs ip -6 rule del to ::1 pref 7 prohibit", "undo ip -6 rule add to ::1 pref 7 prohibit", "lasts until reboot"}},
+		{"the rule for table local is missing", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH"), rule(32766, "from all", "lookup", 254, "127.0.0.1")),
+			[]string{"root runs " + again, "undo " + deleted(again), "lasts until reboot"}},
+		{"it comes after that of table main", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(32766, "from all", "lookup", 254, "127.0.0.1"), local(40000, "127.0.0.1")),
+			[]string{"root runs " + again, "undo " + deleted(again), "lasts until reboot"}},
+		{"a table", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(5, tunnel, "lookup", 51820, "127.0.0.1"), local(7, "127.0.0.1")),
+			[]string{"root runs " + v4First, "undo " + deleted(v4First), "lasts until reboot"}},
+		{"a prohibition in IPv6", policyRuleBeforeLocal, machine("::1", routed("::1", "", "EACCES"), rule(7, "to ::1", "prohibit", 0, "::1"), local(8, "::1")),
+			[]string{"root runs ip -6 rule add pref 0 to ::1 lookup local", "undo ip -6 rule del pref 0 to ::1 lookup local", "lasts until reboot"}},
+		{"at preference 0", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(0, tunnel, "lookup", 51820, "127.0.0.1"), local(7, "127.0.0.1")),
+			[]string{"root runs " + v4First, "root runs ip -4 rule add " + tunnel + " pref 1 lookup 51820", "root runs ip -4 rule del " + tunnel + " pref 0 lookup 51820",
+				"undo " + deleted(v4First), "undo ip -4 rule add " + tunnel + " pref 0 lookup 51820", "undo ip -4 rule del " + tunnel + " pref 1 lookup 51820", "lasts until reboot"}},
+		{"both at preference 0", policyRuleBeforeLocal, machine("127.0.0.1", routed("127.0.0.1", "unicast", ""), rule(0, tunnel, "lookup", 51820, "127.0.0.1"), local(0, "127.0.0.1")),
+			[]string{"root runs ip -4 rule add " + tunnel + " pref 1 lookup 51820", "root runs ip -4 rule del " + tunnel + " pref 0 lookup 51820",
+				"undo ip -4 rule add " + tunnel + " pref 0 lookup 51820", "undo ip -4 rule del " + tunnel + " pref 1 lookup 51820",
+				"undo ip -4 rule add from all pref 1 lookup 255", "undo ip -4 rule del from all pref 0 lookup 255", "undo ip -4 rule add from all pref 0 lookup 255", "undo ip -4 rule del from all pref 1 lookup 255", "lasts until reboot"}},
+		{"a throw in place of the local route", rejectRouteOnLoopback, machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH", "throw 127.0.0.1/32")),
+			[]string{"root runs ip -4 route del throw 127.0.0.1/32 table local", "root runs " + v4Again, "undo " + deleted(v4Again), "undo ip -4 route add throw 127.0.0.1/32 table local", "lasts until reboot"}},
+		{"two in a row", rejectRouteOnLoopback, machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH", "throw 127.0.0.0/8", "unreachable 127.0.0.1/32", "local 127.0.0.0/8")),
+			[]string{"root runs ip -4 route del unreachable 127.0.0.1/32 table local", "root runs ip -4 route del throw 127.0.0.0/8 table local",
+				"undo ip -4 route prepend throw 127.0.0.0/8 table local", "undo ip -4 route add unreachable 127.0.0.1/32 table local", "lasts until reboot"}},
 		{"ahead of a local route", rejectRouteOnLoopback, machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.1/32", "local 127.0.0.0/8")),
 			[]string{"root runs ip -4 route del blackhole 127.0.0.1/32 table local", "undo ip -4 route add blackhole 127.0.0.1/32 table local", "lasts until reboot"}},
 		{"in place of the local route", rejectRouteOnLoopback, machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.0/8")),

@@ -16,11 +16,11 @@ var localTableRouteMissing = &Check{
 	Doc:      "the routing table local has lost the route to an address of this machine",
 	Stage:    StageRoute,
 	Needs:    []facts.Group{facts.GroupRoutes, facts.GroupInterfaces},
-	Explains: []*Check{unreachable, noReply, cannotBind, lostOnOutput, lostOnWire},
+	Explains: []*Check{unreachable, denied, noReply, notAccepted, cannotBind, lostOnOutput, lostOnWire},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
 		for _, r := range f.Routes.Lookups {
-			if r.Type == "local" || r.Table == nil || hasLocalRow(r) || rejecting(r) != nil || catches(f.Routes.Rules, r.To) != nil {
+			if r.Type == "local" || r.Table == nil || hasLocalRow(r) || len(inFront(f, r)) > 0 || localRule(f.Routes.Rules, r.To).first() != nil {
 				continue
 			}
 			dev, prefix := holderOf(f, r.To)
@@ -28,21 +28,47 @@ var localTableRouteMissing = &Check{
 				continue
 			}
 			fix := Fix{Do: "Put the local route back.", Elevated: true, Lasts: UntilReboot}
-			// Without a source: the kernel's own route names one, which would have
-			// to be local already, and then takes the destination, as this does.
-			route := []string{"local", prefix.Masked().String(), "dev", dev, "table", "local", "proto", "kernel"}
-			if r.To.Is4() {
-				route = append(route, "scope", "host")
-			}
+			route := localRoute(dev, prefix)
 			fix.Steps, fix.Undo = [][]string{ip(r.To, "route", "add", route)}, [][]string{ip(r.To, "route", "del", route)}
+			has := "nothing for " + r.To.String()
+			if len(r.Table) > 0 {
+				has = fmt.Sprintf("no local route for %s, only %s", r.To, strings.Join(routeWords(r.Table[0])[:2], " "))
+			}
 			fs = append(fs, Finding{Affects: []netip.Addr{r.To}, Certainty: Proven,
-				Summary: fmt.Sprintf("%s has the address %s, but table local has no route to it: the kernel does not know it as its own.", dev, r.To),
-				Evidence: []Evidence{{"interface " + dev, prefix.String()}, {"ip route show table local", "nothing for " + r.To.String()},
-					{"route lookup", fmt.Sprintf("%s: %s", at(f, r.To), cond(r.Errno != "", r.Errno, r.Type+" dev "+r.Device))}},
-				Fixes: []Fix{fix}})
+				Summary:  fmt.Sprintf("%s has the address %s, but table local has no route to it: the kernel does not know it as its own.", dev, r.To),
+				Evidence: []Evidence{{"interface " + dev, prefix.String()}, {"ip route show table local", has}, lookupEvidence(f, r)},
+				Fixes:    []Fix{fix}})
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// localRoute is a local route, as ip-route(8) takes it. Without a source: the
+// kernel's own route names one, which would have to be local already, and then takes
+// the destination, as this does.
+func localRoute(dev string, prefix netip.Prefix) []string {
+	route := []string{"local", prefix.Masked().String(), "dev", dev, "table", "local", "proto", "kernel"}
+	if prefix.Addr().Is4() {
+		route = append(route, "scope", "host")
+	}
+	return route
+}
+
+// localPlace is where the local route to the address should be; what interfaces have
+// need not be known for the addresses that lo has everywhere.
+func localPlace(f *facts.Facts, a netip.Addr) (string, netip.Prefix) {
+	if f.Interfaces != nil {
+		if dev, prefix := holderOf(f, a); dev != "" {
+			return dev, prefix
+		}
+	}
+	switch {
+	case !a.IsLoopback():
+		return "", netip.Prefix{}
+	case a.Is4():
+		return "lo", netip.PrefixFrom(v4Loopback, 8)
+	}
+	return "lo", netip.PrefixFrom(a, a.BitLen())
 }
 
 // holderOf returns the interface that has the address and the prefix it has it

@@ -19,6 +19,8 @@ func loAddressSituations() []situation {
 			row{"nobody has the address", machine("127.0.0.1", holdsOn("lo"), routed("127.0.0.1", "", "ENETUNREACH")), nothing},
 			row{"a rule gets there first", machine("127.0.0.1", routed("127.0.0.1", "", "EACCES"), rule(0, "to 127.0.0.0/8", "prohibit", 0, "127.0.0.1")), nothing},
 			row{"a blackhole stands there", machine("127.0.0.1", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.0/8")), nothing},
+			row{"a default route in that table is no local route", machine("127.0.0.1", routed("127.0.0.1", "", "EHOSTUNREACH", "unreachable 0.0.0.0/0")), says("proven 127.0.0.1", "table local")},
+			row{"a throw stands there", machine("127.0.0.1", routed("127.0.0.1", "", "ENETUNREACH", "throw 127.0.0.1/32")), nothing},
 			row{"the route is local", machine("127.0.0.1"), nothing},
 		),
 		of(addressNotOnThisMachine,

@@ -34,17 +34,17 @@ func markedWays(f *facts.Facts) []markedWay {
 	var ways []markedWay
 	for _, d := range f.Dials {
 		st, lost := lostAt(f, d)
-		if !lost || st != StageOutput && st != StageWire && st != StageReply || catches(f.Routes.Rules, d.Addr) != nil {
+		if !lost || st != StageOutput && st != StageWire && st != StageReply || localRule(f.Routes.Rules, d.Addr).first() != nil {
 			continue
 		}
 		for _, r := range f.Routes.Rules {
 			if r.IPv6 != d.Addr.Is6() {
 				continue
 			}
-			if slices.Contains(r.Matches, d.Addr) && r.Action == "lookup" && r.Table == 255 {
+			if slices.Contains(r.Matches, d.Addr) && r.Action == "lookup" && r.Table == tableLocal {
 				break // the local table comes first
 			}
-			if !slices.Contains(r.Marked, d.Addr) || r.WithMark == "" || r.WithMark == "local" {
+			if !slices.Contains(r.Marked, d.Addr) || r.WithMark == "" || r.WithMark == "local" || slices.Contains(r.Passes, d.Addr) {
 				continue
 			}
 			m := markedWay{dial: d, rule: r, stage: st, reply: st == StageReply}
@@ -75,7 +75,7 @@ func (m *markedWay) finding(f *facts.Facts) Finding {
 			m.rule.Text, at(f, m.dial.Addr), how),
 		Evidence: []Evidence{{"ip rule", m.rule.Text}, {"route lookup", fmt.Sprintf("%s without the mark: local; with it: %s", at(f, m.dial.Addr), m.rule.WithMark)}},
 		Settle:   "sudo nft list ruleset; sudo iptables -t mangle -S OUTPUT",
-		Fixes:    []Fix{removeRule(m.rule), {Do: "Leave loopback out where the mark is set: ahead of the rule that sets it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -t mangle -I OUTPUT 1 -o lo -j ACCEPT."}}}
+		Fixes:    []Fix{m.localFirst(f), {Do: "Leave loopback out where the mark is set: ahead of the rule that sets it, nft insert rule FAMILY TABLE CHAIN oif lo accept, or iptables (for IPv6 ip6tables) -t mangle -I OUTPUT 1 -o lo -j ACCEPT."}}}
 	if m.mark == nil {
 		return x
 	}
@@ -83,8 +83,13 @@ func (m *markedWay) finding(f *facts.Facts) Finding {
 	x.Summary = fmt.Sprintf("A packet filter gives the connection to %s the mark %#x, and the routing policy rule %q, ahead of the local table, takes it off lo: it is lost %s: %s.",
 		at(f, m.dial.Addr), m.mark.Mark, m.rule.Text, how, placeOf(f, m.mark.Rule))
 	x.Evidence = slices.Concat([]Evidence{{"rule", ruleText(f, m.mark.Rule)}}, x.Evidence, []Evidence{{"counters", countedAt(ledgerOf(f, m.dial.Addr), m.dial, m.stage)}})
-	x.Fixes = append(leaveOutFixes(f, m.hurdles(f)...), removeRule(m.rule))
+	x.Fixes = append(leaveOutFixes(f, m.hurdles(f)...), m.localFirst(f))
 	return x
+}
+
+// localFirst has the packets to the address look up table local ahead of the rule.
+func (m *markedWay) localFirst(f *facts.Facts) Fix {
+	return localFirst(f.Routes.Rules, localRule(f.Routes.Rules, m.dial.Addr), m.dial.Addr, []*facts.Rule{&m.rule})
 }
 
 // hurdles are the rules that set the mark on any packet of the connection: the

@@ -27,7 +27,7 @@ func TestMergedFindingsKeepTheirFixes(t *testing.T) {
 		want  []string
 	}{
 		"a rule in each family": {policyRuleBeforeLocal, machine("62893", routed("127.0.0.1", "", "EINVAL"), routed("::1", "", "EINVAL"), rule(0, "to 127.0.0.0/8", "blackhole", 0, "127.0.0.1"), rule(0, "to ::1", "blackhole", 0, "::1")),
-			[]string{"ip -4 rule del", "ip -6 rule del"}},
+			[]string{"ip -4 rule add", "ip -6 rule add"}},
 		"a route in each family": {rejectRouteOnLoopback, machine("62893", routed("127.0.0.1", "", "EINVAL", "blackhole 127.0.0.0/8"), routed("::1", "", "EINVAL", "blackhole ::1/128")),
 			[]string{"ip -4 route del", "ip -6 route del"}},
 		"two programs hold the port": {portHeldByOtherApp, machine("62893", toBind, listens("127.0.0.1", 50, named("nginx")), listens("::1", 51, named("node")), binds("127.0.0.1", "EADDRINUSE", true), binds("::1", "EADDRINUSE", true)),

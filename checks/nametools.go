@@ -68,6 +68,11 @@ var toolsDisagreeOnLocalhost = &Check{
 			if len(ls) == 0 || dialled && !tried(f, a) {
 				continue
 			}
+			// To an address that nobody tried the way is not known, and where the one
+			// that the name has is lost on the way, it may be lost for both.
+			if !dialled && slices.ContainsFunc(f.Dials, func(d facts.Dial) bool { return d.Outcome != facts.Refused && !d.Outcome.Works() }) {
+				continue
+			}
 			return []Finding{{Certainty: Proven, Remark: true, Evidence: []Evidence{socketEvidence(f, ls[0])},
 				Summary: fmt.Sprintf("curl and browsers reach %s all the same: they do not ask the system what %s is, but go to %s, where %s listens.", nameOf(f), n.Name, at(f, a), holder(f, ls[0])),
 				Fixes:   []Fix{{Do: fmt.Sprintf("Do not test the name with curl or a browser; getent ahosts %s shows what other programs get.", n.Name)}}}}

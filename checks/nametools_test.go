@@ -53,6 +53,7 @@ func nameToolSituations() []situation {
 			row{"a wrong line", machine("localhost", hosts("10.0.0.9"), v4), says("remark 127.0.0.1 ::1", "127.0.0.1:62893")},
 			row{"a name below localhost", machine("app.localhost", hosts(), asksFor("app.localhost"), v4, ok), says("remark 127.0.0.1 ::1", "app.localhost")},
 			row{"the server is there as well", machine("localhost", hosts("127.0.1.1"), listens("0.0.0.0", 50)), nothing},
+			row{"nobody tried the one with a listener, and the other is lost", machine("localhost", hosts("127.0.0.1"), listens("::1", 50), dials("127.0.0.1", facts.Timeout)), nothing},
 			row{"curl does not get there either", machine("localhost", hosts(), v4, dials("127.0.0.1", facts.Timeout)), nothing},
 			row{"nothing listens", machine("localhost", hosts()), nothing},
 			row{"another name", machine("shop", hosts("10.0.0.9"), asksFor("shop"), v4), nothing},

@@ -185,8 +185,11 @@ type Route struct {
 // TableRow is one row of table local that covers the address.
 type TableRow struct {
 	Prefix netip.Prefix `json:"prefix"`
-	Type   string       `json:"type"` // "local", "blackhole", "unreachable", "prohibit"
+	Type   string       `json:"type"` // "local", "blackhole", "unreachable", "prohibit", "throw", "unicast" …
 	Device string       `json:"device,omitempty"`
+	Via    netip.Addr   `json:"via,omitzero"`
+	Metric uint32       `json:"metric,omitempty"`
+	Hops   bool         `json:"hops,omitempty"` // it leads more than one way, which is not told here
 }
 
 // Rule is one routing policy rule (fib_rules).
@@ -199,6 +202,7 @@ type Rule struct {
 	Matches  []netip.Addr `json:"matches,omitempty"`   // addresses of the target that its selector covers
 	Marked   []netip.Addr `json:"marked,omitempty"`    // those that it would cover if the packet carried its mark
 	WithMark string       `json:"with_mark,omitempty"` // how the kernel would then send to the first of them: "unicast dev tun0", "EACCES"
+	Passes   []netip.Addr `json:"passes,omitempty"`    // of both, those for which its table has no way: the kernel asks the next rule
 	Text     string       `json:"text"`                // as "ip rule" prints it
 }
 

@@ -82,7 +82,9 @@ func (q *Queue) Full() bool { return q != nil && q.Length > q.Limit }
 // Serves tells whether a connection to the address would reach this listener:
 // the family, the address and the device have to fit.
 func (s *Socket) Serves(a netip.Addr) bool {
-	if s.Device != "" && s.Device != "lo" {
+	// An address of one link alone cannot be bound without its device (ipv6(7)).
+	ofLink := a.IsLinkLocalUnicast() && s.Local.Addr() == a
+	if s.Device != "" && s.Device != "lo" && !ofLink {
 		return false
 	}
 	return s.Covers(a)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -38,7 +39,7 @@ func (l *look) addresses() error {
 			}
 		case t.Wildcard:
 			add(a, "named", true)
-		case !l.mine(a) && t.Intent != facts.ToBind: // a bind says by itself that it is not there
+		case !l.zoned(a) && t.Intent != facts.ToBind: // a bind says by itself that it is not there
 			return l.foreign(a, a.String()+" is not an address of this machine")
 		default:
 			add(a, "named", true)
@@ -110,6 +111,27 @@ func (l *look) mine(a netip.Addr) bool {
 		return i.Loopback != nil && i.Loopback.Holds(a) || slices.ContainsFunc(i.Others, func(o facts.Interface) bool { return o.Holds(a) })
 	}
 	return ownAddress(a)
+}
+
+// zoned tells whether the address is this machine's, on the interface that its zone
+// names, by name or number (RFC 4007 section 11).
+func (l *look) zoned(a netip.Addr) bool {
+	if a.Zone() == "" || l.f.Interfaces == nil {
+		return l.mine(a.WithZone(""))
+	}
+	return slices.ContainsFunc(l.f.Interfaces.Others, func(i facts.Interface) bool {
+		return (i.Name == a.Zone() || fmt.Sprint(i.Index) == a.Zone()) && i.Holds(a.WithZone(""))
+	})
+}
+
+// place is the address as connect() and bind() take it: one of a link alone is told by
+// the link as well, if the person did.
+func (l *look) place(a netip.Addr) netip.AddrPort {
+	to := l.to(a)
+	if named, err := netip.ParseAddr(l.f.Target.Host); err == nil && named.WithZone("") == a {
+		to = netip.AddrPortFrom(named, to.Port())
+	}
+	return to
 }
 
 // expect decides which addresses have to work: the one that a client's error

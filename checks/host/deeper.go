@@ -128,7 +128,7 @@ func (l *look) cameUp(ctx context.Context, open []connection) {
 		if len(l.listening(d.Addr)) == 0 {
 			continue
 		}
-		second := l.sources.dial(l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)))
+		second := l.sources.dial(l.place(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)))
 		if second.Fact().Outcome.Works() {
 			l.accept(ctx, second)
 		}

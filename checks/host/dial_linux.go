@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -46,7 +48,7 @@ func dial(to netip.AddrPort, as client) connection {
 }
 
 func newProbe(to netip.AddrPort, as client) *probe {
-	return &probe{fd: -1, as: as, fact: facts.Dial{Addr: to.Addr(), As: as.UID, AsPID: as.PID}}
+	return &probe{fd: -1, as: as, fact: facts.Dial{Addr: to.Addr().WithZone(""), As: as.UID, AsPID: as.PID}}
 }
 
 // open sends the SYN. The socket is bound to a port first, so that a capture can
@@ -321,7 +323,7 @@ func icmpError(fd int) string {
 // bind tries to take the port and gives it back. It never listens, so no client
 // can notice.
 func bind(network string, to netip.AddrPort, as client, reuse bool) (facts.Bind, error) {
-	b := facts.Bind{Addr: to.Addr(), As: as.UID, AsPID: as.PID, ReuseAddr: reuse}
+	b := facts.Bind{Addr: to.Addr().WithZone(""), As: as.UID, AsPID: as.PID, ReuseAddr: reuse}
 	var failed error
 	err := asClient(as.Identity, func() {
 		var options []int
@@ -343,7 +345,15 @@ func sockaddr(ap netip.AddrPort) unix.Sockaddr {
 	if ap.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
 	}
-	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+	sa := &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+	if zone := ap.Addr().Zone(); zone != "" {
+		if i, err := net.InterfaceByName(zone); err == nil {
+			sa.ZoneId = uint32(i.Index)
+		} else if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+			sa.ZoneId = uint32(n)
+		}
+	}
+	return sa
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {

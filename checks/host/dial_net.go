@@ -22,7 +22,7 @@ type netProbe struct {
 
 // netDial connects. The user cannot be chosen here: it is always our own.
 func netDial(to netip.AddrPort, as client) connection {
-	p := &netProbe{fact: facts.Dial{Addr: to.Addr(), As: as.UID, AsPID: as.PID}}
+	p := &netProbe{fact: facts.Dial{Addr: to.Addr().WithZone(""), As: as.UID, AsPID: as.PID}}
 	if own := os.Getuid(); own >= 0 && uint32(own) != as.UID {
 		p.fact.Outcome, p.fact.Errno = facts.Skipped, "another user cannot be taken here"
 		return p

@@ -307,7 +307,7 @@ func (l *look) dials(ctx context.Context) []connection {
 					open = append(open, untried{facts.Dial{Addr: a.Addr, As: as.UID, AsPID: as.PID, Outcome: facts.Skipped}})
 					continue
 				}
-				c := l.sources.dial(l.to(a.Addr), l.client(as))
+				c := l.sources.dial(l.place(a.Addr), l.client(as))
 				open = append(open, c)
 				if c.Fact().Outcome.Works() {
 					l.accept(ctx, c)
@@ -344,7 +344,7 @@ func (l *look) again(open []connection) {
 			if a.Addr != b.Addr || !a.Outcome.Works() || b.Outcome.Works() || b.Outcome == facts.Skipped {
 				continue
 			}
-			second := l.sources.dial(l.to(a.Addr), l.client(l.f.Host.Client(a.As, a.AsPID)))
+			second := l.sources.dial(l.place(a.Addr), l.client(l.f.Host.Client(a.As, a.AsPID)))
 			if second.Fact().Outcome.Works() {
 				second.Close()
 				continue
@@ -407,7 +407,7 @@ func (l *look) binds() {
 				continue
 			}
 			for _, reuse := range reuses {
-				b, err := l.sources.bind(t.Network, netip.AddrPortFrom(a.Addr, t.Port), l.client(as), reuse)
+				b, err := l.sources.bind(t.Network, l.place(a.Addr), l.client(as), reuse)
 				if err != nil {
 					l.missing(facts.GroupBinds, err)
 					continue

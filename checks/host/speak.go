@@ -193,7 +193,7 @@ func (l *look) put(ctx context.Context, who asked, q inquiry) facts.Answer {
 	if q.tls || q.Question == facts.AskTLS {
 		q.trust = l.trust()
 	}
-	a := l.sources.ask(ctx, l.to(who.addr), l.client(who.as), q)
+	a := l.sources.ask(ctx, l.place(who.addr), l.client(who.as), q)
 	a.Addr, a.As, a.AsPID, a.With = who.addr, who.as.UID, who.as.PID, q.with
 	return masked(a)
 }

@@ -14,7 +14,7 @@ import (
 
 // ask puts a question over a connection that is made the way the client's are.
 func ask(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Answer {
-	a := facts.Answer{Addr: to.Addr(), As: as.UID, AsPID: as.PID, Question: q.Question, TLS: q.tls, End: facts.NotAsked}
+	a := facts.Answer{Addr: to.Addr().WithZone(""), As: as.UID, AsPID: as.PID, Question: q.Question, TLS: q.tls, End: facts.NotAsked}
 	if ctx.Err() != nil {
 		a.Errno = reason(ctx.Err())
 		return a

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 	"github.com/loopdoctor/loopdoctor/checks/host/internal/netlink"
@@ -95,21 +97,27 @@ func (c *Client) Route(to netip.Addr, uid uint32, proto uint8, dport uint16) fac
 // localRows returns the rows of table local that cover the address; nil if they
 // cannot be had, which is not the same as none.
 func (c *Client) localRows(to netip.Addr) []facts.TableRow {
-	ask := make([]byte, routeLen)
-	ask[0] = family(to)
-	ask = netlink.Append(ask, rtaTable, binary.NativeEndian.AppendUint32(nil, tableLocal))
-	rows, err := netlink.Dump(c.conn, getRoute, ask, func(b []byte) (route, bool) {
-		r, ok := parseRoute(b)
-		return r, ok && r.table == tableLocal && r.dst.Contains(to)
-	})
+	rows, err := c.covering(to)
 	if err != nil {
 		return nil
 	}
-	found := make([]facts.TableRow, len(rows))
-	for i, r := range rows {
-		found[i] = facts.TableRow{Prefix: r.dst, Type: routeType(r.typ), Device: c.conn.DeviceName(r.oif)}
+	found := []facts.TableRow{}
+	for _, r := range rows {
+		if r.table == tableLocal {
+			found = append(found, facts.TableRow{Prefix: r.dst, Type: routeType(r.typ), Device: c.conn.DeviceName(r.oif), Via: r.via, Metric: r.metric, Hops: r.hops})
+		}
 	}
 	return found
+}
+
+// covering returns the rows of all tables that cover the address.
+func (c *Client) covering(to netip.Addr) ([]route, error) {
+	ask := make([]byte, routeLen)
+	ask[0] = family(to)
+	return netlink.Dump(c.conn, getRoute, ask, func(b []byte) (route, bool) {
+		r, ok := parseRoute(b)
+		return r, ok && r.dst.Contains(to)
+	})
 }
 
 // Rules returns the routing rules of IPv4, then those of IPv6, in the order in
@@ -119,6 +127,7 @@ func (c *Client) localRows(to netip.Addr) []facts.TableRow {
 // if it names one of uids; without uids it is taken to apply.
 func (c *Client) Rules(addrs []netip.Addr, proto uint8, dport uint16, uids ...uint32) ([]facts.Rule, error) {
 	var list []facts.Rule
+	rows := map[netip.Addr]func() ([]route, error){} // a table may be long: read once, and only if asked
 	for _, fam := range []uint8{familyV4, familyV6} {
 		ask := make([]byte, routeLen)
 		ask[0] = fam
@@ -133,6 +142,18 @@ func (c *Client) Rules(addrs []netip.Addr, proto uint8, dport uint16, uids ...ui
 			f := r.fact(addrs, proto, dport, uids)
 			if len(f.Marked) > 0 {
 				f.WithMark = c.withMark(f.Marked[0], first(uids), proto, dport, value(r.mark))
+			}
+			for _, a := range slices.Concat(f.Matches, f.Marked) {
+				if r.action != actLookup {
+					break
+				}
+				to := a.Unmap().WithZone("")
+				if rows[to] == nil {
+					rows[to] = sync.OnceValues(func() ([]route, error) { return c.covering(to) })
+				}
+				if found, err := rows[to](); err == nil && r.passes(found) {
+					f.Passes = append(f.Passes, a)
+				}
 			}
 			list = append(list, f)
 		}

@@ -55,16 +55,22 @@ const (
 	rtaDst       = 1
 	rtaSrc       = 2
 	rtaOif       = 4
+	rtaGateway   = 5
+	rtaPriority  = 6
 	rtaPrefSrc   = 7
+	rtaMultipath = 9
 	rtaCacheInfo = 12
 	rtaTable     = 15
 	rtaMark      = 16
+	rtaVia       = 18 // a gateway of the other family
 	rtaUID       = 25
 	rtaIPProto   = 27
 	rtaDport     = 29
+	rtaNexthop   = 30 // the number of an object of "ip nexthop"
 
 	typeUnicast = 1   // RTN_UNICAST
 	typeLocal   = 2   // RTN_LOCAL
+	typeThrow   = 9   // RTN_THROW
 	tableLocal  = 255 // RT_TABLE_LOCAL
 )
 
@@ -177,6 +183,9 @@ type route struct {
 	table  uint32
 	oif    uint32
 	source netip.Addr
+	via    netip.Addr
+	metric uint32
+	hops   bool   // the ways it leads do not fit in here
 	errno  uint32 // IPv6 answers a look-up with a route that only leads to this
 }
 
@@ -203,6 +212,12 @@ func parseRoute(b []byte) (r route, ok bool) {
 			r.oif = netlink.Uint32(v)
 		case rtaPrefSrc:
 			r.source, _ = netip.AddrFromSlice(v)
+		case rtaGateway:
+			r.via, _ = netip.AddrFromSlice(v)
+		case rtaPriority:
+			r.metric = netlink.Uint32(v)
+		case rtaMultipath, rtaVia, rtaNexthop:
+			r.hops = true
 		case rtaTable:
 			r.table = netlink.Uint32(v)
 		case rtaCacheInfo: // struct rta_cacheinfo

@@ -229,6 +229,20 @@ func (r rule) matches(a netip.Addr, proto uint8, dport uint16, uids []uint32) bo
 	return hit != (r.flags&ruleInvert != 0)
 }
 
+// passes tells whether a look-up in the rule's table leads nowhere, so that the
+// kernel goes on to the next rule, by the rows of all tables that cover the address:
+// none is there, the narrowest is a throw, or the rule suppresses it. A device that is
+// down is not looked at, and suppress_ifgroup is not: then the answer is no.
+func (r rule) passes(rows []route) bool {
+	var best *route
+	for i, w := range rows {
+		if w.table == r.table && (best == nil || w.dst.Bits() > best.dst.Bits() || w.dst.Bits() == best.dst.Bits() && w.metric < best.metric) {
+			best = &rows[i]
+		}
+	}
+	return best == nil || best.typ == typeThrow || r.suppressPrefix != none32 && best.dst.Bits() <= int(r.suppressPrefix)
+}
+
 func (r rule) fact(addrs []netip.Addr, proto uint8, dport uint16, uids []uint32) facts.Rule {
 	f := facts.Rule{IPv6: r.v6, Priority: r.priority, Action: r.deed(), Table: r.table, Selector: r.selector(), Text: r.text()}
 	for _, a := range addrs {
