@@ -32,8 +32,18 @@ const (
 	opDportGE   = 4
 	opDportLE   = 5
 
-	attrV6Only = 11
-	attrCgroup = 21
+	attrInfo    = 2
+	attrMemInfo = 7
+	attrV6Only  = 11
+	attrCgroup  = 21
+
+	// Bits of inet_diag_req_v2.idiag_ext that ask for an attribute.
+	wantInfo    = 1 << (attrInfo - 1)
+	wantMemInfo = 1 << (attrMemInfo - 1)
+
+	notSentAt = 144 // tcpi_notsent_bytes in struct tcp_info (linux/tcp.h), since kernel 4.6
+	rcvbufAt  = 4   // SK_MEMINFO_RCVBUF and SK_MEMINFO_DROPS (linux/sock_diag.h), of 4 bytes each
+	dropsAt   = 32  // since kernel 4.7
 
 	timerTimeWait = 3 // idiag_timer of a TIME_WAIT socket
 )
@@ -60,6 +70,8 @@ type entry struct {
 	facts.Socket
 	device uint32 // index of the interface it is bound to
 	cookie uint64 // names the socket; a connection keeps that of its request
+	unsent uint32 // bytes in the send queue that were never sent; only if asked for
+	room   facts.ReceiveRoom
 }
 
 // parse reads one struct inet_diag_msg with its attributes.
@@ -105,6 +117,10 @@ func parse(b []byte, network string) (e entry, ok bool) {
 			e.V6Only = v[0] != 0
 		case typ == attrCgroup && len(v) == 8:
 			e.Cgroup = binary.NativeEndian.Uint64(v)
+		case typ == attrInfo && len(v) >= notSentAt+4:
+			e.unsent = netlink.Uint32(v[notSentAt:])
+		case typ == attrMemInfo && len(v) >= dropsAt+4:
+			e.room = facts.ReceiveRoom{Buffer: netlink.Uint32(v[rcvbufAt:]), Dropped: netlink.Uint32(v[dropsAt:])}
 		}
 	}
 	return e, true
@@ -133,6 +149,7 @@ func socket(network string, state uint8, local, remote netip.AddrPort) (facts.So
 // query is what a request asks for.
 type query struct {
 	family, protocol uint8
+	want             uint8          // attributes beyond those that every message has
 	states           uint32         // a bit for each state
 	local, remote    netip.AddrPort // a port that is 0 and an address that is not valid are any
 	device           uint32         // index of an interface
@@ -142,7 +159,7 @@ type query struct {
 // bytes lays the query out as struct inet_diag_req_v2.
 func (q query) bytes() []byte {
 	b := make([]byte, 56, 56+4+len(q.code))
-	b[0], b[1] = q.family, q.protocol
+	b[0], b[1], b[2] = q.family, q.protocol, q.want
 	binary.NativeEndian.PutUint32(b[4:], q.states)
 	binary.BigEndian.PutUint16(b[8:], q.local.Port())
 	binary.BigEndian.PutUint16(b[10:], q.remote.Port())
