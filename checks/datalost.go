@@ -1,8 +1,11 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
 )
@@ -22,6 +25,7 @@ var dataLostAfterHandshake = &Check{
 	Stage:    StageInput,
 	Intent:   facts.Connect,
 	Needs:    []facts.Group{facts.GroupAnswers},
+	Uses:     []facts.Group{facts.GroupFilters},
 	Explains: []*Check{noAnswer},
 	Run: func(f *facts.Facts) []Finding {
 		var fs []Finding
@@ -40,10 +44,76 @@ var dataLostAfterHandshake = &Check{
 			}
 			x.Summary = fmt.Sprintf("%s takes the connection%s %s: %s.", at(f, a.Addr), cond(l.answer, "", ","), what, perhaps)
 			x.Evidence = []Evidence{l.evidence(a)}
+			if notPermitted(f) {
+				x.Settle = cond(f.Target.URL != "" && pasteable(f.Target.URL), "sudo loopdoctor "+f.Target.URL, asRoot(f, a.Addr))
+			}
+			if hs := carriedInto(f, a, l.answer); len(hs) > 0 {
+				h := hs[0]
+				// That it is lost was seen; which rule does it only the rules say.
+				x.Summary = fmt.Sprintf("%s takes the connection%s %s: %s%s%s.", at(f, a.Addr), cond(l.answer, "", ","), what,
+					cond(h.doubt == "", "a packet filter drops it, ", "a packet filter probably drops it, if its rule matches, "), placeOf(f, h.rule), cond(h.doubt == "", "", " ("+h.doubt+")"))
+				x.Certainty = cond(h.doubt == "", x.Certainty, Inferred)
+				x.Settle = cond(h.doubt == "", "", lookAt(f, h.rule))
+				x.Evidence = append([]Evidence{{"rule", ruleText(f, h.rule)}}, x.Evidence...)
+				for i, o := range rulesIn(hs)[1:] {
+					if i < 8 {
+						x.Evidence = append(x.Evidence, Evidence{"behind it", ruleText(f, o)})
+					}
+				}
+				x.Fixes = filterFixes(f, hs...)
+			}
 			fs = append(fs, x)
 		}
 		return mergeAddresses(f, fs)
 	},
+}
+
+// dataTells is in the reasons of doubts that data may settle otherwise than a handshake:
+// they are about the length or the content of a packet, about what is used up by and by, or
+// about what loopdoctor does not know. Of chance, of an owner or of the time a handshake has as
+// much.
+var dataTells = []string{"length", "string", "u32", "bpf", "bytes", "packets", "quota", "limit", "checksum", "unknown"}
+
+// carriedInto are the rules that stop data of the question's connection, and let its
+// handshake pass: those of the direction in which something is lost come first.
+func carriedInto(f *facts.Facts, a *facts.Answer, answer bool) []hurdle {
+	d := facts.Dial{Addr: a.Addr, As: a.As, AsPID: a.AsPID}
+	passed := func(r facts.FilterRule) bool { // each packet of a handshake did, though it might match them, too
+		for _, packet := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+			if w := f.Filters.Walk(d, packet); w != nil && (slices.ContainsFunc(w.Unsure, func(x facts.FilterDoubt) bool { return sameRule(x.Rule, r) }) ||
+				slices.ContainsFunc(w.Stops, func(x facts.FilterStop) bool { return sameRule(x.Rule, r) })) {
+				return true
+			}
+		}
+		return false
+	}
+	var sure, likely, unlikely []hurdle
+	for _, packet := range cond(answer, []string{facts.DataBack, facts.Data}, []string{facts.Data, facts.DataBack}) {
+		w := f.Filters.Walk(d, packet)
+		if w == nil {
+			continue
+		}
+		for _, x := range w.Unsure {
+			switch h := hurdleOf(f, w, packet, x.Rule, cmp.Or(cut(x.Why, 120), "doubt")); {
+			case !stops(x.Verdict):
+			case passed(x.Rule) && !slices.ContainsFunc(dataTells, func(word string) bool { return strings.Contains(x.Why, word) }):
+			case passed(x.Rule):
+				unlikely = append(unlikely, h)
+			default:
+				likely = append(likely, h)
+			}
+		}
+		for _, x := range w.Stops {
+			if stops(x.Verdict) && !passed(x.Rule) {
+				sure = append(sure, hurdleOf(f, w, packet, x.Rule, ""))
+			}
+		}
+	}
+	all := slices.Concat(sure, likely, unlikely)
+	if len(all) == 0 || all[0].reply != answer { // of the other direction alone, it is something else
+		return nil
+	}
+	return all
 }
 
 // undelivered is what one end of the connection of a question has sent, or wants to, and
@@ -127,7 +197,7 @@ var receiveWindowClosed = &Check{
 				x.Settle = "sysctl net.ipv4.tcp_rmem; " + findRule
 			default:
 				x.Summary = fmt.Sprintf("%s: the receive window is closed, though nothing lies in the buffer there: a packet filter probably rewrites the window.", what)
-				x.Settle = findRule
+				x.Settle = cond(notPermitted(f) && f.Target.URL != "" && pasteable(f.Target.URL), "sudo loopdoctor "+f.Target.URL, findRule)
 				x.Fixes = []Fix{{Do: "Take out the rule that writes the window (tcp window set), or accept loopback ahead of it, in its chain: nft insert rule FAMILY TABLE CHAIN oif lo accept (iif lo on the way in)."}}
 			}
 			fs = append(fs, x)

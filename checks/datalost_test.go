@@ -29,6 +29,7 @@ func dataLostSituations() []situation {
 			a.Server.Unacked, a.Room = 512, &facts.ReceiveRoom{Buffer: buffer, Dropped: n}
 		}
 	}
+	lengthRule, outRule := nftRule("input", "tcp dport 62893 meta length > 100 drop"), nftRule("output", "tcp sport 62893 meta length > 100 drop")
 	unread := func(a *facts.Answer) { a.Server.Unread = 18 }
 	return slices.Concat(of(receiveWindowClosed,
 		row{"of the server, by a tiny buffer", m(here, fine, asks("127.0.0.1", 0, waits(1))), says("proven 127.0.0.1", "is 1 byte,", "tcp_rmem")},
@@ -41,6 +42,13 @@ func dataLostSituations() []situation {
 		row{"a part of it was sent, and is lost", m(here, fine, asks("127.0.0.1", 0, waits(131072), func(a *facts.Answer) { a.Unsent = 40 })), nothing},
 	), of(dataLostAfterHandshake,
 		row{"it was never sent: the window is closed", m(here, fine, asks("127.0.0.1", 0, waits(131072))), nothing},
+		row{"a rule that looks at what the packet carries", m(here, fine, asks("127.0.0.1", 0, question), walks("127.0.0.1", facts.Syn), walks("127.0.0.1", facts.Data, perhaps("drop", "meta length", lengthRule))),
+			says("inferred 127.0.0.1", "probably", "handle 4", "meta length")},
+		row{"one that is certain", m(here, fine, asks("127.0.0.1", 0, question), walks("127.0.0.1", facts.Data, dropped(lengthRule))), says("proven 127.0.0.1", "a packet filter drops it, nftables", "handle 4")},
+		row{"one of the answer", m(here, fine, asks("127.0.0.1", 0, answer), walks("127.0.0.1", facts.DataBack, perhaps("drop", "meta length", outRule))), says("inferred 127.0.0.1 at reply", "the answer is lost", "handle 4")},
+		row{"one of the other direction", m(here, fine, asks("127.0.0.1", 0, question), walks("127.0.0.1", facts.DataBack, perhaps("drop", "meta length", outRule))), says("proven 127.0.0.1", "a traffic control")},
+		row{"one of chance, which the handshake passed", m(here, fine, asks("127.0.0.1", 0, question), walks("127.0.0.1", facts.Ack, perhaps("drop", "numgen random", lengthRule)), walks("127.0.0.1", facts.Data, perhaps("drop", "numgen random", lengthRule))), says("proven 127.0.0.1", "a traffic control")},
+		row{"a quota, which the handshake left something of", m(here, fine, asks("127.0.0.1", 0, question), walks("127.0.0.1", facts.Ack, perhaps("drop", "quota over 300 bytes", lengthRule)), walks("127.0.0.1", facts.Data, perhaps("drop", "quota over 300 bytes", lengthRule))), says("inferred 127.0.0.1", "quota over 300 bytes")},
 		row{"the receiver has no room for it", m(here, fine, asks("127.0.0.1", 0, thrown(3, 1))), nothing},
 		row{"the receiver threw packets away, and has room", m(here, fine, asks("127.0.0.1", 0, thrown(3, 131072))), says("proven 127.0.0.1 at reply")},
 		row{"the question", m(here, fine, asks("127.0.0.1", 0, question)), says("proven 127.0.0.1", "what the client sends")},

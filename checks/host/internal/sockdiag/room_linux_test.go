@@ -1,6 +1,7 @@
 package sockdiag
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"unsafe"
@@ -54,5 +55,31 @@ func TestRoom(t *testing.T) {
 	}
 	if after, same, ok := c.Dropped(server); !ok || same != listener || after != before+1 {
 		t.Errorf("one SYN was thrown away: %d, before %d", after, before)
+	}
+}
+
+func TestHeldBack(t *testing.T) {
+	info := func(size int, unsent, limited, window byte) []byte {
+		b := make([]byte, 240)
+		binary.NativeEndian.PutUint32(b[notSentAt:], uint32(unsent))
+		binary.NativeEndian.PutUint64(b[rwndLimitedAt:], uint64(limited))
+		binary.NativeEndian.PutUint32(b[sndWndAt:], uint32(window))
+		return b[:size]
+	}
+	for _, x := range []struct {
+		name string
+		info []byte
+		want uint32
+	}{
+		{"no window", info(240, 78, 9, 0), 78},
+		{"a filter dropped it at output", info(240, 78, 0, 200), 0},
+		{"a window for a part of it", info(240, 78, 9, 40), 78},
+		{"kernel 4.10", info(184, 78, 9, 0), 78},
+		{"kernel 4.10, dropped at output", info(184, 78, 0, 0), 0},
+		{"kernel 4.6", info(160, 78, 0, 0), 0},
+	} {
+		if got := heldBack(x.info); got != x.want {
+			t.Errorf("%s: got %d, want %d", x.name, got, x.want)
+		}
 	}
 }

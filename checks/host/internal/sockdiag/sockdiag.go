@@ -41,9 +41,14 @@ const (
 	wantInfo    = 1 << (attrInfo - 1)
 	wantMemInfo = 1 << (attrMemInfo - 1)
 
-	notSentAt = 144 // tcpi_notsent_bytes in struct tcp_info (linux/tcp.h), since kernel 4.6
-	rcvbufAt  = 4   // SK_MEMINFO_RCVBUF and SK_MEMINFO_DROPS (linux/sock_diag.h), of 4 bytes each
-	dropsAt   = 32  // since kernel 4.7
+	// In struct tcp_info (linux/tcp.h): tcpi_notsent_bytes of kernel 4.6, tcpi_rwnd_limited of
+	// 4.10, tcpi_snd_wnd of 5.4.
+	notSentAt     = 144
+	rwndLimitedAt = 176
+	sndWndAt      = 228
+
+	rcvbufAt = 4  // SK_MEMINFO_RCVBUF and SK_MEMINFO_DROPS (linux/sock_diag.h), of 4 bytes each
+	dropsAt  = 32 // since kernel 4.7
 
 	timerTimeWait = 3 // idiag_timer of a TIME_WAIT socket
 )
@@ -70,7 +75,7 @@ type entry struct {
 	facts.Socket
 	device uint32 // index of the interface it is bound to
 	cookie uint64 // names the socket; a connection keeps that of its request
-	unsent uint32 // bytes in the send queue that were never sent; only if asked for
+	unsent uint32 // bytes that the window of the other end does not let it send; only if asked for
 	room   facts.ReceiveRoom
 }
 
@@ -118,12 +123,27 @@ func parse(b []byte, network string) (e entry, ok bool) {
 		case typ == attrCgroup && len(v) == 8:
 			e.Cgroup = binary.NativeEndian.Uint64(v)
 		case typ == attrInfo && len(v) >= notSentAt+4:
-			e.unsent = netlink.Uint32(v[notSentAt:])
+			e.unsent = heldBack(v)
 		case typ == attrMemInfo && len(v) >= dropsAt+4:
 			e.room = facts.ReceiveRoom{Buffer: netlink.Uint32(v[rcvbufAt:]), Dropped: netlink.Uint32(v[dropsAt:])}
 		}
 	}
 	return e, true
+}
+
+// heldBack is how many bytes wait for the window of the other end. What a packet filter
+// drops at output counts as not sent, too, since TCP is told so, but no window holds it back.
+func heldBack(info []byte) uint32 {
+	unsent := netlink.Uint32(info[notSentAt:])
+	switch {
+	case len(info) >= sndWndAt+4:
+		if netlink.Uint32(info[sndWndAt:]) >= unsent {
+			return 0
+		}
+	case len(info) < rwndLimitedAt+8 || binary.NativeEndian.Uint64(info[rwndLimitedAt:]) == 0:
+		return 0
+	}
+	return unsent
 }
 
 // socket puts state and addresses into the words of facts. A socket that waits
