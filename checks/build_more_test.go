@@ -59,6 +59,7 @@ func situations() []situation {
 		exposureSituations(),
 		firewallSituations(),
 		dataLostSituations(),
+		discardSituations(),
 		filterSituations(),
 		natSituations(),
 		vpnSituations(),

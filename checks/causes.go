@@ -37,6 +37,8 @@ func init() {
 		lostOnInput,
 		replyLost,
 		dataLostAfterHandshake,
+		receiveWindowClosed,
+		ipsecPolicyBlocks,
 		filterDropsLoopback,
 		filterRejectsLoopback,
 		filterDropsReplies,
@@ -94,6 +96,7 @@ func init() {
 		shadowSpecificVsWildcard,
 		shadowV4V6Split,
 
+		listenerDiscards,
 		nobodyAccepts,
 		dockerNATRulesFlushed,
 		acceptQueueFull,

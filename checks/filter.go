@@ -355,18 +355,27 @@ func (b *blame) evidence(f *facts.Facts, d facts.Dial, hs []hurdle) []Evidence {
 func countedAt(l *facts.Ledger, d facts.Dial, st Stage) string {
 	// What is lost more was other traffic, or the answer of a reject.
 	g, most := l.Gaps(), int64(l.SYNs)
-	of := plural(l.SYNs, cond(d.HalfOpen(), "handshake", "SYN"))
+	of := plural(l.SYNs, cond(d.HalfOpen(), "handshake", "SYN")) // a handshake is only said of several
 	switch st {
 	case StageOutput:
 		also := ""
 		if facts.Enough(g.Input, l.SYNs) {
 			also = fmt.Sprintf("; and %d packets arrived and were never handed to TCP: one of the two is the answer of a reject", g.Input)
 		}
+		if l.SYNs == 1 {
+			return "the one SYN was handed to the IP layer and never left it" + also
+		}
 		return fmt.Sprintf("of %s, %d were handed to the IP layer and never left it%s", of, min(g.Output, most), also)
 	case StageWire:
+		if l.SYNs == 1 {
+			return "the one SYN left the IP layer and never arrived"
+		}
 		return fmt.Sprintf("of %s, %d left the IP layer and never arrived", of, min(g.Wire, most))
 	case StageReply:
 		return fmt.Sprintf("%s reached TCP; of the answers %d were lost", plural(l.SYNs, "SYN"), min(max(g.Output, g.Input), most))
+	}
+	if l.SYNs == 1 {
+		return "the one SYN arrived and was never handed to TCP"
 	}
 	return fmt.Sprintf("of %s, %d arrived and were never handed to TCP", of, min(g.Input, most))
 }

@@ -69,7 +69,7 @@ func rulesIn(hs []hurdle) []facts.FilterRule {
 }
 
 func hurdleOf(f *facts.Facts, w *facts.FilterWalk, packet string, r facts.FilterRule, doubt string) hurdle {
-	h := hurdle{rule: r, packet: packet, reply: packet == facts.SynAck, port: f.Target.Port, doubt: doubt}
+	h := hurdle{rule: r, packet: packet, reply: packet == facts.SynAck || packet == facts.DataBack, port: f.Target.Port, doubt: doubt}
 	if w == nil {
 		return h
 	}

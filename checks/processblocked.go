@@ -21,7 +21,7 @@ var acceptsNeverReads = &Check{
 	Uses:     []facts.Group{facts.GroupSockets, facts.GroupOwners, facts.GroupWork},
 	Explains: []*Check{noAnswer},
 	Run: func(f *facts.Facts) []Finding {
-		return silences(f, func(a *facts.Answer) bool { return a.Server.Unread > 0 && int(a.Server.Unread) >= a.Sent },
+		return silences(f, func(a *facts.Answer) bool { return a.Server.Unread > 0 && int(a.Server.Unread)+a.Unsent >= a.Sent },
 			"%s takes the connection to %s, but has read none of the %d bytes of the question within %.0f ms.", Proven)
 	},
 }

@@ -42,6 +42,10 @@ func unanswering(f *facts.Facts, a netip.Addr) *facts.Answer {
 		case x.Addr != a:
 		case x.Bytes > 0:
 			return nil
+		case x.Unacked > 0 && x.Server != nil && x.Server.Unread > 0 && x.Unsent == x.Unacked: // it fills the buffer itself
+			if none == nil && saysNothing(f, x) && x.Server.Accepted {
+				none = &f.Answers[i]
+			}
 		case x.Unacked > 0, x.Server != nil && x.Server.Unacked > 0: // the application has no part in it
 			return nil
 		case none == nil && saysNothing(f, x) && x.Server.Accepted:

@@ -21,6 +21,8 @@ type Answer struct {
 	Bytes     int            `json:"bytes"`              // how many came, as far as they were read
 	Sent      int            `json:"sent"`               // bytes of the question
 	Unacked   int            `json:"unacked,omitempty"`  // of these, what the server's end of the connection has not acknowledged at the end of the wait
+	Unsent    int            `json:"unsent,omitempty"`   // of those, what was never sent: the window that the server's end announced does not let it
+	Room      *ReceiveRoom   `json:"room,omitempty"`     // of our own end, where something is not acknowledged
 	FirstMS   float64        `json:"first_ms,omitempty"` // from the end of the question to the first byte
 	ElapsedMS float64        `json:"elapsed_ms"`         // from the question, TLS before it included, to the end of the wait
 	End       End            `json:"end"`

@@ -97,7 +97,7 @@ type FilterWalk struct {
 	Addr   netip.Addr     `json:"address"` // of the target
 	As     uint32         `json:"as"`
 	AsPID  int            `json:"as_pid,omitempty"`
-	Packet string         `json:"packet"` // one of Syn, SynAck and Ack
+	Packet string         `json:"packet"` // one of Syn, SynAck and Ack, or of Data and DataBack
 	From   netip.AddrPort `json:"from"`   // as the packet starts
 	To     netip.AddrPort `json:"to"`
 
@@ -114,6 +114,12 @@ const (
 	Syn    = "SYN"
 	SynAck = "SYN-ACK"
 	Ack    = "ACK"
+)
+
+// What a connection carries once it is made: looked at where that is lost.
+const (
+	Data     = "DATA"        // from the client
+	DataBack = "DATA-ANSWER" // from the server
 )
 
 // FilterStop is a rule that ends the packet's way.

@@ -255,14 +255,23 @@ type ServerSide struct {
 	State    string         `json:"state"`
 	Inode    uint64         `json:"inode,omitempty"`
 	Unacked  uint32         `json:"unacked,omitempty"` // bytes it has sent that our side has not acknowledged
+	Unsent   uint32         `json:"unsent,omitempty"`  // of those, what was never sent: our side says that it has no room
+	Room     *ReceiveRoom   `json:"room,omitempty"`    // of this end, where something is not acknowledged
 	Unread   uint32         `json:"unread,omitempty"`  // bytes of ours that the application has not read; none are sent unless a question is put
 	WaitedMS float64        `json:"waited_ms"`         // how long loopdoctor watched for the accept
+}
+
+// ReceiveRoom is what an end of a connection has for what arrives.
+type ReceiveRoom struct {
+	Buffer  uint32 `json:"buffer"`            // bytes of its receive buffer, as the kernel counts them (sk_rcvbuf)
+	Dropped uint32 `json:"dropped,omitempty"` // packets that the socket threw away (sk_drops)
 }
 
 // Ledger is the change of the kernel's counters around SYNs sent to one
 // address. The names are those of /proc/net/snmp, snmp6 and netstat, and lo.tx,
 // lo.txdrop, lo.rx, and conntrack.drop and the like, of
-// /proc/net/stat/nf_conntrack. For IPv6 the Ip6 prefix is dropped, so both
+// /proc/net/stat/nf_conntrack; those of IPsec as in /proc/net/xfrm_stat, and
+// listener.drops is what the listener's own socket threw away (sk_drops). For IPv6 the Ip6 prefix is dropped, so both
 // families read alike.
 type Ledger struct {
 	Addr     netip.Addr       `json:"address"`

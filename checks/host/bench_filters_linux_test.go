@@ -112,7 +112,7 @@ func measureFilters(b *testing.B, name string, class bool) {
 	if f.Filters == nil || len(f.Ledger) == 0 {
 		b.Fatalf("%s: %+v", name, f.Absent)
 	}
-	about := []suspect{{f.Dials[0], netip.AddrPortFrom(v4, served), us()}}
+	about := []suspect{{f.Dials[0], netip.AddrPortFrom(v4, served), us(), false}}
 	print := func(what string, took []time.Duration) {
 		slices.Sort(took)
 		at := func(part int) float64 { return float64(took[len(took)*part/100].Microseconds()) / 1000 }

@@ -65,6 +65,21 @@ func (c counters) parseSNMP6(data []byte) {
 	}
 }
 
+// parseXfrm reads /proc/net/xfrm_stat, one counter of IPsec a line.
+//
+//	XfrmInPolBlock          	33
+func (c counters) parseXfrm(data []byte) {
+	for line := range bytes.Lines(data) {
+		f := strings.Fields(string(line))
+		if len(f) != 2 || !strings.HasPrefix(f[0], "Xfrm") {
+			continue
+		}
+		if n, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+			c[f[0]] = n
+		}
+	}
+}
+
 // parseDev reads the line of one interface in /proc/net/dev: eight values for
 // receive, then eight for transmit, the second of each packets and the fourth
 // drops.

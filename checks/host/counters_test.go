@@ -153,3 +153,10 @@ func FuzzCounters(f *testing.F) {
 		}
 	})
 }
+func TestCountersOfIPsec(t *testing.T) {
+	c := counters{}
+	c.parseXfrm([]byte("XfrmInError             \t0\nXfrmInPolBlock          \t33\nXfrmOutNoStates \tmany\nsomething else here\n"))
+	if len(c) != 2 || c["XfrmInPolBlock"] != 33 {
+		t.Errorf("read %v", c)
+	}
+}

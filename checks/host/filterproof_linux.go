@@ -25,7 +25,7 @@ func (l *filterLook) prove(mayTrace bool) {
 		if l.ctx.Err() != nil {
 			return
 		}
-		if l.settled(s) {
+		if s.data || l.settled(s) {
 			continue
 		}
 		l.count(s)

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/loopdoctor/loopdoctor/checks/facts"
@@ -22,8 +23,9 @@ const maxSuspects = 16
 // suspect is a connection that packet filters may have to do with.
 type suspect struct {
 	facts.Dial
-	to netip.AddrPort
-	as client
+	to   netip.AddrPort
+	as   client
+	data bool // the connection was made, and what is sent over it is lost
 }
 
 // suspects returns the connections that got no answer, or a forged one, or an answer
@@ -39,7 +41,7 @@ func (l *look) suspects(open []connection) (about []suspect) {
 	}
 	add := func(d facts.Dial) {
 		if len(about) < maxSuspects {
-			about = append(about, suspect{d, l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID))})
+			about = append(about, suspect{d, l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)), false})
 		}
 	}
 	if l.NoConnect {
@@ -92,6 +94,41 @@ func (l *look) filters(ctx context.Context, open []connection) {
 	get(ctx, l, facts.GroupFilters, &l.f.Filters, func() (*facts.Filters, error) {
 		return l.sources.filters(ctx, l.f, about, !l.NoSystemChanges)
 	})
+}
+
+// carried reads what packet filters do to data, where a question or the answer to it was
+// lost on a connection that was made.
+func (l *look) carried(ctx context.Context) {
+	var about []suspect
+	for _, a := range l.f.Answers {
+		lost := a.Bytes == 0 && a.End == facts.Silence && a.Server != nil && (a.Unacked > 0 || a.Server.Unacked > 0)
+		i := slices.IndexFunc(l.open, func(c connection) bool {
+			d := c.Fact()
+			return d.Addr == a.Addr && d.As == a.As && d.AsPID == a.AsPID && d.Outcome.Works()
+		})
+		if lost && i >= 0 && len(about) < maxSuspects && !slices.ContainsFunc(about, func(s suspect) bool { return s.Addr == a.Addr }) {
+			d := l.open[i].Fact()
+			d.From = a.From
+			about = append(about, suspect{d, l.to(d.Addr), l.client(l.f.Host.Client(d.As, d.AsPID)), true})
+		}
+	}
+	if len(about) == 0 || l.sources.filters == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, filterTime)
+	defer cancel()
+	var seen *facts.Filters
+	get(ctx, l, facts.GroupFilters, &seen, func() (*facts.Filters, error) { return l.sources.filters(ctx, l.f, about, false) })
+	switch {
+	case seen == nil:
+	case l.f.Filters == nil:
+		l.f.Filters = seen
+		l.mu.Lock()
+		delete(l.f.Absent, facts.GroupFilters)
+		l.mu.Unlock()
+	default: // another address failed otherwise
+		l.f.Filters.Walks = append(l.f.Filters.Walks, seen.Walks...)
+	}
 }
 
 // lost is where the counters lost SYNs, or the answers to them, as

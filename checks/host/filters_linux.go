@@ -170,7 +170,11 @@ func (l *filterLook) walk(s suspect) {
 	if !c.From.IsValid() {
 		c.From = netip.AddrPortFrom(l.source(s.Addr), 0)
 	}
-	for w := range l.rules.Handshake(c) {
+	packets := l.rules.Handshake
+	if s.data {
+		packets = l.rules.Conversation
+	}
+	for w := range packets(c) {
 		if l.ctx.Err() != nil {
 			return
 		}

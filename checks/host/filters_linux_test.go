@@ -184,7 +184,7 @@ func TestFiltersNeedPrivilege(t *testing.T) {
 	if !alone(t) || os.Getuid() != 0 {
 		return
 	}
-	about := []suspect{{facts.Dial{Addr: v4, Outcome: facts.Timeout, From: netip.MustParseAddrPort("127.0.0.1:40000")}, netip.AddrPortFrom(v4, served), client{}}}
+	about := []suspect{{facts.Dial{Addr: v4, Outcome: facts.Timeout, From: netip.MustParseAddrPort("127.0.0.1:40000")}, netip.AddrPortFrom(v4, served), client{}, false}}
 	var filters, tracking error
 	var c *facts.Conntrack
 	err := asClient(facts.Identity{UID: 65534, GID: 65534}, func() {

@@ -184,6 +184,7 @@ func (l *look) lookByConnecting(ctx context.Context) {
 	if l.movedLater(open) {
 		l.speak(ctx)
 	}
+	l.carried(ctx)
 	l.whereabouts(ctx)
 	l.forwards(ctx)
 	for _, c := range open {

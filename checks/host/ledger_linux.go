@@ -31,6 +31,7 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 	dropped := tc.read()
 	server := newServerSide(to)
 	defer server.close()
+	thrown, listener, listens := server.dropped()
 	before, err := readCounters(to.Addr().Is6())
 	if err != nil {
 		return l, err
@@ -58,6 +59,9 @@ func ledger(to netip.AddrPort, as client, syns int, bound func(port uint16)) (fa
 	}
 	l.Delta, l.Missing = after.since(before)
 	maps.Copy(l.Delta, tc.since(dropped))
+	if n, same, ok := server.dropped(); ok && listens && same == listener && n > thrown {
+		l.Delta["listener.drops"] = int64(n - thrown)
+	}
 	from := make([]netip.AddrPort, len(probes))
 	for i, p := range probes {
 		f := p.Fact()
@@ -89,6 +93,14 @@ func (s *serverSide) close() {
 	if s.diag != nil {
 		s.diag.Close()
 	}
+}
+
+// dropped is what the listener has thrown away so far.
+func (s *serverSide) dropped() (packets uint32, listener uint64, ok bool) {
+	if s.diag == nil {
+		return 0, 0, false
+	}
+	return s.diag.Dropped(s.to)
 }
 
 // before is called with the port of a client that has not sent its SYN yet: what is
@@ -169,6 +181,9 @@ func readCounters(v6 bool) (counters, error) {
 				c["OutTransmits"] = v
 			}
 		}
+	}
+	if xfrm, err := os.ReadFile("/proc/net/xfrm_stat"); err == nil { // only of a kernel with IPsec
+		c.parseXfrm(xfrm)
 	}
 	if dev, err := os.ReadFile("/proc/net/dev"); err == nil {
 		c.parseDev(dev, "lo")

@@ -56,6 +56,21 @@ func ask(ctx context.Context, to netip.AddrPort, as client, q inquiry) facts.Ans
 		}
 		p.Accepted()
 		a.Server = p.fact.Server
+		p.room(&a)
 	}
 	return a
+}
+
+// room looks why something is not acknowledged: it may not have been sent for want of
+// room, or the receiver may have thrown it away.
+func (p *probe) room(a *facts.Answer) {
+	if p.diag == nil || a.Server == nil || a.Unacked == 0 && a.Server.Unacked == 0 {
+		return
+	}
+	server := *a.Server
+	unsent, room := p.diag.Room(p.fact.From, p.to)
+	a.Unsent, a.Room = min(int(unsent), a.Unacked), room
+	unsent, server.Room = p.diag.Room(server.Local, p.fact.From)
+	server.Unsent = min(unsent, server.Unacked)
+	a.Server = &server
 }

@@ -28,7 +28,7 @@ var families = []struct {
 	{"names", []string{"resolution", "resolvers", "nametools"}},
 	{"clients and proxies", []string{"client", "proxy", "browser"}},
 	{"kernel's path", []string{"kernelpath", "loaddress", "ipv6", "sourceports", "traffic"}},
-	{"filters and NAT", []string{"filter", "firewall", "conntrack", "nat.", "nodeport", "queue", "datalost", "vpn", "candidates"}},
+	{"filters and NAT", []string{"filter", "firewall", "conntrack", "nat.", "nodeport", "queue", "datalost", "discards", "vpn", "candidates"}},
 	{"nothing listens", []string{"listener", "configured", "starting", "service", "notstarted", "rooms"}},
 	{"bind address", []string{"bindaddress", "exposure", "shadow"}},
 	{"containers, WSL", []string{"container", "insidecontainer", "desktop", "wsl"}},

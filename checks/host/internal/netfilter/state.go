@@ -43,6 +43,7 @@ type Packet struct {
 	Kind     string         // facts.Syn, facts.SynAck or facts.Ack
 	From, To netip.AddrPort // as they stand now; NAT changes them
 	Reply    bool           // it goes from the server to the client
+	Carries  bool           // and it has data; of its length no more is known
 
 	Mark      uint32
 	MarkKnown bool

@@ -54,9 +54,18 @@ func (rs *Ruleset) Walk(c Connection, kind string) facts.FilterWalk {
 
 // Handshake follows the packets of a handshake one after the other.
 func (rs *Ruleset) Handshake(c Connection) iter.Seq[facts.FilterWalk] {
+	return rs.packets(c, facts.Syn, facts.SynAck, facts.Ack)
+}
+
+// Conversation follows those, and then data in both directions.
+func (rs *Ruleset) Conversation(c Connection) iter.Seq[facts.FilterWalk] {
+	return rs.packets(c, facts.Syn, facts.SynAck, facts.Ack, facts.Data, facts.DataBack)
+}
+
+func (rs *Ruleset) packets(c Connection, kinds ...string) iter.Seq[facts.FilterWalk] {
 	return func(yield func(facts.FilterWalk) bool) {
 		w := newWalker(rs, c)
-		for _, k := range []string{facts.Syn, facts.SynAck, facts.Ack} {
+		for _, k := range kinds {
 			w.out = &facts.FilterWalk{Addr: c.To.Addr(), As: c.Client.UID, Packet: k, Unsure: slices.Clone(w.later)}
 			w.packet(k)
 			if w.exhausted {
@@ -94,6 +103,12 @@ func (w *walker) packet(kind string) {
 		p.Mark = *w.conn.Mark
 	}
 	switch kind {
+	case facts.Data: // like the last packet of the handshake, but that it carries something
+		p.Kind, p.Carries, p.Receiver = facts.Ack, true, known(&w.conn.Server)
+	case facts.DataBack: // from a socket of its own, which has the owner of the listener as a rule
+		p.Kind, p.Carries = facts.Ack, true
+		p.From, p.To, p.Reply, p.Mark, p.TOSUnknown = w.ends[1], w.ends[0], true, 0, true
+		p.Socket, p.Receiver = &w.conn.Server, known(&w.conn.Client)
 	case facts.Syn:
 		p.Receiver = known(&w.conn.Server)
 	case facts.SynAck:
@@ -140,7 +155,7 @@ func (w *walker) packet(kind string) {
 	if p.Reply && (p.From != w.conn.To || p.To != w.conn.From) {
 		w.out.Partial = "it is not translated back: it is not tracked"
 	}
-	if p.Kind == facts.Ack && [2]netip.AddrPort{p.From, p.To} != w.ends {
+	if p.Kind == facts.Ack && !p.Reply && [2]netip.AddrPort{p.From, p.To} != w.ends {
 		w.out.Partial = "it is not translated as the first packet was: it is not tracked"
 	}
 }

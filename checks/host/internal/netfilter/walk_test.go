@@ -430,3 +430,21 @@ func BenchmarkWalk(b *testing.B) {
 		})
 	}
 }
+
+// Data takes the way of the last packet of the handshake, and its answer the way back; they
+// alone carry something.
+func TestConversation(t *testing.T) {
+	carries := rules{{when(func(s *State) bool { return s.Carries && !s.Reply }), drop}}
+	back := rules{{when(func(s *State) bool { return s.Carries && s.Reply && s.From.Port() == 62893 }), drop}}
+	rs := &Ruleset{Tables: []*Table{tableOf(IPv4, hooked("i", Input, 0, carries), hooked("o", Output, 0, back))}}
+	c := Connection{From: netip.MustParseAddrPort("127.0.0.1:40000"), To: netip.MustParseAddrPort("127.0.0.1:62893")}
+	var got []string
+	for w := range rs.Conversation(c) {
+		for _, s := range w.Stops {
+			got = append(got, w.Packet+" "+s.Where)
+		}
+	}
+	if want := []string{"DATA input", "DATA-ANSWER output"}; !slices.Equal(got, want) {
+		t.Errorf("stopped: %q, want %q", got, want)
+	}
+}

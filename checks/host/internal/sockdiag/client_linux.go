@@ -85,6 +85,37 @@ func (c *Client) Peer(ourPort uint16, ourAddr netip.Addr) ([]facts.Socket, error
 // nil. The kernel finds it by hash among connections, half-open requests and
 // those in TIME_WAIT.
 func (c *Client) Pair(local, remote netip.AddrPort) (*facts.Socket, error) {
+	e, err := c.one(local, remote, 0)
+	if err != nil || e == nil || e.Local != plain(local) || e.Remote != plain(remote) {
+		return nil, err // where no connection fits, the kernel answers with a listener that does
+	}
+	e.Device = c.conn.DeviceName(e.device)
+	return &e.Socket, nil
+}
+
+// Room tells of the socket with exactly these ends how many bytes it never sent, and
+// what it has for those that arrive; nil: there is no such socket.
+func (c *Client) Room(local, remote netip.AddrPort) (unsent uint32, room *facts.ReceiveRoom) {
+	e, err := c.one(local, remote, wantInfo|wantMemInfo)
+	if err != nil || e == nil || e.Local != plain(local) || e.Remote != plain(remote) {
+		return 0, nil
+	}
+	return e.unsent, &e.room
+}
+
+// Dropped tells how many packets the listener threw away to which a connection to the
+// address comes, and which one it is. Of several on one address the kernel takes one by
+// hash.
+func (c *Client) Dropped(to netip.AddrPort) (packets uint32, listener uint64, ok bool) {
+	e, err := c.one(to, netip.AddrPortFrom(to.Addr(), 0), wantMemInfo)
+	if err != nil || e == nil || e.State != facts.Listen {
+		return 0, 0, false
+	}
+	return e.room.Dropped, e.cookie, true
+}
+
+// one returns the socket that the kernel finds for a packet between the two; nil: none.
+func (c *Client) one(local, remote netip.AddrPort, want uint8) (*entry, error) {
 	local, remote = plain(local), plain(remote)
 	if local.Addr().Is4() != remote.Addr().Is4() {
 		return nil, fmt.Errorf("find socket %s of %s: the families differ", local, remote)
@@ -95,7 +126,7 @@ func (c *Client) Pair(local, remote netip.AddrPort) (*facts.Socket, error) {
 	}
 	// By way of lo: this also finds a socket that is bound to lo, while 0
 	// would only find those that are bound to no device.
-	q := query{family: family, protocol: protoTCP, states: anyState, local: local, remote: remote, device: loopbackIndex}
+	q := query{family: family, protocol: protoTCP, want: want, states: anyState, local: local, remote: remote, device: loopbackIndex}
 	b, err := c.conn.Get(messageType, q.bytes())
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
@@ -104,11 +135,10 @@ func (c *Client) Pair(local, remote netip.AddrPort) (*facts.Socket, error) {
 		return nil, fmt.Errorf("find socket %s of %s: %w", local, remote, err)
 	}
 	e, ok := parse(b, "tcp")
-	if !ok || e.Local != local || e.Remote != remote {
-		return nil, nil // where no connection fits, the kernel answers with a listener that does
+	if !ok {
+		return nil, nil
 	}
-	e.Device = c.conn.DeviceName(e.device)
-	return &e.Socket, nil
+	return &e, nil
 }
 
 // Partial says what the kernel could not show in the lists so far; empty if

@@ -32,8 +32,23 @@ const (
 	opDportGE   = 4
 	opDportLE   = 5
 
-	attrV6Only = 11
-	attrCgroup = 21
+	attrInfo    = 2
+	attrMemInfo = 7
+	attrV6Only  = 11
+	attrCgroup  = 21
+
+	// Bits of inet_diag_req_v2.idiag_ext that ask for an attribute.
+	wantInfo    = 1 << (attrInfo - 1)
+	wantMemInfo = 1 << (attrMemInfo - 1)
+
+	// In struct tcp_info (linux/tcp.h): tcpi_notsent_bytes of kernel 4.6, tcpi_rwnd_limited of
+	// 4.10, tcpi_snd_wnd of 5.4.
+	notSentAt     = 144
+	rwndLimitedAt = 176
+	sndWndAt      = 228
+
+	rcvbufAt = 4  // SK_MEMINFO_RCVBUF and SK_MEMINFO_DROPS (linux/sock_diag.h), of 4 bytes each
+	dropsAt  = 32 // since kernel 4.7
 
 	timerTimeWait = 3 // idiag_timer of a TIME_WAIT socket
 )
@@ -60,6 +75,8 @@ type entry struct {
 	facts.Socket
 	device uint32 // index of the interface it is bound to
 	cookie uint64 // names the socket; a connection keeps that of its request
+	unsent uint32 // bytes that the window of the other end does not let it send; only if asked for
+	room   facts.ReceiveRoom
 }
 
 // parse reads one struct inet_diag_msg with its attributes.
@@ -105,9 +122,28 @@ func parse(b []byte, network string) (e entry, ok bool) {
 			e.V6Only = v[0] != 0
 		case typ == attrCgroup && len(v) == 8:
 			e.Cgroup = binary.NativeEndian.Uint64(v)
+		case typ == attrInfo && len(v) >= notSentAt+4:
+			e.unsent = heldBack(v)
+		case typ == attrMemInfo && len(v) >= dropsAt+4:
+			e.room = facts.ReceiveRoom{Buffer: netlink.Uint32(v[rcvbufAt:]), Dropped: netlink.Uint32(v[dropsAt:])}
 		}
 	}
 	return e, true
+}
+
+// heldBack is how many bytes wait for the window of the other end. What a packet filter
+// drops at output counts as not sent, too, since TCP is told so, but no window holds it back.
+func heldBack(info []byte) uint32 {
+	unsent := netlink.Uint32(info[notSentAt:])
+	switch {
+	case len(info) >= sndWndAt+4:
+		if netlink.Uint32(info[sndWndAt:]) >= unsent {
+			return 0
+		}
+	case len(info) < rwndLimitedAt+8 || binary.NativeEndian.Uint64(info[rwndLimitedAt:]) == 0:
+		return 0
+	}
+	return unsent
 }
 
 // socket puts state and addresses into the words of facts. A socket that waits
@@ -133,6 +169,7 @@ func socket(network string, state uint8, local, remote netip.AddrPort) (facts.So
 // query is what a request asks for.
 type query struct {
 	family, protocol uint8
+	want             uint8          // attributes beyond those that every message has
 	states           uint32         // a bit for each state
 	local, remote    netip.AddrPort // a port that is 0 and an address that is not valid are any
 	device           uint32         // index of an interface
@@ -142,7 +179,7 @@ type query struct {
 // bytes lays the query out as struct inet_diag_req_v2.
 func (q query) bytes() []byte {
 	b := make([]byte, 56, 56+4+len(q.code))
-	b[0], b[1] = q.family, q.protocol
+	b[0], b[1], b[2] = q.family, q.protocol, q.want
 	binary.NativeEndian.PutUint32(b[4:], q.states)
 	binary.BigEndian.PutUint16(b[8:], q.local.Port())
 	binary.BigEndian.PutUint16(b[10:], q.remote.Port())

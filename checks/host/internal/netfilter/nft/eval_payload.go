@@ -34,6 +34,7 @@ const (
 	tcpLen      = 20
 	etherLen    = 14
 	flagSYN     = 0x02
+	flagPSH     = 0x08
 	flagACK     = 0x10
 	flagsAlways = 0x3f // ECE and CWR depend on net.ipv4.tcp_ecn
 )
@@ -99,6 +100,9 @@ func transport(s *netfilter.State) header {
 	}
 	h.put(12, 0x0e, 0) // reserved; the length and AE (accurate ECN) are not known
 	h.put(13, flagsAlways, flags)
+	if s.Carries { // PSH is in the last packet of what was written at once
+		h.put(13, flagsAlways&^flagPSH, flags)
+	}
 	h.put(18, 0xff, 0, 0) // not urgent
 	return h
 }
@@ -126,6 +130,9 @@ func (e *Payload) Eval(s *netfilter.State) netfilter.Effect {
 	case 2:
 		h = transport(s)
 	case 3:
+		if s.Carries {
+			return e.unknown(s, "what the packet carries")
+		}
 		return netfilter.Break // no packet of a handshake has data
 	default:
 		return e.unknown(s, "an unknown header")

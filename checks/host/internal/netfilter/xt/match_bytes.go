@@ -41,10 +41,12 @@ func stringMatch(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 	}
 	// A handshake carries nothing but headers. Of those no more than eight bytes
 	// in a row can be letters: the ports and the sequence number, or a time stamp.
-	if text && len(pattern) > 8 {
-		return constant(effect(invert))
+	return func(s *netfilter.State) netfilter.Effect {
+		if text && len(pattern) > 8 && !s.Carries {
+			return effect(invert)
+		}
+		return netfilter.Perhaps("string")
 	}
-	return constant(netfilter.Perhaps("string"))
 }
 
 // length is struct xt_length_info: of the whole packet. That of a handshake is
@@ -60,6 +62,9 @@ func length(d data, w *phrase) func(*netfilter.State) netfilter.Effect {
 		most := least + 40
 		if s.Kind != facts.Ack {
 			least += 4 // the maximum segment size
+		}
+		if s.Carries {
+			least, most = least+1, 65535
 		}
 		switch {
 		case from <= least && to >= most:

@@ -56,6 +56,12 @@ func flagsAre(s *netfilter.State, mask, want uint8) netfilter.Effect {
 	default:
 		return netfilter.Perhaps("TCP flags")
 	}
+	if s.Carries && mask&0x08 != 0 { // PSH is in the last packet of what was written at once
+		if flags&mask&0x37 != want&0x37 || want&^mask != 0 {
+			return netfilter.Break
+		}
+		return netfilter.Perhaps("TCP flags")
+	}
 	if flags&mask&0x3f != want&0x3f || want&^mask != 0 {
 		return netfilter.Break
 	}
