@@ -91,6 +91,7 @@ func closedByRule(f *facts.Facts) []Finding {
 		for _, w := range keepsOut(f, a) {
 			x := Finding{Affects: []netip.Addr{a}, Brings: []*Check{brings}, Evidence: []Evidence{felt}}
 			answersItself(f, &w, &x)
+			x.Refines = []*Check{forwarderAcceptsBackendDead}
 			x.Summary = fmt.Sprintf("%s takes connections from %s alone (range=%s in its arguments), and closes this one.", onwards(f, w), w.Only, w.Only)
 			x.Fixes = []Fix{{Do: fmt.Sprintf("Start %s again with a range that this client is in, as range=%s/%d; it takes one only. Or connect from an address in %s.", w.Program, a, a.BitLen(), w.Only)}}
 			fs = append(fs, x)

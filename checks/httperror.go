@@ -188,7 +188,7 @@ var applicationError = &Check{
 				continue
 			case len(ways) > 0 && from == "":
 				w := ways[0]
-				x.Since = w.Started
+				x.Since, x.Refines = w.Started, []*Check{upstreamFails}
 				if mayBeUpstreams(w.Kind, a.HTTP.Status) { // and somebody wrote another page for the proxy
 					x.Certainty, x.Settle = Inferred, askThere(f, w)
 				}

@@ -41,10 +41,12 @@ func (l *look) accept(ctx context.Context, c connection) {
 		case st == facts.SynRecv: // the program has not even seen it
 		case slices.ContainsFunc(l.serving(a), facts.Process.Forwards):
 			c.Early(earlyEnd)
-		case len(l.serving(a)) == 0 || l.f.Target.Speak == "":
-			// Whose it is must not change the verdict: no program that serves a client
-			// ends its connection before either has said a word.
-			c.Early(soonEnd)
+		case len(l.serving(a)) == 0:
+			c.Early(hiddenEnd)
+		case l.f.Target.Speak == "":
+			// No program that serves a client ends its connection before either has said
+			// a word.
+			c.Early(max(0, soonEnd-time.Since(begin)))
 		case st != facts.Established && st != "" && l.outOfFiles(a):
 			// It has closed already, since it cannot keep it (libuv, on EMFILE). Of others
 			// the question to come tells more.
