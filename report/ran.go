@@ -84,6 +84,11 @@ func ranNotes(f *facts.Facts, d *checks.Diagnosis) []string {
 		}
 		met = append(met, fare(m, c))
 	}
+	for _, b := range m.Binds {
+		if f.Target.Intent == facts.ToBind && f.Target.Port == b.To.Port() && f.Target.Network == b.Network {
+			met = append(met, fare(m, b)+" as it wanted the port for itself")
+		}
+	}
 	if len(met) > 0 {
 		s += ". It met " + strings.Join(met, "; ")
 	}

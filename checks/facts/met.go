@@ -17,6 +17,7 @@ type Met struct {
 	Unwatched string    `json:"unwatched,omitempty"`        // why it could not be traced: then few of its connects were seen, or none
 	Notes     []string  `json:"notes,omitempty"`            // what of it could not be seen: a sentence each
 	Connects  []Attempt `json:"connects"`                   // to this machine, and to proxies, in their order; equal ones are counted
+	Binds     []Attempt `json:"binds,omitempty"`            // bind() of a port that failed: it is a server that could not have it; To is what it wanted
 	More      int       `json:"more,omitempty"`             // connects that found no place in the list
 	Elsewhere int       `json:"elsewhere,omitempty"`        // connects to other machines: how many, and not where to
 	Failed    int       `json:"failed_elsewhere,omitempty"` // of these, how many failed

@@ -61,7 +61,7 @@ func watchClient(argv []string) (*Watched, error) {
 	go handOn(p, signals, over)
 	r := p.Wait()
 
-	w.Met = &facts.Met{Program: filepath.Base(argv[0]), Args: process.Mask(argv), PID: p.PID, Exit: r.Status.ExitStatus(), ElapsedMS: millis(r.Elapsed), Notes: r.Notes, More: r.More}
+	w.Met = &facts.Met{Program: filepath.Base(argv[0]), Args: process.Mask(argv), PID: p.PID, Exit: r.Status.ExitStatus(), ElapsedMS: millis(r.Elapsed), Notes: r.Notes, More: r.More, Binds: r.Binds}
 	if r.Status.Signaled() {
 		w.Met.Exit, w.Met.Signal = 128+int(r.Status.Signal()), signalName(r.Status.Signal())
 	}

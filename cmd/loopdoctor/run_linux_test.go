@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -226,6 +227,34 @@ func TestRunStopsAsTheClient(t *testing.T) {
 		fmt.Fprintln(in, "go")
 		if got := exitOf(t, cmd); got != 9 {
 			t.Errorf("status %d", got)
+		}
+	}
+}
+
+// A server that cannot have its port is told why; one that had it in the end is not.
+func TestRunOfAServer(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := l.Addr().(*net.TCPAddr)
+	const server = "import socket, sys\ns = socket.socket()\ntry: s.bind(('127.0.0.1', int(sys.argv[1])))\nexcept OSError: print('taken', flush=True)\n"
+	for _, test := range []struct {
+		rest string
+		want string
+	}{
+		{"sys.exit(1)", fmt.Sprintf("It met EADDRINUSE at %s", at)},
+		{"s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); s.bind(('127.0.0.2', int(sys.argv[1]))); sys.exit(1)", "connected to nothing on this machine"},
+	} {
+		cmd := runs(t, "python3", "-c", server+test.rest, strconv.Itoa(at.Port))
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if got := exitOf(t, cmd); got != 1 || !strings.Contains(stderr.String(), test.want) {
+			t.Errorf("%s: status %d, %s", test.rest, got, stderr.String())
 		}
 	}
 }

@@ -43,6 +43,11 @@ func metTargets(w *host.Watched) []view {
 			}
 		}
 	}
+	for _, b := range m.Binds {
+		if v, ok := bindView(w, b); ok && !slices.ContainsFunc(views, func(o view) bool { return o.target.Intent == facts.ToBind && o.target.Port == v.target.Port }) {
+			views = append(views, v)
+		}
+	}
 	// Nothing was seen: what it was told is all there is.
 	if m.Unwatched != "" && m.Exit != 0 && len(views) == 0 {
 		for _, arg := range m.Args[1:] {
@@ -55,6 +60,23 @@ func metTargets(w *host.Watched) []view {
 	}
 	slices.SortStableFunc(views, func(a, b view) int { return rank(a) - rank(b) })
 	return views[:min(len(views), maxViews)]
+}
+
+// bindView is about a port that a program wanted for itself and could not have. One that
+// went on without it, or until somebody ended it, has helped itself.
+func bindView(w *host.Watched, b facts.Attempt) (view, bool) {
+	m := w.Met
+	if m.Exit == 0 || interrupted(m) {
+		return view{}, false
+	}
+	t, err := ParseTarget(cond(b.Network == "udp", "udp://", "")+b.To.String(), facts.ToBind)
+	if err != nil {
+		return view{}, false
+	}
+	e := facts.ClientError{Client: b.Program, Errno: b.Errno, Symptom: "cannot-bind", Means: "the server cannot take the address (" + b.Errno + ")",
+		Text: fmt.Sprintf("bind to %s: %s", b.To, b.Errno), Addr: b.To}
+	t.Met, t.Error = m, &e
+	return view{target: t, as: w.Client(b.PID), met: b.To, trouble: true}, true
 }
 
 func rank(v view) int {

@@ -107,6 +107,34 @@ func TestWhatAMetServerIsAsked(t *testing.T) {
 	}
 }
 
+// A server that ends since it cannot have its port is asked about as with --bind.
+func TestAServerThatCannotBind(t *testing.T) {
+	bind := func(to, network string) facts.Attempt {
+		return facts.Attempt{To: netip.MustParseAddrPort(to), Network: network, PID: 7, Program: "python3", Outcome: facts.Denied, Errno: "EACCES", Count: 1}
+	}
+	for _, test := range []struct {
+		exit   int
+		signal string
+		binds  []facts.Attempt
+		want   string
+	}{
+		{1, "", []facts.Attempt{bind("127.0.0.1:80", "tcp")}, "127.0.0.1:80 bind EACCES"},
+		{1, "", []facts.Attempt{bind("0.0.0.0:80", "tcp"), bind("[::]:80", "tcp")}, "0.0.0.0:80 bind EACCES"},
+		{1, "", []facts.Attempt{bind("127.0.0.1:53", "udp")}, "udp://127.0.0.1:53 bind EACCES"},
+		{0, "", []facts.Attempt{bind("127.0.0.1:80", "tcp")}, ""},
+		{130, "SIGINT", []facts.Attempt{bind("127.0.0.1:80", "tcp")}, ""},
+	} {
+		w := &host.Watched{Met: &facts.Met{Program: "python3", Args: []string{"python3"}, PID: 7, Exit: test.exit, Signal: test.signal, Binds: test.binds}}
+		var got []string
+		for _, v := range metTargets(w) {
+			got = append(got, fmt.Sprintf("%s %s %s", v.target.Raw, v.target.Intent, v.target.Error.Errno))
+		}
+		if s := strings.Join(got, " | "); s != test.want {
+			t.Errorf("got %q, want %q", s, test.want)
+		}
+	}
+}
+
 func TestUnmet(t *testing.T) {
 	m := &facts.Met{Program: "psql", PID: 7, Exit: 2, Elsewhere: 2, Failed: 1, Connects: []facts.Attempt{{Network: "unix", Path: "/run/x", Errno: "ENOENT"}}, Notes: []string{"A note."}}
 	if got, want := unmet(m), "psql (pid 7) ended with status 2, and connected to nothing on this machine; it connected to other machines 2 times (1 failed); the UNIX socket /run/x could not be reached (ENOENT). A note."; got != want {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,7 +34,8 @@ type connection struct {
 type call struct {
 	nr  uint64
 	key key
-	at  uint64 // where the answer will be
+	at  uint64         // where the answer will be
+	to  netip.AddrPort // of bind()
 }
 
 // native are the numbers of linux/audit.h for the systems that loopdoctor is built
@@ -70,6 +72,11 @@ func (t *tracer) systemCall(tid int, th *thread) (letGo bool) {
 	switch i.NR {
 	case unix.SYS_CONNECT:
 		t.connects(tid, th, i)
+	case unix.SYS_BIND:
+		// Port 0 is whichever is free.
+		if to, path := sockaddr(memory(tid, i.Args[1], int(min(i.Args[2], 128)))); path == "" && to.IsValid() && to.Port() != 0 {
+			th.call = &call{nr: i.NR, key: t.key(tid, th, i), to: to}
+		}
 	case unix.SYS_GETSOCKOPT:
 		if i.Args[1] != unix.SOL_SOCKET || i.Args[2] != unix.SO_ERROR {
 			return false
@@ -203,6 +210,14 @@ const (
 
 // ends reads the answer of a system call.
 func (t *tracer) ends(tid int, was call, result int64) {
+	if was.nr == unix.SYS_BIND {
+		if result < 0 {
+			t.cannotBind(was, syscall.Errno(-result))
+		} else { // at a second try, or for the other family
+			t.record.binds = slices.DeleteFunc(t.record.binds, func(b facts.Attempt) bool { return b.PID == was.key.pid && b.To.Port() == was.to.Port() })
+		}
+		return
+	}
 	c := t.open[was.key]
 	if c == nil {
 		return
@@ -242,6 +257,21 @@ func (t *tracer) ends(tid int, was call, result int64) {
 		}
 	default:
 		t.fails(was.key, errno)
+	}
+}
+
+// cannotBind writes down a port that the program wanted for itself and did not get.
+func (t *tracer) cannotBind(was call, errno syscall.Errno) {
+	k := was.key
+	if !t.local[k.pid] {
+		t.local[k.pid] = true
+		if t.Local != nil {
+			t.Local(k.pid)
+		}
+	}
+	if len(t.record.binds) < maxConnects {
+		t.record.binds = append(t.record.binds, facts.Attempt{To: was.to, Network: t.kind(k), PID: k.pid, Program: program(k.pid), Outcome: outcome(errno),
+			Errno: cmp.Or(unix.ErrnoName(errno), errno.Error()), AfterMS: millis(time.Since(t.record.start)), Count: 1})
 	}
 }
 

@@ -53,6 +53,7 @@ type Program struct {
 type Result struct {
 	Status    syscall.WaitStatus
 	Connects  []facts.Attempt // all of them: also those to other machines
+	Binds     []facts.Attempt // those that failed
 	More      int
 	Notes     []string
 	Elapsed   time.Duration
@@ -82,7 +83,7 @@ func Start(path string, argv, env []string, h Hooks) (*Program, error) {
 func (p *Program) Wait() Result {
 	<-p.done
 	slices.SortStableFunc(p.record.connects, func(a, b facts.Attempt) int { return int(a.AfterMS*1000) - int(b.AfterMS*1000) })
-	return Result{p.status, p.record.connects, p.record.more, p.record.notes, time.Since(p.record.start), p.unwatched}
+	return Result{p.status, p.record.connects, p.record.binds, p.record.more, p.record.notes, time.Since(p.record.start), p.unwatched}
 }
 
 // Signal sends the client a signal, unless it has ended.

@@ -56,6 +56,7 @@ func sockaddr(b []byte) (to netip.AddrPort, path string) {
 type record struct {
 	start    time.Time
 	connects []facts.Attempt
+	binds    []facts.Attempt // that failed
 	more     int
 	notes    []string
 }
