@@ -23,11 +23,10 @@ const (
 	// hiddenEnd is the same where the owner cannot be seen: that may be docker-proxy, which
 	// has to find out first that nobody is behind it.
 	hiddenEnd = 100 * time.Millisecond
-	// soonEnd is the same of every other program that was asked nothing, from when it
-	// accepted. One that has as many clients as it takes (Node's maxConnections), or an
-	// allow list, closes within a millisecond or two. Until its owner is known as much has
-	// mostly passed: the healthy path hardly waits.
-	soonEnd = 10 * time.Millisecond
+	// soonEnd is the same of every other program that was asked nothing, from when it was
+	// dialled. One that has as many clients as it takes (Node's maxConnections), or an allow
+	// list, closes as soon as it has accepted, and those who are well do not wait for more.
+	soonEnd = 2 * time.Millisecond
 	// lateReply is how long an unexplained silence is waited for: past the first
 	// retransmission of a SYN, which comes after 1 s (RFC 6298 section 2).
 	lateReply = 1300 * time.Millisecond

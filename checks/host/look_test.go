@@ -195,15 +195,15 @@ func TestAnEarlyEndIsNoticed(t *testing.T) {
 		state  facts.State
 		want   string
 	}{
-		{"node", time.Millisecond, false, facts.Established, end},
-		{"node", time.Millisecond, false, facts.CloseWait, end},
-		{"", time.Millisecond, false, facts.Established, end},
+		{"node", atOnce, false, facts.Established, end},
+		{"node", atOnce, false, facts.CloseWait, end},
+		{"", atOnce, false, facts.Established, end},
 		{"node", 200 * time.Millisecond, false, facts.Established, ""},
 		{"", 200 * time.Millisecond, false, facts.Established, ""},
 		{"socat", 200 * time.Millisecond, false, facts.Established, end},
 		{"node", 0, false, facts.Established, ""},
-		{"node", time.Millisecond, true, facts.Established, ""}, // the answer tells
-		{"node", time.Millisecond, false, facts.SynRecv, ""},    // TCP_DEFER_ACCEPT: the program has not seen it
+		{"node", atOnce, true, facts.Established, ""}, // the answer tells
+		{"node", atOnce, false, facts.SynRecv, ""},    // TCP_DEFER_ACCEPT: the program has not seen it
 	} {
 		m := newMachine(listening("127.0.0.1", false))
 		m.closes = test.closes
