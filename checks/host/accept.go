@@ -39,17 +39,11 @@ func (l *look) accept(ctx context.Context, c connection) {
 		l.waitForOwners()
 		switch st := facts.State(c.Fact().Server.State); {
 		case st == facts.SynRecv: // the program has not even seen it
-		case slices.ContainsFunc(l.serving(a), facts.Process.Forwards):
+		case l.forwarded(a):
 			c.Early(earlyEnd)
-		case len(l.serving(a)) == 0:
-			c.Early(hiddenEnd)
-		case l.f.Target.Speak == "":
-			// No program that serves a client ends its connection before either has said
-			// a word.
-			c.Early(max(0, soonEnd-time.Since(begin)))
 		case st != facts.Established && st != "" && l.outOfFiles(a):
-			// It has closed already, since it cannot keep it (libuv, on EMFILE). Of others
-			// the question to come tells more.
+			// It has closed already, since it cannot keep it (libuv, on EMFILE). Others
+			// that close at once mean to.
 			c.Early(0)
 		}
 	}
@@ -101,6 +95,7 @@ func (l *look) fellSilent(ctx context.Context, open []connection) {
 			second.Close()
 			continue
 		}
+		c.Close()
 		open[i], silent = second, append(silent, d.Addr)
 	}
 	if len(silent) == 0 {

@@ -19,7 +19,6 @@ type machine struct {
 	dials    map[string]facts.Dial // by address; missing: refused
 	ledger   []facts.Ledger        // what the next looks at the counters see
 	mu       sync.Mutex            // of asked: a look that was left behind may go on
-	closes   time.Duration         // when the server closes a connection; 0: it does not, atOnce: it has
 	suspects []string              // "127.0.0.1:62893 as 1000": what was followed through packet filters
 	asked    []string              // "connect 127.0.0.1:80 as 1000", "2 SYNs to …", "bind …", "capture", "namespaces"
 }
@@ -61,7 +60,7 @@ func newMachine(changes ...func(*machine)) *machine {
 				d.Outcome = facts.Refused
 			}
 			d.Addr, d.As, d.AsPID = to.Addr(), as.UID, as.PID
-			return &fakeDial{d, m.closes}
+			return &fakeDial{d}
 		},
 		ledger: func(to netip.AddrPort, _ client, syns int, bound func(uint16)) (facts.Ledger, error) {
 			note(map[bool]string{true: "one SYN to ", false: "a burst to "}[syns == 1] + to.Addr().String())
@@ -100,22 +99,13 @@ func newMachine(changes ...func(*machine)) *machine {
 	return m
 }
 
-const atOnce = -time.Millisecond
+type fakeDial struct{ fact facts.Dial }
 
-type fakeDial struct {
-	fact   facts.Dial
-	closes time.Duration // when the server closes it; 0: it does not
-}
-
-func (d *fakeDial) Fact() facts.Dial { return d.fact }
-func (d *fakeDial) Accepted() bool   { return d.fact.Server == nil || d.fact.Server.Accepted }
-func (d *fakeDial) Forget()          { d.fact.Server = nil }
-func (d *fakeDial) Early(wait time.Duration) {
-	if d.closes != 0 && wait >= d.closes {
-		d.fact.Closed = "end of file"
-	}
-}
-func (d *fakeDial) Close() {}
+func (d *fakeDial) Fact() facts.Dial    { return d.fact }
+func (d *fakeDial) Accepted() bool      { return d.fact.Server == nil || d.fact.Server.Accepted }
+func (d *fakeDial) Forget()             { d.fact.Server = nil }
+func (d *fakeDial) Early(time.Duration) { d.fact.Closed = "end of file" }
+func (d *fakeDial) Close()              {}
 
 func listening(on string, v6only bool) func(*machine) {
 	return func(m *machine) {

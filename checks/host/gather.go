@@ -20,13 +20,6 @@ const (
 	acceptLate = 1500 * time.Millisecond
 	// earlyEnd is how long to watch for an end of file behind a forwarder.
 	earlyEnd = 300 * time.Millisecond
-	// hiddenEnd is the same where the owner cannot be seen: that may be docker-proxy, which
-	// has to find out first that nobody is behind it.
-	hiddenEnd = 100 * time.Millisecond
-	// soonEnd is the same of every other program that was asked nothing, from when it was
-	// dialled. One that has as many clients as it takes (Node's maxConnections), or an allow
-	// list, closes as soon as it has accepted, and those who are well do not wait for more.
-	soonEnd = 2 * time.Millisecond
 	// lateReply is how long an unexplained silence is waited for: past the first
 	// retransmission of a SYN, which comes after 1 s (RFC 6298 section 2).
 	lateReply = 1300 * time.Millisecond
@@ -363,6 +356,13 @@ func (l *look) again(open []connection) {
 func (l *look) halted(a netip.Addr) bool {
 	ps := l.serving(a)
 	return len(ps) > 0 && !slices.ContainsFunc(ps, func(p facts.Process) bool { return p.Halted() == "" })
+}
+
+// forwarded tells whether the address may be served for somebody else: by a
+// known forwarder, or by a process that cannot be seen.
+func (l *look) forwarded(a netip.Addr) bool {
+	ps := l.serving(a)
+	return len(ps) == 0 || slices.ContainsFunc(ps, facts.Process.Forwards)
 }
 
 // serving returns the processes whose listeners serve the address.

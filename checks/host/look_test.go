@@ -184,46 +184,17 @@ func TestASilenceIsNoRefusal(t *testing.T) {
 	}
 }
 
-// An end that nobody asked for is noticed, whoever the server is and whether that can be
-// seen; behind a forwarder for longer.
-func TestAnEarlyEndIsNoticed(t *testing.T) {
-	const end = "end of file"
-	for _, test := range []struct {
-		name   string // of the process; empty: it cannot be seen
-		closes time.Duration
-		asks   bool
-		state  facts.State
-		want   string
-	}{
-		{"node", atOnce, false, facts.Established, end},
-		{"node", atOnce, false, facts.CloseWait, end},
-		{"", atOnce, false, facts.Established, end},
-		{"node", 200 * time.Millisecond, false, facts.Established, ""},
-		{"", 200 * time.Millisecond, false, facts.Established, ""},
-		{"socat", 200 * time.Millisecond, false, facts.Established, end},
-		{"node", 0, false, facts.Established, ""},
-		{"node", atOnce, true, facts.Established, ""}, // the answer tells
-		{"node", atOnce, false, facts.SynRecv, ""},    // TCP_DEFER_ACCEPT: the program has not seen it
-	} {
+// A forwarder is watched for an end that nobody asked for; a program of its own
+// right may end a connection as it likes.
+func TestOnlyForwardersAreWatched(t *testing.T) {
+	for name, want := range map[string]string{"socat": "end of file", "node": ""} {
 		m := newMachine(listening("127.0.0.1", false))
-		m.closes = test.closes
-		m.dials["127.0.0.1"] = facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{Accepted: true, State: string(test.state)}}
+		m.dials["127.0.0.1"] = facts.Dial{Outcome: facts.Connected, Server: &facts.ServerSide{Accepted: true}}
 		m.owners = func(context.Context, []facts.Socket) (*facts.Owners, error) {
-			o := &facts.Owners{}
-			if test.name != "" {
-				o = &facts.Owners{Processes: []facts.Process{{PID: 5, Name: test.name}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}
-			}
-			return o, nil
+			return &facts.Owners{Processes: []facts.Process{{PID: 5, Name: name}}, Holders: map[uint64][]facts.Holder{1: {{PID: 5}}}}, nil
 		}
-		x := target("127.0.0.1")
-		if test.asks {
-			x.Speak = facts.AskHTTP
-			m.ask = func(context.Context, netip.AddrPort, client, inquiry) facts.Answer {
-				return facts.Answer{End: facts.EndOfFile}
-			}
-		}
-		if f := mustLook(t, m, x, Options{}); f.Dials[0].Closed != test.want {
-			t.Errorf("%+v: closed %q", test, f.Dials[0].Closed)
+		if f := mustLook(t, m, target("127.0.0.1"), Options{}); f.Dials[0].Closed != want {
+			t.Errorf("%s: closed %q, want %q", name, f.Dials[0].Closed, want)
 		}
 	}
 }
