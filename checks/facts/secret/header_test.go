@@ -27,12 +27,7 @@ func TestHeadersCutIntoArguments(t *testing.T) {
 		"curl|-H|Authorization: Bearer|s3cr3t":                                             "curl|-H|Authorization: Bearer|***",
 		"curl|-H|Authorization:|Basic|Basic|x":                                             "curl|-H|Authorization:|Basic|***|x",
 	} {
-		got := Mask(strings.Split(in, "|"))
-		if s := strings.Join(got, "|"); s != want {
-			t.Errorf("%s\n got %s\nwant %s", in, s, want)
-		} else if again := strings.Join(Mask(got), "|"); again != s {
-			t.Errorf("%s\nmasked again %s", s, again)
-		}
+		masks(t, in, want)
 	}
 	for _, in := range []string{
 		// curl(1): a header without a value is left out.
@@ -41,8 +36,18 @@ func TestHeadersCutIntoArguments(t *testing.T) {
 		"curl|-H|Host:|localhost", "curl|-H|Accept:|text/html", "curl|-H|Content-Type:|application/json", "curl|-H|Public-Key:|x",
 		"app|auth:|x", "sshd:|ann|[priv]", "nginx:|master|process", "app|a:|b", "app|:|b", "app|Basic|abc", "bearer|x", "app|X-Request-Id:|abc",
 	} {
-		if got := strings.Join(Mask(strings.Split(in, "|")), "|"); got != in {
-			t.Errorf("%s\n became %s", in, got)
-		}
+		masks(t, in, in)
+	}
+}
+
+// masks checks what becomes of a command line, its arguments with | between them, and
+// that it stays so.
+func masks(t *testing.T, in, want string) {
+	t.Helper()
+	got := Mask(strings.Split(in, "|"))
+	if s := strings.Join(got, "|"); s != want {
+		t.Errorf("%s\n got %s\nwant %s", in, s, want)
+	} else if again := strings.Join(Mask(got), "|"); again != s {
+		t.Errorf("%s\nmasked again %s", s, again)
 	}
 }

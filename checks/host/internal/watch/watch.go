@@ -1,7 +1,7 @@
-// Package watch runs a program and sees its connects, and those of the processes
-// that it starts, by ptrace(2). It refuses to alter them: no system call, argument
-// or signal is changed, what cannot be followed without changing it is let go, and
-// nothing stays of the watch when it ends.
+// Package watch runs a program and sees its connects, the ports that it could not have
+// for itself, and those of the processes that it starts, by ptrace(2). It refuses to alter
+// them: no system call, argument or signal is changed, what cannot be followed without
+// changing it is let go, and nothing stays of the watch when it ends.
 package watch
 
 import (
